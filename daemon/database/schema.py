@@ -1,0 +1,214 @@
+"""The tables. What each row means, which columns are sealed, and nothing else: no queries, no state changes.
+
+Times are seconds since the Unix epoch, UTC, as doubles (microsecond resolution). Columns named `sealed_…` hold bytes
+sealed under the key of the row's patient; columns named `…_tag` hold keyed digests (HMAC-SHA-256, hex) of normalised values.
+No column holds identified data in any other form (DESIGN §2.3, §2.5).
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Id = sa.String(36)
+_Tag = sa.String(64)
+_Uid = sa.String(64)
+_Time = sa.Double
+_State = sa.String(24)
+
+# A receiver process's life: where its intake lies and how far the index has read it. Every object that was renamed into
+# place before `watermark` is indexed; batches up to `complete_batch` need never be looked at again.
+receiver = sa.Table(
+    "receiver",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("complete_batch", sa.Integer, nullable=False, default=-1),
+    sa.Column("watermark", _Time, nullable=False, default=0.0),
+)
+
+association = sa.Table(
+    "association",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("receiver_id", _Id, nullable=False),
+    sa.Column("source", sa.String(16), nullable=False, index=True),  # calling AE title
+    sa.Column("called", sa.String(16), nullable=False),
+    sa.Column("peer", sa.String(64), nullable=False),  # network address
+    sa.Column("state", _State, nullable=False, index=True),  # open, released, aborted, lost
+    sa.Column("opened_at", _Time, nullable=False),
+    sa.Column("closed_at", _Time),
+    sa.Column("stored", sa.Integer, nullable=False, default=0),
+    sa.Column("refused", sa.Integer, nullable=False, default=0),
+)
+
+# A patient scope (DESIGN §5). `id` is also the name of the patient's key in the key store.
+patient = sa.Table(
+    "patient",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("scope_tag", _Tag, nullable=False, unique=True),
+    sa.Column("pseudonym", sa.String(64), nullable=False, unique=True),
+    sa.Column("audit_tag", _Id, nullable=False, unique=True),
+    sa.Column("sealed_identity", sa.LargeBinary, nullable=False),
+    sa.Column("merged_into", _Id, sa.ForeignKey("patient.id")),
+    sa.Column("created_at", _Time, nullable=False),
+)
+
+study = sa.Table(
+    "study",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("patient_id", _Id, sa.ForeignKey("patient.id"), nullable=False, index=True),
+    sa.Column("uid_tag", _Tag, nullable=False, unique=True),
+    sa.Column("accession_tag", _Tag, index=True),
+    sa.Column("sealed_description", sa.LargeBinary, nullable=False),  # UIDs, accession number, dates
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+)
+
+# An immutable list of instances once closed. `state` changes only through `daemon.states`.
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("study_id", _Id, sa.ForeignKey("study.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", _State, nullable=False, index=True),
+    sa.Column("reason", sa.String(400)),  # why held, quarantined, failed …; never a value from the data
+    sa.Column("pipeline", sa.String(64)),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("expected_instances", sa.Integer),
+    sa.Column("forced", sa.Boolean, nullable=False, default=False),  # closed by a limit, not by a completeness rule
+    sa.Column("opened_at", _Time, nullable=False),
+    sa.Column("last_instance_at", _Time, nullable=False),
+    sa.Column("closed_at", _Time),
+    sa.Column("updated_at", _Time, nullable=False),
+    sa.UniqueConstraint("study_id", "number"),
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("object_ref", sa.String(160), nullable=False, unique=True),
+    sa.Column("study_id", _Id, sa.ForeignKey("study.id"), index=True),
+    sa.Column("patient_id", _Id, sa.ForeignKey("patient.id"), index=True),
+    sa.Column("association_id", _Id, index=True),
+    sa.Column("uid_tag", _Tag, nullable=False, index=True),
+    sa.Column("series_tag", _Tag),
+    sa.Column("sop_class_uid", _Uid, nullable=False),
+    sa.Column("transfer_syntax_uid", _Uid, nullable=False),
+    sa.Column("modality", sa.String(16)),
+    sa.Column("standing", _State, nullable=False, index=True),  # see daemon.states.Standing
+    sa.Column("reason", sa.String(400)),
+    sa.Column("content_tag", _Tag, nullable=False),
+    sa.Column("identity_tag", _Tag, nullable=False),
+    sa.Column("pixel_tag", _Tag, nullable=False),
+    sa.Column("byte_length", sa.BigInteger, nullable=False),
+    sa.Column("received_at", _Time, nullable=False),
+)
+
+revision_instance = sa.Table(
+    "revision_instance",
+    metadata,
+    sa.Column("revision_id", _Id, sa.ForeignKey("revision.id"), primary_key=True),
+    sa.Column("instance_id", _Id, sa.ForeignKey("instance.id"), primary_key=True, index=True),
+    sa.Column("deidentified_ref", sa.String(160)),  # the sealed de-identified object, once made
+)
+
+task = sa.Table(
+    "task",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column(
+        "key", sa.String(120), nullable=False
+    ),  # one task of a kind and key, ever, unless closed ones are removed
+    sa.Column("payload", sa.JSON, nullable=False),  # ids only
+    sa.Column("state", _State, nullable=False),  # see daemon.queue.TaskState
+    sa.Column("priority", sa.Integer, nullable=False),  # smaller runs first
+    sa.Column("not_before", _Time, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("lease_owner", sa.String(64)),
+    sa.Column("lease_until", _Time),
+    sa.Column("last_error", sa.String(2000)),  # scrubbed
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("updated_at", _Time, nullable=False),
+    sa.UniqueConstraint("kind", "key"),
+)
+sa.Index("ix_task_ready", task.c.state, task.c.priority, task.c.not_before, task.c.id)
+
+result = sa.Table(
+    "result",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("revision_id", _Id, sa.ForeignKey("revision.id"), nullable=False, unique=True),
+    sa.Column("patient_id", _Id, sa.ForeignKey("patient.id"), nullable=False),
+    sa.Column("sealed_result", sa.LargeBinary, nullable=False),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("model_version", sa.String(32), nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+)
+
+# The outbox: one row for each revision and destination. `sealed_document` is what is sent, byte for byte, on each attempt.
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("revision_id", _Id, sa.ForeignKey("revision.id"), nullable=False),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("report_id", _Id, nullable=False),  # the same for all revisions of a study and pipeline
+    sa.Column("patient_id", _Id, sa.ForeignKey("patient.id"), nullable=False),
+    sa.Column("state", _State, nullable=False, index=True),  # see daemon.states.DeliveryState
+    sa.Column("sealed_document", sa.LargeBinary, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("status", sa.Integer),  # last HTTP status
+    sa.Column("outcome", sa.String(2000)),  # scrubbed OperationOutcome of the last failure
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("updated_at", _Time, nullable=False),
+    sa.UniqueConstraint("revision_id", "destination"),
+)
+sa.Index("ix_delivery_report", delivery.c.destination, delivery.c.report_id)
+
+# An event is inserted unchained by whoever did the thing; the sealer gives it `log_index` and `leaf_hash` (RFC 6962).
+# `body` is the canonical JSON that was hashed; `kind`, `at` and `subject` repeat parts of it for look-up, `verify` compares.
+audit_event = sa.Table(
+    "audit_event",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("writer", sa.String(64), nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("at", _Time, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False, index=True),
+    sa.Column("subject", _Id, index=True),  # audit tag of the patient concerned, if any
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("log_index", sa.BigInteger, unique=True),
+    sa.Column("leaf_hash", sa.LargeBinary(32)),
+    sa.UniqueConstraint("writer", "sequence"),
+)
+
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.LargeBinary(32), nullable=False),
+    sa.Column("at", _Time, nullable=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+)
+
+# Who may act alone: the indexer, the sealer, the engine, the runtime. `generation` grows with each new holder.
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("until", _Time, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+)
