@@ -1,0 +1,65 @@
+"""Every error that `anonymize` raises; the tree is drawn in the package's docstring.
+
+A message says what was wrong, where, and what to do next. It never holds a value of the data set.
+"""
+
+from enum import StrEnum, unique
+
+
+class AnonymizeError(Exception):
+    """Base of all errors of this package."""
+
+
+class MalformedDataSet(AnonymizeError):  # noqa: N818
+    """The bytes are no data set of the transfer syntax they were sent in (PS3.5 7).
+
+    `offset` is the byte offset of the element or item at fault within the (inflated) data set; `reason` is one of a
+    fixed number of sentences without data.
+    """
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"malformed data set at byte {offset}: {reason}")
+        self.offset = offset
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["MalformedDataSet"], tuple[int, str]]:
+        """Survive the way back from a worker process."""
+        return type(self), (self.offset, self.reason)
+
+
+class UnreadableText(MalformedDataSet):
+    """The structure is sound, but a text that identifies the patient cannot be decoded (PS3.3 C.12.1.1.2).
+
+    Raised only for Patient ID and Issuer of Patient ID: guessing at them could join two patients or split one.
+    """
+
+
+@unique
+class QuarantineReason(StrEnum):
+    """Why an instance could not be proven clean. The value is stable: it is stored and shown to operators."""
+
+    MALFORMED_DATA_SET = "malformed-data-set"
+    UNKNOWN_TRANSFER_SYNTAX = "unknown-transfer-syntax"
+    UNKNOWN_SOP_CLASS = "unknown-sop-class"
+    MISSING_UID = "missing-uid"
+    IDENTITY_MISMATCH = "identity-mismatch"  # the data set is not the instance that the peer announced
+    BURNED_IN_ANNOTATION = "burned-in-annotation"
+    REMOTE_PIXEL_DATA = "remote-pixel-data"  # the pixels lie behind a URL (PS3.5 A.6): nothing to check or to pass on
+    ENCAPSULATED_DOCUMENT = "encapsulated-document"
+    UNREADABLE_TEXT = "unreadable-text"
+
+
+class Quarantine(AnonymizeError):  # noqa: N818
+    """The instance is not passed on: `reason` says why, for a machine. Holds no data."""
+
+    def __init__(self, reason: QuarantineReason) -> None:
+        super().__init__(f"quarantined: {reason.value}")
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["Quarantine"], tuple[QuarantineReason]]:
+        """Survive the way back from a worker process."""
+        return type(self), (self.reason,)
+
+
+class InvalidProfile(AnonymizeError):  # noqa: N818
+    """The table of confidentiality rules that ships with the package is damaged or holds an action we do not know."""
