@@ -1,0 +1,32 @@
+"""The daemon's settings: one TOML file, the environment and the command line, checked before anything starts.
+
+`load_settings` gives `Settings` (frozen) with the origin of each value, or raises `SettingsError` with every problem.
+"""
+
+from daemon.settings.errors import Problem, SettingsError
+from daemon.settings.loading import Loaded, default_path, load_settings
+from daemon.settings.model import (
+    Destination,
+    DestinationSettings,
+    DirectoryDestination,
+    FhirDestination,
+    Settings,
+    SourceSettings,
+)
+from daemon.settings.origin import Origin, OriginKind
+
+__all__ = [
+    "Destination",
+    "DestinationSettings",
+    "DirectoryDestination",
+    "FhirDestination",
+    "Loaded",
+    "Origin",
+    "OriginKind",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "SourceSettings",
+    "default_path",
+    "load_settings",
+]

@@ -1,0 +1,74 @@
+"""Turns what the model found wrong into sentences with the key, its place and what is allowed.
+
+A value is repeated only if its key is known and neither it nor its key can hold a secret.
+"""
+
+import difflib
+from pathlib import Path
+
+from pydantic_core import ErrorDetails
+
+from daemon.settings.draft import Draft, dotted
+from daemon.settings.errors import Problem
+from daemon.settings.model import Section, Settings, sections_of
+from daemon.settings.origin import KeyPath, OriginKind
+
+_NEVER_REPEATED = {"url", "token", "password"}
+_LONGEST_REPEATED = 80
+
+
+def explain(error: ErrorDetails, draft: Draft, file: Path | None) -> Problem:
+    """What is wrong with one value of the draft."""
+    path = _key_path(error)
+    key = dotted(path, draft.values)
+    if not path:
+        return Problem("", str(file or "the settings"), f"{_reason(error)}.")
+    sections = _sections_with(path)
+    origin = draft.origin(path)
+    place = f"{file or 'not set'}" if origin.kind is OriginKind.DEFAULT else str(origin)
+    if error["type"] == "extra_forbidden":
+        return Problem(key, place, "there is no such setting" + _suggestion(path, sections))
+    fields = [section.model_fields[name] for section in sections if (name := str(path[-1])) in section.model_fields]
+    allowed = (fields[0].description or "") if fields else ""
+    if error["type"] in {"missing", "union_tag_not_found"}:
+        return Problem(key, place, "must be set.", allowed)
+    value = error["input"]
+    repeatable = path[-1] not in _NEVER_REPEATED and isinstance(value, str | int | float)
+    repeated = f"{value!r:.{_LONGEST_REPEATED}} " if repeatable else ""
+    return Problem(key, place, f"{repeated}{_reason(error)}.", allowed)
+
+
+def _key_path(error: ErrorDetails) -> KeyPath:
+    """The path of the key: without the tag that the model puts after a destination, or the number in a list."""
+    path = error["loc"]
+    if path[:1] == ("destinations",) and len(path) > 2 and path[2] in {"fhir", "directory"}:
+        path = path[:2] + path[3:]
+    if error["type"].startswith("union_tag"):
+        path = (*path, "kind")
+    if len(path) > 2 and isinstance(path[-1], int):
+        path = path[:-1]
+    return path
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "union_tag_invalid":
+        return "is no kind of destination"
+    return error["msg"].replace("Input should", "should")
+
+
+def _sections_with(path: KeyPath) -> list[type[Section]]:
+    """The models that can hold the last key of the path."""
+    sections: list[type[Section]] = [Settings]
+    for part in path[:-1]:
+        if isinstance(part, str):
+            sections = [inner for section in sections for inner in sections_of(section, part)]
+    return sections
+
+
+def _suggestion(path: KeyPath, sections: list[type[Section]]) -> str:
+    known = sorted({name for section in sections for name in section.model_fields})
+    if close := difflib.get_close_matches(str(path[-1]), known, n=1):
+        return f"; did you mean `{close[0]}`?"
+    return f". Known here: {', '.join(known)}." if known else "."

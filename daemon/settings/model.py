@@ -1,0 +1,349 @@
+"""What can be set: one frozen model for each section of the TOML file, with each key's meaning and allowed values.
+
+A value that passed here is one the daemon can work with; nothing downstream checks it again. Keys that are not listed
+are refused. Defaults that depend on the machine (folders, cores) are made in `daemon.settings.defaults`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+_LONGEST_SOCKET_DIRECTORY_BYTES = 84
+"""A Unix socket's path has at most 107 bytes on Linux (unix(7)); names of sockets take up to 23 of them."""
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("is not an absolute path")
+    return path
+
+
+def _short_enough_for_sockets(path: Path) -> Path:
+    if len(bytes(path)) > _LONGEST_SOCKET_DIRECTORY_BYTES:
+        raise ValueError("is too long for a folder of Unix sockets; choose a shorter one, such as /run/kopru")
+    return path
+
+
+def _ae_title(value: str) -> str:
+    """VR AE (PS3.5 table 6.2-1): up to 16 printable ASCII characters, no backslash; outer spaces do not count."""
+    value = value.strip(" ")
+    if not re.fullmatch(r"[ -\[\]-~]{1,16}", value):
+        raise ValueError("is not an application entity title")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("is not a time zone that this machine knows")
+    return value
+
+
+def _database_url(value: str) -> str:
+    try:
+        url = sa.make_url(value)
+    except sa.exc.ArgumentError:
+        raise ValueError("is not a database URL") from None
+    if url.drivername not in {"sqlite", "postgresql+psycopg"}:
+        raise ValueError(f"names the driver {url.drivername!r}, which is not supported")
+    if url.drivername == "sqlite" and not Path(url.database or "").is_absolute():
+        raise ValueError("must name an absolute path (four slashes: sqlite:////var/lib/…); memory is not durable")
+    return value
+
+
+def _fhir_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in {"https", "http"} or not url.hostname or url.query or url.fragment:
+        raise ValueError("is not the base URL of a FHIR server")
+    if url.username or url.password:
+        raise ValueError("holds credentials; a URL is logged and shown, put them into `token_file`")
+    if url.scheme == "http" and url.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError("would send identified data unencrypted; only a server on this machine may be reached by http")
+    return value.rstrip("/")
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is blank")
+    return value
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+SocketDirectory = Annotated[AbsolutePath, AfterValidator(_short_enough_for_sockets)]
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+FhirUrl = Annotated[str, AfterValidator(_fhir_url)]
+Text = Annotated[str, AfterValidator(_not_blank)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+CharacterSet = Literal[
+    "ISO_IR 6", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126",
+    "ISO_IR 138", "ISO_IR 148", "ISO_IR 203", "ISO_IR 13", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK",
+]  # fmt: skip
+"""Defined terms without code extensions, PS3.3 C.12.1.1.2."""
+
+
+class Section(BaseModel):
+    """A table of the settings: frozen, and only with the keys it lists."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class NodeSettings(Section):
+    """`[node]`: this installation."""
+
+    name: Name = Field(default="kopru", description="lower-case letters, digits and hyphens, at most 63")
+    data: AbsolutePath = Field(
+        description="an absolute path; everything that is kept lies under it unless set elsewhere"
+    )
+    runtime_directory: SocketDirectory = Field(
+        description=f"an absolute path of at most {_LONGEST_SOCKET_DIRECTORY_BYTES} bytes, for the Unix sockets"
+    )
+
+
+class DatabaseSettings(Section):
+    """`[database]`: where rows are kept. `url` holds the password, too, once loaded: never log it."""
+
+    url: DatabaseUrl = Field(
+        repr=False,
+        description="sqlite:////absolute/path or postgresql+psycopg://user@host:port/name, without a password",
+    )
+    password: SecretStr | None = Field(
+        default=None, description="the password of `url`; from the environment, a credential or `password_file` only"
+    )
+    password_file: AbsolutePath | None = Field(
+        default=None, description="the absolute path of a file that others cannot read"
+    )
+
+    @property
+    def shown_url(self) -> str:
+        """The URL as it can be shown and logged: without the password."""
+        return sa.make_url(self.url).render_as_string(hide_password=True)
+
+
+class StoreSettings(Section):
+    """`[store]`: the sealed object store."""
+
+    path: AbsolutePath = Field(description="an absolute path")
+    minimum_free_bytes: int = Field(
+        default=1 << 30, ge=0, description="a number of bytes; with less free space, instances are refused (0xA700)"
+    )
+
+
+class KeySettings(Section):
+    """`[keys]`: the key store, apart from database and objects."""
+
+    master_key_file: AbsolutePath = Field(description="the absolute path of a file with mode 0600")
+    mirrors: tuple[AbsolutePath, AbsolutePath] = Field(description="two different absolute paths, best on two disks")
+    epoch_hours: int = Field(
+        default=24, ge=1, le=24 * 31, description="1 to 744 hours for which one intake key is used"
+    )
+
+    @model_validator(mode="after")
+    def _mirrors_differ(self) -> Self:
+        if self.mirrors[0] == self.mirrors[1]:
+            raise ValueError("mirrors: both are the same folder")
+        return self
+
+
+class DicomSettings(Section):
+    """`[dicom]`: the C-STORE receiver."""
+
+    address: Text = Field(default="127.0.0.1", description="an address of this machine; 0.0.0.0 or :: for all of them")
+    port: int = Field(default=11112, ge=0, le=65535, description="a TCP port, 1 to 65535; 0 takes any free one")
+    ae_title: AeTitle = Field(default="KOPRU", description="1 to 16 printable ASCII characters, no backslash")
+    receivers: int = Field(ge=1, le=256, description="1 to 256 processes")
+    maximum_associations: int = Field(default=64, ge=1, le=10_000, description="1 to 10000, all receivers together")
+    maximum_pdu_bytes: int = Field(default=1 << 20, ge=4096, le=1 << 27, description="4096 to 134217728 bytes")
+    accept_any_calling: bool = Field(
+        default=False, description="true or false; false admits only the AE titles listed as `sources`"
+    )
+    accept_any_called: bool = Field(default=False, description="true or false; false admits only calls to `ae_title`")
+    network_timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="more than 0, at most 3600 seconds")
+    maximum_object_bytes: int = Field(
+        default=2 << 30, ge=1 << 20, le=1 << 40, description="1048576 to 1099511627776 bytes for one instance"
+    )
+
+
+class SourceDefaults(Section):
+    """`[source_defaults]`: what holds for a source unless its own table says otherwise."""
+
+    issuer: Text = Field(
+        default="local",
+        description="who issued the patient IDs of instances without (0010,0021); sources with the same issuer are "
+        "taken to speak of the same patients",
+    )
+    timezone: TimeZone = Field(default="UTC", description="an IANA time zone, such as Europe/Istanbul")
+    settle_seconds: float = Field(
+        default=10.0, ge=0, le=86_400, description="0 to 86400 seconds of quiet after the association was released"
+    )
+    timeout_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=7 * 86_400,
+        description="more than 0, at most 604800 seconds of quiet on an open association",
+    )
+    force_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        le=30 * 86_400,
+        description="more than 0, at most 2592000 seconds from a study's first instance",
+    )
+    force_instances: int = Field(default=20_000, ge=1, description="1 or more instances")
+    expected_count: bool = Field(default=True, description="true or false: believe (0020,1208) where it is sent")
+    pipeline: tuple[Name, ...] = Field(
+        default=(), description="a list of pipelines that are enabled; empty: all of them"
+    )
+    default_character_set: CharacterSet = Field(
+        default="ISO_IR 6", description="a defined term of PS3.3 C.12.1.1.2, for data sets without (0008,0005)"
+    )
+
+
+class SourceSettings(SourceDefaults):
+    """`[[sources]]`: one application entity that sends to us."""
+
+    ae_title: AeTitle = Field(description="1 to 16 printable ASCII characters, no backslash")
+    issuer: Text = Field(description="who issued this source's patient IDs; also to be set once in [source_defaults]")
+
+
+class DestinationSettings(Section):
+    """What all kinds of `[[destinations]]` have."""
+
+    name: Name = Field(description="lower-case letters, digits and hyphens, at most 63")
+    status: Literal["partial", "preliminary"] = Field(
+        default="partial", description="partial or preliminary: the status of a report that no person has signed off"
+    )
+    confirm_research: bool = Field(
+        default=False, description="true: this site wants reports of models meant for research at this destination"
+    )
+    patient_systems: dict[Text, Text] = Field(
+        default_factory=dict, description="a table: issuer = 'system of the FHIR identifier'"
+    )
+    timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="more than 0, at most 3600 seconds")
+    maximum_attempts: int = Field(default=12, ge=1, le=1000, description="1 to 1000 attempts before a person must look")
+
+
+class FhirDestination(DestinationSettings):
+    """A FHIR R4 server."""
+
+    kind: Literal["fhir"] = Field(description="fhir or directory")
+    url: FhirUrl = Field(description="an https base URL without credentials")
+    token: SecretStr | None = Field(
+        default=None, description="a bearer token; from the environment, a credential or `token_file` only"
+    )
+    token_file: AbsolutePath | None = Field(
+        default=None, description="the absolute path of a file that others cannot read"
+    )
+    ca_file: AbsolutePath | None = Field(default=None, description="the absolute path of a PEM file")
+
+
+class DirectoryDestination(DestinationSettings):
+    """A folder that gets identified JSON: outside the sealed boundary (DESIGN §5), for demonstration and tests."""
+
+    kind: Literal["directory"] = Field(description="fhir or directory")
+    path: AbsolutePath = Field(description="an absolute path")
+
+
+Destination = Annotated[FhirDestination | DirectoryDestination, Field(discriminator="kind")]
+
+
+class RuntimeSettings(Section):
+    """`[runtime]`: the process that owns the models."""
+
+    packages: tuple[AbsolutePath, ...] = Field(description="a list of absolute paths of model packages")
+    threads: int = Field(ge=1, le=1024, description="1 to 1024 threads for one inference on the CPU")
+    socket: AbsolutePath = Field(description="an absolute path, by default in node.runtime_directory")
+
+
+class EngineSettings(Section):
+    """`[engine]`: the process that runs tasks."""
+
+    workers: int = Field(default=4, ge=1, le=256, description="1 to 256 threads")
+    pixel_workers: int = Field(ge=1, le=256, description="1 to 256 processes that decode pixels")
+    lease_seconds: float = Field(
+        default=60.0, ge=1, le=3600, description="1 to 3600 seconds until a silent worker's task returns"
+    )
+
+
+class AuditSettings(Section):
+    """`[audit]`: the log's signed heads."""
+
+    heads_directory: AbsolutePath = Field(description="an absolute path, best on another machine")
+    signing_key_file: AbsolutePath = Field(description="the absolute path of a file with mode 0600")
+
+
+class LogSettings(Section):
+    """`[log]`: what is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    format: Literal["json", "console"] = Field(default="json", description="json or console")
+
+
+class Settings(Section):
+    """Everything that can be set, validated. Made by `daemon.settings.load_settings`."""
+
+    pipelines: tuple[Name, ...] = Field(default=("chest-xray",), description="a list of names of clinical pipelines")
+    node: NodeSettings
+    database: DatabaseSettings
+    store: StoreSettings
+    keys: KeySettings
+    dicom: DicomSettings
+    source_defaults: SourceDefaults = Field(default_factory=SourceDefaults)
+    sources: tuple[SourceSettings, ...] = Field(
+        default=(), description="tables [[sources]], one for each calling AE title"
+    )
+    destinations: tuple[Destination, ...] = Field(description="tables [[destinations]]")
+    runtime: RuntimeSettings
+    engine: EngineSettings
+    audit: AuditSettings
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        for problem in self._contradictions():
+            raise ValueError(problem)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        for what, values in (
+            ("sources: the ae_title", [source.ae_title for source in self.sources]),
+            ("destinations: the name", [destination.name for destination in self.destinations]),
+            ("pipelines: the name", list(self.pipelines)),
+        ):
+            if twice := sorted({value for value in values if values.count(value) > 1}):
+                yield f"{what} {twice[0]!r} is used twice"
+        for source in (*self.sources, self.source_for("")):
+            if unknown := sorted(set(source.pipeline) - set(self.pipelines)):
+                at = f"sources.{source.ae_title}" if source.ae_title else "source_defaults"
+                yield f"{at}.pipeline: {unknown[0]!r} is not among the enabled pipelines ({', '.join(self.pipelines)})"
+
+    def source_for(self, ae_title: str) -> SourceSettings:
+        """What holds for the calling AE title: its own table, else `source_defaults`."""
+        for source in self.sources:
+            if source.ae_title == ae_title.strip(" "):
+                return source
+        return SourceSettings.model_construct(ae_title=ae_title.strip(" "), **dict(self.source_defaults))
+
+    def is_source(self, ae_title: str) -> bool:
+        """Whether the AE title has a table of its own."""
+        return any(source.ae_title == ae_title.strip(" ") for source in self.sources)
+
+
+def sections_of(section: type[Section], key: str) -> list[type[Section]]:
+    """The models of the tables that `key` of a section can hold; empty if it holds a plain value or does not exist."""
+    field = section.model_fields.get(key)
+    return list(_sections_in(field.annotation)) if field else []
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections_in(inner)
