@@ -1,4 +1,4 @@
-"""The keys: a master key, and a key store of intake-epoch and patient keys, mirrored, with an erasure ledger (DESIGN §5).
+"""The keys: a master key, and a mirrored store of intake-epoch and patient keys with an erasure ledger (DESIGN §5).
 
 KeyStoreError
 ├── MasterKeyError         absent, readable by others, or of the wrong length

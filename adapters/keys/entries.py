@@ -32,8 +32,8 @@ class EpochStatus:
 class PatientEntry:
     """All that must outlive the database about a patient scope, and nothing that says who it is (DESIGN §5).
 
-    `id` is 32 random hex digits, `key` 32 random bytes, `scope_tag` the keyed tag of the scope; `pseudonym`, `audit_tag` and
-    `date_offset_days` (whole days, not zero) are random and never change.
+    `id` is 32 random hex digits, `key` 32 random bytes, `scope_tag` the keyed tag of the scope; `pseudonym`,
+    `audit_tag` and `date_offset_days` (whole days, not zero) are random and never change.
     """
 
     id: str

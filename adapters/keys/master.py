@@ -1,7 +1,7 @@
 """The master key: 32 random bytes from which every key of ours that is not random is derived (HKDF-SHA-256, RFC 5869).
 
-It comes from a file that only its owner can read, or from a systemd credential. It must never be logged, copied into the
-database, or lie beside a backup of the key store.
+It comes from a file that only its owner can read, or from a systemd credential. It must never be logged, copied into
+the database, or lie beside a backup of the key store.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class MasterKey:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise MasterKeyError(f"master key {path}: {error.strerror}; restore it, or make a new one") from None
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
                 raise MasterKeyError(f"master key {path}: others can reach it; make it a plain file with mode 0600")

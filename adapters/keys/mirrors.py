@@ -1,7 +1,7 @@
-"""Small sealed files kept alike in two folders: written to both before anyone is told, read from whichever still has it.
+"""Small sealed files kept alike in two folders: written to both before anyone is told, read from whichever has it.
 
-The store's mechanics only; what the entries mean is in `adapters.keys.store`. Every change happens under one lock file, so
-that processes need no other agreement. An entry is sealed to its shelf and name: files cannot be swapped.
+The store's mechanics only; what the entries mean is in `adapters.keys.store`. Every change happens under one lock file,
+so that processes need no other agreement. An entry is sealed to its shelf and name: files cannot be swapped.
 """
 
 import os
@@ -40,6 +40,7 @@ class Mirrors:
             for root in self.roots:
                 for shelf in self._shelves:
                     make_directory(root / shelf)
+                fsync_directory(root)  # another process may have made them and died before it did
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -86,9 +87,7 @@ class Mirrors:
             except OSError as error:
                 unreadable = error
         if damaged:
-            raise KeyStoreCorrupt(
-                f"{shelf}/{name}: damaged in every mirror that has it; restore the key store's backup"
-            )
+            raise KeyStoreCorrupt(f"{shelf}/{name}: damaged in every mirror; restore the key store's backup")
         if unreadable is not None:
             raise KeyStoreUnavailable(f"{shelf}/{name}: no mirror can be read: {unreadable.strerror}")
         raise KeyMissing(f"{shelf}/{name}: in no mirror of the key store; restore the key store's backup")

@@ -1,7 +1,7 @@
 """Seals small values (AES-256-GCM, NIST SP 800-38D) so that they open only under the same key and in the same place.
 
-For key entries, database columns and wrapped data keys. A sealed value is version (1) + nonce (12, random) + ciphertext +
-tag (16): 29 bytes more than the value. One key must seal fewer than 2^32 values (SP 800-38D 8.3).
+For key entries, database columns and wrapped data keys. A sealed value is version (1) + nonce (12, random) +
+ciphertext + tag (16): 29 bytes more than the value. One key must seal fewer than 2^32 values (SP 800-38D 8.3).
 """
 
 import os

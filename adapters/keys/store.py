@@ -1,11 +1,12 @@
-"""The key store: intake-epoch keys and patients' keys, apart from database and objects, mirrored in two places (DESIGN §5).
+"""The key store: intake-epoch and patient keys, apart from database and objects, in two mirrors (DESIGN §5).
 
-It must never give out a key that the erasure ledger names, nor report a key as made before both mirrors have it on disk.
+It must never give out a key that the erasure ledger names, nor report a key as made before both mirrors have it on
+disk.
 
-How an epoch ends without losing an object. A receiver acknowledges an object wrapped under an epoch only if the epoch was
-still open *after* the object had its final name; otherwise it stores the object again under the next epoch. So whoever
-closes an epoch and lists the intake afterwards sees every acknowledged object of it, rewraps them, and may then destroy
-the key. What still needs the key after that was never acknowledged.
+How an epoch ends without losing an object. A receiver acknowledges an object wrapped under an epoch only if the epoch
+was still open *after* the object had its final name; otherwise it stores the object again under the next epoch. So
+whoever closes an epoch and lists the intake afterwards sees every acknowledged object of it, rewraps them, and may then
+destroy the key. What still needs the key after that was never acknowledged.
 """
 
 import secrets
@@ -69,7 +70,7 @@ class KeyStore:
     # Epochs
 
     def current_epoch(self) -> EpochKey:
-        """The epoch to wrap new objects under; made if there is none open. Cheap: a few stat calls while it stays open."""
+        """The epoch to wrap new objects under, made if none is open. Cheap: a few stat calls while it stays open."""
         with self._current_lock:
             if self._current is None or not self.is_open(self._current.id):
                 with self._mirrors.changing():
@@ -125,7 +126,7 @@ class KeyStore:
                 self._mirrors.repair(_PATIENTS, known)  # an earlier attempt may have reached one mirror only
                 return entry
             entry = _new_patient(scope_tag)
-            # The pointer goes first: cut short, it points to nothing, while an entry without one would be found by `patients`.
+            # The pointer first: cut short, it points to nothing; an entry without one would be listed all the same.
             self._mirrors.put(_SCOPES, scope_tag, entry.id.encode())
             self._mirrors.put(_PATIENTS, entry.id, encode_patient(entry))
             return entry
