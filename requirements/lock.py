@@ -1,0 +1,85 @@
+"""Makes the locks anew from pyproject.toml: exact versions with hashes, for every platform and Python from 3.11 on.
+
+- runtime.lock: what the daemon needs, and what builds this package. Nothing of torch.
+- dev.lock: the same, and what the tests and checks need.
+- torch.lock: torch and what it needs beside dev.lock, with the hashes of its CUDA build (the one on PyPI) and of its
+  CPU build (where pip is offered one). Installed without dependencies, since the two builds' differ.
+- cuda.lock: the libraries that only the CUDA build needs.
+
+Run by `make lock`. Locks name neither hosts nor paths, so that they hold behind any mirror.
+"""
+
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parent / "pyproject.toml"
+_COMPILE = [
+    *("uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11", "--generate-hashes"),
+    *("--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links"),
+]
+_CUDA = re.compile(r"nvidia-|cuda-|triton==")
+
+Entries = dict[str, str]  # requirement line ("torch==2.13.0") to the whole entry with its hashes
+
+
+def _compile(*options: str, constraint: Path | None = None) -> Entries:
+    command = [*_COMPILE, *options, *(["--constraint", str(constraint)] if constraint else []), PROJECT.name]
+    answer = subprocess.run(command, cwd=PROJECT.parent, capture_output=True, text=True)
+    if answer.returncode != 0:
+        raise SystemExit(answer.stderr)
+    entries = re.split(r"\n(?=\S)", answer.stdout.strip())
+    return {entry.partition(" \\\n")[0]: entry for entry in entries}
+
+
+def _write(name: str, entries: Entries) -> Path:
+    path = HERE / name
+    path.write_text("# Made by `make lock`; do not edit.\n" + "\n".join(entries.values()) + "\n")
+    print(f"{path.relative_to(PROJECT.parent)}: {len(entries)} packages")
+    return path
+
+
+def _cpu_build_hash(requirement: str) -> str:
+    """The hash of torch's CPU build: of the file that pip is offered here, else the one in the lock that stands."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            folder,
+            requirement + "+cpu",
+        ]
+        if subprocess.run(command, capture_output=True).returncode == 0:
+            return hashlib.sha256(next(Path(folder).iterdir()).read_bytes()).hexdigest()
+    old = HERE / "torch.lock"
+    found = re.search(rf"# CPU build of {re.escape(requirement)}: (\w{{64}})", old.read_text() if old.exists() else "")
+    if not found:
+        raise SystemExit(f"{requirement}: pip is offered no CPU build here and the lock that stands names none")
+    return found[1]
+
+
+def main() -> None:
+    """Write all four."""
+    runtime = _write("runtime.lock", _compile("--group", "build"))
+    dev = _compile("--group", "build", "--group", "dev", constraint=runtime)
+    with_torch = _compile("--extra", "torch", constraint=_write("dev.lock", dev))
+    beside = {name: entry for name, entry in with_torch.items() if name not in dev}
+    cuda = {name: entry for name, entry in beside.items() if _CUDA.match(name)}
+    cpu = {name: entry for name, entry in beside.items() if name not in cuda}
+    requirement = next(name for name in cpu if name.startswith("torch=="))
+    digest = _cpu_build_hash(requirement)
+    cpu[requirement] = f"# CPU build of {requirement}: {digest}\n{cpu[requirement]} \\\n    --hash=sha256:{digest}"
+    _write("torch.lock", cpu)
+    _write("cuda.lock", cuda)
+
+
+if __name__ == "__main__":
+    main()
