@@ -11,6 +11,7 @@ from daemon.settings.model import (
     DirectoryDestination,
     FhirDestination,
     Settings,
+    SourceDefaults,
     SourceSettings,
 )
 from daemon.settings.origin import Origin, OriginKind
@@ -26,6 +27,7 @@ __all__ = [
     "Problem",
     "Settings",
     "SettingsError",
+    "SourceDefaults",
     "SourceSettings",
     "default_path",
     "load_settings",

@@ -49,9 +49,9 @@ def _database_url(value: str) -> str:
         url = sa.make_url(value)
     except sa.exc.ArgumentError:
         raise ValueError("is not a database URL") from None
-    if url.drivername not in {"sqlite", "postgresql+psycopg"}:
+    if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
         raise ValueError(f"names the driver {url.drivername!r}, which is not supported")
-    if url.drivername == "sqlite" and not Path(url.database or "").is_absolute():
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_absolute():
         raise ValueError("must name an absolute path (four slashes: sqlite:////var/lib/…); memory is not durable")
     return value
 

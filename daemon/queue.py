@@ -1,0 +1,370 @@
+"""The task queue: rows of the table `task`, claimed under a lease, so that an operator can see all waiting work.
+
+It is a table and not a broker because a task's end commits together with the state it made and the audit event (DESIGN
+§2.2): `enqueue`, `complete`, `retry` and `fail` work in the caller's transaction. A task may be *started* more than
+once (its worker was killed, or was silent for longer than its lease), but it *ends* once: each claim gets a lease of
+its own, and who has lost the lease cannot commit. Payloads hold ids, never a patient's data; errors arrive scrubbed.
+
+    QueueError
+    ├── LeaseLost           another worker has, or had, the task: roll back and forget it
+    ├── TaskNotFound        no task has this id
+    ├── TaskNotWaiting      an operator's wish that the task's state does not allow
+    └── UnsuitableTask      a key or payload that is no id; a programming error
+
+States: `ready` ⇄ `running` → `done`; `running` → `dead` (gave up; stays until a person looks) → `ready` or `closed`.
+"""
+
+import random
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from daemon.database import Database, database_now
+from daemon.database.schema import task as _t
+
+MAXIMUM_ATTEMPTS = 12
+"""Attempts before a task is dead, unless the caller says otherwise."""
+
+_FIRST_BACKOFF_SECONDS = 1.0
+_LONGEST_BACKOFF_SECONDS = 600.0
+_LONGEST_ERROR = 2000
+_LONGEST_OWNER = 50
+_ID = re.compile(r"[A-Za-z0-9._:/+@=-]{1,160}")
+
+
+class TaskState(StrEnum):
+    """What becomes of a task."""
+
+    READY = "ready"  # waits for its time and a worker
+    RUNNING = "running"  # leased; if the lease runs out, it is ready again
+    DONE = "done"
+    DEAD = "dead"  # failed for good, or too often: a person decides
+    CLOSED = "closed"  # a person decided that it is not to be done
+
+
+class Priority(IntEnum):
+    """Smaller runs first."""
+
+    STAT = 0
+    URGENT = 5
+    ROUTINE = 10
+
+
+class QueueError(Exception):
+    """Something about the queue."""
+
+
+class LeaseLost(QueueError):  # noqa: N818 - says what happened
+    """The lease ran out and the task was given back; the transaction must roll back. Nothing else is to be done."""
+
+
+class TaskNotFound(QueueError):  # noqa: N818
+    """There is no such task."""
+
+
+class TaskNotWaiting(QueueError):  # noqa: N818
+    """The task's state does not allow what an operator asked for."""
+
+
+class UnsuitableTask(QueueError, ValueError):  # noqa: N818
+    """A key or payload that does not look like ids. The message does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A claimed task: the worker's proof that it holds the lease."""
+
+    id: int
+    kind: str
+    key: str
+    payload: Mapping[str, Any]
+    priority: int
+    attempts: int
+    """How often it was claimed, this time included. More than the allowed number: it took its worker down each time,
+    and must be given to `fail`, not run."""
+    lease: str
+    """Names this one claim: no other claim, of this worker or another, has the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task as an operator sees it. Times are seconds since the Unix epoch, by the database's clock."""
+
+    id: int
+    kind: str
+    key: str
+    state: TaskState
+    priority: int
+    not_before: float
+    attempts: int
+    worker: str | None
+    lease_until: float | None
+    last_error: str | None
+    created_at: float
+    updated_at: float
+
+
+def enqueue(
+    connection: sa.Connection,
+    kind: str,
+    key: str,
+    payload: Mapping[str, str | int],
+    *,
+    priority: int = Priority.ROUTINE,
+    not_before: float | None = None,
+) -> bool:
+    """Add a task in the caller's transaction; False if there is one of this kind and key, whatever its state.
+
+    `payload` holds ids only; `not_before` is in seconds since the Unix epoch, by default now. Raises `UnsuitableTask`.
+    """
+    texts = [key, *payload, *(value for value in payload.values() if not isinstance(value, int))]
+    if not all(isinstance(text, str) and _ID.fullmatch(text) for text in texts):
+        raise UnsuitableTask(f"a {kind} task's key or payload holds something that is no id; put ids there, not data")
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(_t).values(
+        kind=kind,
+        key=key,
+        payload=dict(payload),
+        state=TaskState.READY,
+        priority=priority,
+        not_before=database_now() if not_before is None else not_before,
+        attempts=0,
+        created_at=database_now(),
+        updated_at=database_now(),
+    )
+    added = connection.execute(statement.on_conflict_do_nothing(index_elements=[_t.c.kind, _t.c.key]))
+    return added.rowcount == 1
+
+
+def claim(database: Database, owner: str, kinds: Collection[str], limit: int, lease_seconds: float) -> list[Task]:
+    """Lease up to `limit` due tasks of these kinds to `owner`, in a transaction of its own.
+
+    Order: priority, then due time, then age. Tasks whose lease ran out are taken back first. The database's clock
+    decides, so hosts need not agree on the time.
+    """
+    if len(owner) > _LONGEST_OWNER:
+        raise ValueError(f"the worker's name has more than {_LONGEST_OWNER} characters")
+    return database.retrying(lambda connection: _claim(connection, owner, kinds, limit, lease_seconds))
+
+
+def _claim(
+    connection: sa.Connection, owner: str, kinds: Collection[str], limit: int, lease_seconds: float
+) -> list[Task]:
+    connection.execute(_take_back_expired(kinds))
+    lease = f"{owner}#{secrets.token_hex(6)}"
+    due = due_tasks(kinds, limit).cte("due")
+    rows = connection.execute(
+        sa.update(_t)
+        .where(_t.c.id.in_(sa.select(due.c.id)))
+        .values(
+            state=TaskState.RUNNING,
+            attempts=_t.c.attempts + 1,
+            lease_owner=lease,
+            lease_until=database_now() + lease_seconds,
+            updated_at=database_now(),
+        )
+        .returning(_t.c.id, _t.c.kind, _t.c.key, _t.c.payload, _t.c.priority, _t.c.attempts, _t.c.not_before)
+    ).all()
+    return [
+        Task(row.id, row.kind, row.key, row.payload, row.priority, row.attempts, lease)
+        for row in sorted(rows, key=lambda row: (row.priority, row.not_before, row.id))
+    ]
+
+
+def due_tasks(kinds: Collection[str], limit: int) -> sa.Select[tuple[int]]:
+    """The ids of the tasks that run next; on PostgreSQL, locked, passing over those that another claim has locked."""
+    return (
+        sa.select(_t.c.id)
+        .where(_t.c.state == TaskState.READY, _t.c.not_before <= database_now(), _t.c.kind.in_(kinds))
+        .order_by(_t.c.priority, _t.c.not_before, _t.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _take_back_expired(kinds: Collection[str]) -> sa.Update:
+    expired = (
+        sa.select(_t.c.id)
+        .where(_t.c.state == TaskState.RUNNING, _t.c.lease_until <= database_now(), _t.c.kind.in_(kinds))
+        .with_for_update(skip_locked=True)
+        .cte("expired")
+    )
+    return (
+        sa.update(_t)
+        .where(_t.c.id.in_(sa.select(expired.c.id)))
+        .values(state=TaskState.READY, lease_owner=None, lease_until=None, updated_at=database_now())
+    )
+
+
+def complete(connection: sa.Connection, *tasks: Task) -> None:
+    """End tasks in the caller's transaction, with what they did. Raises `LeaseLost` unless the leases are all held."""
+    _change(connection, tasks, state=TaskState.DONE, lease_owner=None, lease_until=None, last_error=None)
+
+
+def retry(
+    connection: sa.Connection,
+    task: Task,
+    error: str,
+    delay_seconds: float = 0.0,
+    *,
+    maximum_attempts: int = MAXIMUM_ATTEMPTS,
+) -> TaskState:
+    """Give a task back to be tried again later, or for good if it was tried often enough. Gives its new state.
+
+    `error` is scrubbed by the caller. The wait is `delay_seconds` (what the other side asked for) and the back-off on
+    top. Raises `LeaseLost`.
+    """
+    if task.attempts >= maximum_attempts:
+        fail(connection, task, error)
+        return TaskState.DEAD
+    wait = delay_seconds + backoff_seconds(task.attempts, random.random())  # noqa: S311 - spreads load, hides nothing
+    _change(
+        connection,
+        [task],
+        state=TaskState.READY,
+        lease_owner=None,
+        lease_until=None,
+        last_error=error[:_LONGEST_ERROR],
+        not_before=database_now() + wait,
+    )
+    return TaskState.READY
+
+
+def fail(connection: sa.Connection, task: Task, error: str) -> None:
+    """Make a task dead: it stays, with its scrubbed error, until a person requeues or closes it. Raises `LeaseLost`."""
+    _change(
+        connection,
+        [task],
+        state=TaskState.DEAD,
+        lease_owner=None,
+        lease_until=None,
+        last_error=error[:_LONGEST_ERROR],
+    )
+
+
+def release(connection: sa.Connection, *tasks: Task) -> None:
+    """Give back tasks that were not begun, as if never claimed: a worker that stops does. Raises `LeaseLost`."""
+    _change(
+        connection,
+        tasks,
+        state=TaskState.READY,
+        lease_owner=None,
+        lease_until=None,
+        attempts=_t.c.attempts - 1,
+    )
+
+
+def extend(connection: sa.Connection, *tasks: Task, lease_seconds: float) -> None:
+    """Let the leases run for `lease_seconds` from now. Raises `LeaseLost`."""
+    _change(connection, tasks, lease_until=database_now() + lease_seconds)
+
+
+def _change(connection: sa.Connection, tasks: Collection[Task], **values: Any) -> None:
+    """Change rows whose leases are held, all of them or (when the caller rolls back) none.
+
+    A lease that ran out but was not taken back yet is still held: nobody else has begun the task.
+    """
+    held = sa.tuple_(_t.c.id, _t.c.lease_owner).in_([(task.id, task.lease) for task in tasks])
+    changed = connection.execute(
+        sa.update(_t).where(held, _t.c.state == TaskState.RUNNING).values(updated_at=database_now(), **values)
+    )
+    if changed.rowcount != len(tasks):
+        lost = len(tasks) - changed.rowcount
+        raise LeaseLost(f"{lost} of {len(tasks)} tasks are no longer held; whoever has them now will do them")
+
+
+def backoff_seconds(attempt: int, randomness: float) -> float:
+    """The wait after the `attempt`-th try (from 1): doubles from 1 s up to 10 min, of which the last half is random.
+
+    `randomness` is in [0, 1).
+    """
+    whole = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt - 1, 32))
+    return whole * (0.5 + 0.5 * randomness)
+
+
+def requeue(connection: sa.Connection, task_id: int) -> None:
+    """Run a dead, closed or waiting task now, with all its attempts before it.
+
+    Raises `TaskNotFound`, `TaskNotWaiting`.
+    """
+    _decide(
+        connection,
+        task_id,
+        {TaskState.DEAD, TaskState.CLOSED, TaskState.READY},
+        state=TaskState.READY,
+        attempts=0,
+        not_before=database_now(),
+    )
+
+
+def close(connection: sa.Connection, task_id: int, reason: str) -> None:
+    """Decide that a dead or waiting task is not to be done; `reason` (no patient's data) is kept before its last error.
+
+    Raises `TaskNotFound`, `TaskNotWaiting`, and `ValueError` without a reason.
+    """
+    if not reason.strip():
+        raise ValueError("a task is closed for a reason; give one")
+    why = sa.literal(f"closed: {reason.strip()}")
+    kept = sa.func.substr(why + sa.func.coalesce("; before: " + _t.c.last_error, ""), 1, _LONGEST_ERROR)
+    _decide(connection, task_id, {TaskState.DEAD, TaskState.READY}, state=TaskState.CLOSED, last_error=kept)
+
+
+def _decide(connection: sa.Connection, task_id: int, allowed: set[TaskState], **values: Any) -> None:
+    changed = connection.execute(
+        sa.update(_t).where(_t.c.id == task_id, _t.c.state.in_(allowed)).values(updated_at=database_now(), **values)
+    )
+    if changed.rowcount == 1:
+        return
+    state = connection.execute(sa.select(_t.c.state).where(_t.c.id == task_id)).scalar_one_or_none()
+    if state is None:
+        raise TaskNotFound(f"there is no task {task_id}; `kopru tasks list` shows those there are")
+    can = " or ".join(sorted(allowed))
+    raise TaskNotWaiting(f"task {task_id} is {state}; this can be done to a task that is {can}")
+
+
+def list_tasks(
+    connection: sa.Connection,
+    *,
+    states: Collection[TaskState] | None = None,
+    kinds: Collection[str] | None = None,
+    limit: int = 100,
+    before_id: int | None = None,
+) -> list[TaskRecord]:
+    """Tasks, newest first; `before_id` is the last id of the page before."""
+    query = sa.select(_t).order_by(_t.c.id.desc()).limit(limit)
+    if states is not None:
+        query = query.where(_t.c.state.in_(states))
+    if kinds is not None:
+        query = query.where(_t.c.kind.in_(kinds))
+    if before_id is not None:
+        query = query.where(_t.c.id < before_id)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def _record(row: sa.Row[Any]) -> TaskRecord:
+    return TaskRecord(
+        id=row.id,
+        kind=row.kind,
+        key=row.key,
+        state=TaskState(row.state),
+        priority=row.priority,
+        not_before=row.not_before,
+        attempts=row.attempts,
+        worker=row.lease_owner.rpartition("#")[0] if row.lease_owner else None,
+        lease_until=row.lease_until,
+        last_error=row.last_error,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def counts(connection: sa.Connection) -> dict[tuple[str, TaskState], int]:
+    """How many tasks there are of each kind and state."""
+    query = sa.select(_t.c.kind, _t.c.state, sa.func.count()).group_by(_t.c.kind, _t.c.state)
+    return {(kind, TaskState(state)): number for kind, state, number in connection.execute(query)}
