@@ -9,6 +9,7 @@ AnonymizeError
 └── InvalidProfile        the table of rules is damaged
 """
 
+from anonymize.deidentification import Decision, Deidentified, deidentify
 from anonymize.errors import (
     AnonymizeError,
     InvalidProfile,
@@ -19,9 +20,14 @@ from anonymize.errors import (
 )
 from anonymize.header import Header, read_header
 from anonymize.instances import DeidentifiedInstance, PatientPseudonym, ReceivedInstance
+from anonymize.rules import Action, Rule
+from anonymize.uids import map_uid
 
 __all__ = [
+    "Action",
     "AnonymizeError",
+    "Decision",
+    "Deidentified",
     "DeidentifiedInstance",
     "Header",
     "InvalidProfile",
@@ -30,6 +36,9 @@ __all__ = [
     "Quarantine",
     "QuarantineReason",
     "ReceivedInstance",
+    "Rule",
     "UnreadableText",
+    "deidentify",
+    "map_uid",
     "read_header",
 ]

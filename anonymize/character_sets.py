@@ -61,6 +61,12 @@ def _codec(term: str) -> str | None:
     return _CODECS.get(match[1] if match else term)
 
 
+def character_sets_of(value: bytes) -> tuple[str, ...]:
+    """Split the value of Specific Character Set (0008,0005); empty for the default repertoire."""
+    text = value.decode("ascii", errors="backslashreplace").strip(" \0")
+    return tuple(term.strip() for term in text.split("\\")) if text else ()
+
+
 def decode(value: bytes, character_sets: Sequence[str]) -> str | None:
     """Decode one value of a PN, LO, SH, ST, LT, UC or UT element; None where it cannot be done without loss.
 

@@ -45,8 +45,6 @@ class QuarantineReason(StrEnum):
     IDENTITY_MISMATCH = "identity-mismatch"  # the data set is not the instance that the peer announced
     BURNED_IN_ANNOTATION = "burned-in-annotation"
     REMOTE_PIXEL_DATA = "remote-pixel-data"  # the pixels lie behind a URL (PS3.5 A.6): nothing to check or to pass on
-    ENCAPSULATED_DOCUMENT = "encapsulated-document"
-    UNREADABLE_TEXT = "unreadable-text"
 
 
 class Quarantine(AnonymizeError):  # noqa: N818

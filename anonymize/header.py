@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from anonymize.character_sets import decode
+from anonymize.character_sets import character_sets_of, decode
 from anonymize.elements import PIXEL_DATA, Element, Kind, walk
 from anonymize.errors import UnreadableText
 from anonymize.transfer_syntaxes import encoded_data_set
@@ -126,7 +126,7 @@ class _Reader:
     def __init__(self, data: bytes, found: dict[int, Element]) -> None:
         self._data = data
         self._found = found
-        self._character_sets: tuple[str, ...] = self._values(_SPECIFIC_CHARACTER_SET)
+        self._character_sets = character_sets_of(self._raw(_SPECIFIC_CHARACTER_SET))
         self._unreadable: list[str] = []
 
     def header(self, *, deflated: bool) -> Header:

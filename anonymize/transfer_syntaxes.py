@@ -23,6 +23,15 @@ DEFLATED: Final = frozenset(
     }
 )
 
+JPIP_REFERENCED: Final = frozenset(  # the pixels lie behind Pixel Data Provider URL (PS3.5 A.6, A.7)
+    {
+        "1.2.840.10008.1.2.4.94",
+        "1.2.840.10008.1.2.4.95",
+        "1.2.840.10008.1.2.4.204",
+        "1.2.840.10008.1.2.4.205",
+    }
+)
+
 _NO_DATA_SET: Final = frozenset({"1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2"})  # MIME and XML, both retired
 
 KNOWN: Final = frozenset(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax") - _NO_DATA_SET
