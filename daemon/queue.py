@@ -138,8 +138,8 @@ def enqueue(
         created_at=database_now(),
         updated_at=database_now(),
     )
-    added = connection.execute(statement.on_conflict_do_nothing(index_elements=[_t.c.kind, _t.c.key]))
-    return added.rowcount == 1
+    statement = statement.on_conflict_do_nothing(index_elements=[_t.c.kind, _t.c.key])
+    return connection.execute(statement.returning(_t.c.id)).first() is not None
 
 
 def claim(database: Database, owner: str, kinds: Collection[str], limit: int, lease_seconds: float) -> list[Task]:
