@@ -1,0 +1,215 @@
+"""A FHIR R4 server as a destination: carries out the flows of `matching` and `delivery` over HTTP.
+
+TLS is always verified, identified data goes to no other address than the configured one, and no body, token or
+identifier is ever logged or put into an error. RESTful API: FHIR R4 3.1.0.
+"""
+
+import json
+import os
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from adapters.fhir.delivery import delivery_flow
+from adapters.fhir.errors import DestinationSettingsError
+from adapters.fhir.exchanges import Answer, Flow, NoAnswer, Reply, Request, Search
+from adapters.fhir.marker import resources_of
+from adapters.fhir.matching import match_flow
+from adapters.fhir.outcomes import Delivered, DeliveryOutcome, PatientMatch
+from pipelines.identity import PatientIdentity
+
+T = TypeVar("T")
+
+_JSON = "application/fhir+json"
+_LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class FhirServerSettings:
+    """Where a FHIR server is and how to talk to it.
+
+    `patient_systems` maps an issuer of Patient IDs to the system of the FHIR identifier. The bearer token is `token`,
+    or what `token_file` holds at the time of a request, so that it can be renewed. `ca_file` (PEM) replaces the
+    system's authorities. `client_certificate` (PEM, certificate and key) is for servers that want one. Raises
+    `DestinationSettingsError` for an address that would carry identified data in the clear.
+    """
+
+    name: str
+    url: str
+    patient_systems: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 30.0
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    client_certificate: Path | None = None
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.url)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
+            raise DestinationSettingsError(f"destination {self.name}: url is not the base URL of a FHIR server")
+        if url.scheme == "http" and url.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            raise DestinationSettingsError(f"destination {self.name}: url must be https beyond this machine")
+        if self.timeout_seconds <= 0:
+            raise DestinationSettingsError(f"destination {self.name}: timeout_seconds must be more than 0")
+
+
+class FhirDestination:
+    """A FHIR R4 server that reports go to. One object serves many threads; close it when done.
+
+    The caller sees to it that no two deliveries of one report run at once (DESIGN §2.6).
+    """
+
+    def __init__(self, settings: FhirServerSettings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """Raises `DestinationSettingsError` where a certificate file cannot be used."""
+        self.settings = settings
+        self._clock = clock
+        self._base = settings.url.rstrip("/")
+        self._http = httpx.Client(
+            auth=_BearerToken(settings),
+            verify=_tls(settings),
+            timeout=httpx.Timeout(settings.timeout_seconds),
+            follow_redirects=False,
+            trust_env=False,  # no proxy, .netrc or authority that nobody configured here
+            headers={"Accept": _JSON, "User-Agent": "kopru"},
+        )
+        self._first_use = threading.Lock()
+        self._known_devices: set[str] = set()
+
+    def __enter__(self) -> "FhirDestination":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def match_patient(self, identity: PatientIdentity) -> PatientMatch:
+        """The one Patient that `identity` is, or why there is none. Raises nothing for what a server does."""
+        return self._run(match_flow(identity, self.settings.patient_systems))
+
+    def deliver(self, document: bytes) -> DeliveryOutcome:
+        """Deliver a document of `build_report`. Raises `DocumentError` for other bytes, nothing for what a server does.
+
+        All reports of a model share its Device. Servers that check "create unless it exists" without a lock would
+        make two of two first reports at once, and refuse every later report; so first reports go one at a time.
+        """
+        device = next(
+            (r["identifier"][0]["value"] for r in resources_of(document) if r["resourceType"] == "Device"), ""
+        )
+        if device in self._known_devices:
+            return self._run(delivery_flow(document))
+        with self._first_use:
+            outcome = self._run(delivery_flow(document))
+            if isinstance(outcome, Delivered):
+                self._known_devices.add(device)
+            return outcome
+
+    def _run(self, flow: Flow[T]) -> T:
+        try:
+            request = next(flow)
+            while True:
+                request = flow.send(self._exchange(request))
+        except StopIteration as end:
+            ended: T = end.value
+            return ended
+
+    def _exchange(self, request: Request) -> Reply:
+        try:
+            with self._http.stream(**self._http_request(request)) as response:
+                body = _read(response, time.monotonic() + self.settings.timeout_seconds)
+                return Answer(
+                    response.status_code, self._clock(), response.headers.get("Retry-After"), _json_object(body)
+                )
+        except _TokenError as error:
+            return NoAnswer(str(error), may_have_arrived=False)
+        except _NOT_SENT as error:
+            return NoAnswer(f"no connection to the server ({type(error).__name__})", may_have_arrived=False)
+        except (httpx.TransportError, httpx.DecodingError, _AnswerError) as error:
+            # Only the class: the message of some of these quotes what came over the wire.
+            return NoAnswer(f"no complete answer from the server ({type(error).__name__})", may_have_arrived=True)
+
+    def _http_request(self, request: Request) -> dict[str, Any]:
+        if isinstance(request, Search):
+            url = f"{self._base}/{request.resource_type}/_search"
+            headers = {"Prefer": "handling=strict"}  # an unknown parameter is an error, not "all patients"
+            return {"method": "POST", "url": url, "data": dict(request.parameters), "headers": headers}
+        headers = {"Content-Type": f"{_JSON}; charset=utf-8", "Prefer": "return=minimal"}
+        return {"method": "POST", "url": self._base, "content": request.document, "headers": headers}
+
+
+class _AnswerError(Exception):
+    """The answer is longer, or takes longer, than any that we expect."""
+
+
+class _TokenError(Exception):
+    """The bearer token cannot be read; the text names the destination."""
+
+
+class _BearerToken(httpx.Auth):
+    """RFC 6750. A token from a file is read for each request."""
+
+    def __init__(self, settings: FhirServerSettings) -> None:
+        self._settings = settings
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]  # httpx:
+    Generator token = self._token() if token is not None: request.headers["Authorization"] = f"Bearer {token}" yield
+    request
+
+    def _token(self) -> str | None:
+        settings = self._settings
+        token = settings.token
+        if settings.token_file is not None:
+            try:
+                token = settings.token_file.read_text("ascii").strip()
+            except (OSError, UnicodeDecodeError):
+                raise _TokenError(f"token_file of destination {settings.name} cannot be read") from None
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise _TokenError(f"the token of destination {settings.name} is not a bearer token")
+        return token
+
+
+def _tls(settings: FhirServerSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=os.fspath(settings.ca_file) if settings.ca_file else None)
+        if settings.client_certificate:
+            context.load_cert_chain(settings.client_certificate)
+    except (OSError, ssl.SSLError):
+        raise DestinationSettingsError(
+            f"destination {settings.name}: ca_file or client_certificate cannot be read or is no PEM file"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _read(response: httpx.Response, deadline: float) -> bytes:
+    """The body, if it comes before `deadline` (monotonic) and is no longer than anything that we asked for."""
+    body = bytearray()
+    for part in response.iter_bytes():
+        body += part
+        if len(body) > _LONGEST_ANSWER_BYTES or time.monotonic() > deadline:
+            raise _AnswerError
+    return bytes(body)
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

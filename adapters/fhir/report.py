@@ -1,0 +1,104 @@
+"""Makes the report of a study: a FHIR R4 transaction Bundle, as the bytes that are stored in the outbox and sent.
+
+Pure: the same request gives the same bytes. It never makes a report final, never names an image by its pseudonymous
+UID, and leaves no finding of an earlier revision standing that the new one does not have. FHIR R4 (4.0.1):
+conditional create and update (3.1.0.8.1, 3.1.0.4.3), transaction (3.1.0.11).
+"""
+
+import json
+from datetime import datetime
+from urllib.parse import quote
+
+from fhir.resources.R4B.bundle import Bundle
+
+from adapters.fhir import codes
+from adapters.fhir.datatypes import Resource
+from adapters.fhir.errors import ReportError
+from adapters.fhir.findings import study_findings
+from adapters.fhir.marker import ReportMarker, canonical_json, digest_of, resources_of
+from adapters.fhir.request import ReportRequest, Stamp
+from adapters.fhir.resources import (
+    device,
+    diagnostic_report,
+    full_url,
+    observation,
+    own_identifier,
+    provenance,
+    provenance_tag,
+    withdrawn_observation,
+    withdrawn_report,
+)
+from adapters.fhir.wording import ENGLISH, Wording
+from pipelines.identity import StudyDescription
+from pipelines.results import Coding
+
+
+def build_report(request: ReportRequest) -> bytes:
+    """The transaction Bundle, canonical JSON. Raises `ReportError`, or `DocumentError` for a damaged `previous`.
+
+    Entries: the Device (created unless the server has it), the Observations and the DiagnosticReport (updated or
+    created by identifier), the Provenance (one a revision). The DiagnosticReport is the last to be written, so that
+    on a server that does not keep the transaction whole its presence still tells that all else is there.
+    """
+    words, findings = request.wording, study_findings(request.result)
+    algorithm = device(request.result.model, words)
+    observations = [observation(request, finding, algorithm) for finding in findings]
+    reported = {own_identifier(resource) for resource in observations}
+    earlier = resources_of(request.previous) if request.previous else []
+    withdrawn = [
+        withdrawn_observation(resource, words)
+        for resource in earlier
+        if resource["resourceType"] == "Observation" and own_identifier(resource) not in reported
+    ]
+    report = diagnostic_report(request, findings, observations)
+    activity = codes.CREATE if request.stamp.revision == 1 else codes.UPDATE
+    return _document(request.stamp, algorithm, observations + withdrawn, report, activity)
+
+
+def build_withdrawal(
+    previous: bytes, revision: int, issued: datetime, study: StudyDescription, words: Wording = ENGLISH
+) -> bytes:
+    """A document that takes back `previous` and all it says, as `revision`: for a study that went to the wrong patient.
+
+    The subject stays who it was. Raises `ReportError`, `DocumentError`.
+    """
+    stamp = Stamp(ReportMarker.of_document(previous).report_id, revision, issued, study)
+    before = resources_of(previous)
+    algorithm = next(resource for resource in before if resource["resourceType"] == "Device")
+    report = next(resource for resource in before if resource["resourceType"] == "DiagnosticReport")
+    observations = [withdrawn_observation(o, words) for o in before if o["resourceType"] == "Observation"]
+    return _document(stamp, algorithm, observations, withdrawn_report(report, stamp, words), codes.NULLIFY)
+
+
+def _document(
+    stamp: Stamp, algorithm: Resource, observations: list[Resource], report: Resource, activity: Coding
+) -> bytes:
+    """Put the entries together, validate them as R4B classes, and add the marker."""
+    trace = provenance(stamp, algorithm, [report, *observations], activity)
+    entries = [
+        _entry(algorithm, "POST", "Device", ifNoneExist=f"identifier={_token(own_identifier(algorithm))}"),
+        *(_entry(o, "PUT", f"Observation?identifier={_token(own_identifier(o))}") for o in observations),
+        _entry(trace, "POST", "Provenance", ifNoneExist=f"_tag={_token(provenance_tag(trace)['code'])}"),
+        _entry(report, "PUT", f"DiagnosticReport?identifier={_token(own_identifier(report))}"),
+    ]
+    unmarked = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    try:
+        bundle = json.loads(Bundle.model_validate(unmarked).model_dump_json())
+    except ValueError:
+        # Pydantic's message quotes the values, which the reader of an error may not see.
+        raise ReportError(
+            "the report makes no valid FHIR R4; look for an empty code or text in the model package"
+        ) from None
+    marker = ReportMarker(stamp.report_id, stamp.revision, digest_of(bundle))
+    bundle["entry"][-1]["resource"]["identifier"] = marker.identifiers
+    return canonical_json(bundle)
+
+
+def _entry(resource: Resource, method: str, url: str, **conditions: str) -> Resource:
+    request = {"method": method, "url": url, **conditions}
+    return {"fullUrl": full_url(resource), "resource": resource, "request": request}
+
+
+def _token(value: str) -> str:
+    """system|value for a search in a URL; both are URIs that we made, so nothing needs FHIR's own escapes."""
+    return quote(f"{codes.URI_SYSTEM}|{value}", safe=":")

@@ -1,0 +1,52 @@
+"""What a report is made of, checked once."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from adapters.fhir.codes import ReportStatus
+from adapters.fhir.errors import ReportError
+from adapters.fhir.subjects import Subject
+from adapters.fhir.wording import ENGLISH, Wording
+from pipelines.identity import StudyDescription
+from pipelines.results import StudyResult
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which revision of which report about which study, and when it was made. `issued` carries an offset.
+
+    `report_id` is the same for every revision of a study and pipeline; revisions count from 1.
+    """
+
+    report_id: UUID
+    revision: int
+    issued: datetime
+    study: StudyDescription
+
+    def __post_init__(self) -> None:
+        if self.revision < 1:
+            raise ReportError(f"revision {self.revision}: revisions count from 1")
+        if self.issued.utcoffset() is None:
+            raise ReportError("the time of issue has no offset from UTC; give one")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """All that a report is made of.
+
+    `status` is PARTIAL or PRELIMINARY, as the destination wants it until a person signs off. `previous` is the document
+    made last for this report and this destination, delivered or not; its findings that the new one lacks are marked as
+    entered in error.
+    """
+
+    stamp: Stamp
+    status: ReportStatus
+    result: StudyResult
+    subject: Subject
+    previous: bytes | None = field(default=None, repr=False)
+    wording: Wording = ENGLISH
+
+    def __post_init__(self) -> None:
+        if self.status not in (ReportStatus.PARTIAL, ReportStatus.PRELIMINARY):
+            raise ReportError("a report's status is partial or preliminary until a person signs off")

@@ -1,0 +1,79 @@
+"""Every sentence that a reader of a report sees, apart from the code that puts a report together.
+
+A second language is a second `Wording`. A sentence states no more than the program knows and never a patient's data.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a report's conclusion: a title of a few words and what it means."""
+
+    title: str
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.body}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The sentences in one language; `language` is a BCP 47 tag. Braces are filled in by `str.format`."""
+
+    language: str
+    report: str
+    revision: str
+    unreviewed: Statement
+    research: Statement
+    incomplete: Statement
+    not_analysed: Statement
+    findings: Statement
+    images_left_out: Statement
+    withdrawn: Statement
+    withdrawn_finding: str
+    detected: str
+    not_detected: str
+    finding: str
+    finding_images: str
+    finding_header: str
+    verdict_header: str
+    probability_header: str
+    threshold_header: str
+    images_header: str
+    weights: str
+    intended_use: str
+    algorithm: str
+
+
+ENGLISH = Wording(
+    language="en",
+    report="AI report",
+    revision="Revision {number}",
+    unreviewed=Statement(
+        "Unreviewed AI result",
+        "An algorithm made this report. No person has reviewed it, and it must not be the only ground for a decision.",
+    ),
+    research=Statement("Research model", "This model is meant for research and is not approved for diagnosis."),
+    incomplete=Statement(
+        "Incomplete study",
+        "The study was closed by a limit, not because it was known to be complete; more images may exist.",
+    ),
+    not_analysed=Statement("Not analysable", "The algorithm gave no answer about this study. {reasons}"),
+    findings=Statement("Result", "{verdicts}."),
+    images_left_out=Statement("Images left out", "{count} of {total} could not be analysed. {reasons}"),
+    withdrawn=Statement("Withdrawn", "This report was sent in error. Disregard it."),
+    withdrawn_finding="Withdrawn: this finding is no longer part of the report.",
+    detected="detected",
+    not_detected="not detected",
+    finding="{label}: {verdict} (probability {probability}, threshold {threshold})",
+    finding_images="{finding}, on {reaching} of {analysed} images",
+    finding_header="Finding",
+    verdict_header="Algorithm's verdict",
+    probability_header="Probability",
+    threshold_header="Threshold",
+    images_header="Images at or above threshold",
+    weights="SHA-256 of the weights",
+    intended_use="Intended use: {text}",
+    algorithm="Image analysis algorithm",
+)
