@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """A coded concept: `system` is the FHIR URI of the code system (``http://snomed.info/sct``, ``http://loinc.org`` …)."""
+    """A coded concept: `system` is the FHIR URI of the code system (``http://snomed.info/sct`` …)."""
 
     system: str
     code: str
@@ -30,7 +30,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One model output for one concept. `probability` and `threshold` lie in [0, 1]; `present` is probability ≥ threshold."""
+    """One model output for one concept. `probability` and `threshold` lie in [0, 1]."""
 
     label: str
     coding: Coding

@@ -1,0 +1,1 @@
+"""What `kopru demo` needs beside the daemon itself: a study that is nobody's."""

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+import training
+from training.config import read_config
+from training.errors import ConfigError
+
+SHIPPED = Path(training.__file__).with_name("chest_xray.toml")
+
+
+def test_the_shipped_configuration_is_complete_and_can_be_overridden():
+    assert read_config(SHIPPED).folds == 0
+    changed = read_config(SHIPPED, ["folds=5", "optimisation.learning_rate=1", "package.name='other'"])
+    assert (changed.folds, changed.optimisation.learning_rate, changed.package.name) == (5, 1.0, "other")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimisation.epoch=3", "epoch: unknown key"),
+        ("optimisation.epochs='3'", "is not int"),
+        ("optimisation.epochs=true", "is not int"),
+        ("optimisation.epochs=", "not TOML"),
+        ("epochs", "section.key=value"),
+        ("folds.a=1", "not a section"),
+        ("surprise=1", "unknown key 'surprise'"),
+        ("split.test=0.9", "leave some patients"),
+        ("network.widths=[1]", "same number of stages"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(override, message):
+    with pytest.raises(ConfigError, match=message):
+        read_config(SHIPPED, [override])
+
+
+def test_a_missing_key_or_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / "none.toml")
+    shortened = tmp_path / "short.toml"
+    shortened.write_text(SHIPPED.read_text().replace("dropout", "drop_out"))
+    with pytest.raises(ConfigError, match=r"\[network\] drop"):
+        read_config(shortened)

@@ -1,0 +1,175 @@
+"""The configuration of a training run: one TOML file, overridden key by key from the command line.
+
+Unknown keys are refused, so that a misspelt setting cannot silently fall back to a default. Every number that
+shapes a model is here and nowhere else; the run writes the configuration it used beside its results.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from training.errors import ConfigError
+
+_Section = TypeVar("_Section")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitConfig:
+    """How patients are divided. Fractions are of patients; the rest of them train."""
+
+    seed: int
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
+            raise ConfigError("[split] validation and test must be above 0 and leave some patients for training")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """The residual network: channels and blocks of each stage. `dropout` is before the last layer."""
+
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.widths) != len(self.blocks):
+            raise ConfigError("[network] widths and blocks must name the same number of stages")
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationConfig:
+    """Random changes of training images. Shifts and holes are fractions of the side, angles degrees."""
+
+    base_size: int  # pixels a side from which the network's input is cut
+    rotation_degrees: float
+    scale_min: float
+    scale_max: float
+    shear: float
+    shift: float
+    flip_probability: float
+    gamma: float  # exponent drawn log-uniformly from [1/(1+gamma), 1+gamma]
+    contrast: float
+    brightness: float
+    noise: float  # standard deviation, of the range [0, 1]
+    hole_probability: float
+    hole_side: float
+    mixup_alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class OptimisationConfig:
+    """The optimiser's settings: AdamW, linear warm-up, cosine decay, an exponential moving average of the weights."""
+
+    seed: int
+    threads: int
+    epochs: int
+    warmup_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    balance: float  # exponent: 0 draws classes as they come, 1 equally often
+    ema_decay: float
+    bfloat16: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PackageConfig:
+    """What the package says of itself beside its numbers."""
+
+    name: str
+    version: str
+    input_size: int
+    batch_size: int
+    batch_wait_ms: int
+    licence: str
+    intended_use: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """A whole run. `folds` is 0 for one run on the split, or the number of folds of a patient-wise cross-validation."""
+
+    folds: int
+    split: SplitConfig
+    network: NetworkConfig
+    augmentation: AugmentationConfig
+    optimisation: OptimisationConfig
+    package: PackageConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they are written beside the results."""
+        return dataclasses.asdict(self)
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read the TOML file at `path` and apply `overrides`, each ``section.key=value`` with a TOML value.
+
+    Raises `ConfigError` for a file or override that does not parse, an unknown or missing key and a wrong type.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    for override in overrides:
+        _override(raw, override)
+    sections = {
+        "split": SplitConfig,
+        "network": NetworkConfig,
+        "augmentation": AugmentationConfig,
+        "optimisation": OptimisationConfig,
+        "package": PackageConfig,
+    }
+    unknown = set(raw) - set(sections) - {"folds"}
+    if unknown:
+        raise ConfigError(f"unknown key {sorted(unknown)[0]!r}; the file has folds and the sections {sorted(sections)}")
+    return TrainingConfig(
+        folds=_typed("folds", raw.get("folds", 0), int),
+        split=_section("split", raw, SplitConfig),
+        network=_section("network", raw, NetworkConfig),
+        augmentation=_section("augmentation", raw, AugmentationConfig),
+        optimisation=_section("optimisation", raw, OptimisationConfig),
+        package=_section("package", raw, PackageConfig),
+    )
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"override {override!r}: write section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"override {override!r}: the value is not TOML (strings need quotes): {error}") from error
+    section, dot, key = name.strip().rpartition(".")
+    target = raw.setdefault(section, {}) if dot else raw
+    if not isinstance(target, dict):
+        raise ConfigError(f"override {override!r}: {section!r} is not a section")
+    target[key] = value
+
+
+def _section(name: str, raw: Mapping[str, Any], kind: type[_Section]) -> _Section:
+    values = raw.get(name)
+    if not isinstance(values, dict):
+        raise ConfigError(f"section [{name}] is missing")
+    fields = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if set(values) != set(fields):
+        wrong = sorted(set(values) ^ set(fields))[0]
+        raise ConfigError(f"[{name}] {wrong}: {'unknown key' if wrong in values else 'is missing'}")
+    return kind(**{key: _typed(f"[{name}] {key}", values[key], fields[key]) for key in fields})
+
+
+def _typed(where: str, value: Any, kind: Any) -> Any:
+    if kind == tuple[int, ...] and isinstance(value, list) and all(type(item) is int for item in value):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind:
+        return value
+    raise ConfigError(f"{where}: {value!r} is not {getattr(kind, '__name__', kind)}")

@@ -1,0 +1,17 @@
+"""The errors of `training`; the tree is drawn in the package's docstring."""
+
+
+class TrainingError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(TrainingError):
+    """The configuration names an unknown key or an impossible value."""
+
+
+class DataError(TrainingError):
+    """The data set is incomplete or contradicts itself."""
+
+
+class ParityError(TrainingError):
+    """The exported model does not compute what the trained one does."""

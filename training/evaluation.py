@@ -1,0 +1,143 @@
+"""Measures of a classifier on held-back images, in numpy: accuracy with its interval, AUROC, operating points.
+
+Thresholds are chosen by `choose_thresholds` on validation images only; `evaluate` never chooses anything.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from training.errors import DataError
+
+Probabilities = npt.NDArray[np.floating]
+Targets = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """`hits` of `total`, with the 95 % score interval of Wilson (J. Am. Stat. Assoc. 1927)."""
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The proportion, NaN of nothing."""
+        return self.hits / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end, NaN of nothing."""
+        if not self.total:
+            return math.nan, math.nan
+        z = 1.959963984540054
+        centre = self.hits + z * z / 2
+        spread = z * math.sqrt(self.hits * (self.total - self.hits) / self.total + z * z / 4)
+        return (centre - spread) / (self.total + z * z), (centre + spread) / (self.total + z * z)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMeasures:
+    """One label against all others. Sensitivity and specificity are at `threshold`."""
+
+    label: str
+    auroc: float
+    threshold: float
+    sensitivity: Proportion
+    specificity: Proportion
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All measures of one set of images. `confusion[i][j]` counts images of label i whose likeliest label is j."""
+
+    accuracy: Proportion
+    labels: tuple[LabelMeasures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration_error: float
+    same_source_accuracy: Proportion
+    same_source_auroc: float
+
+
+def evaluate(
+    probabilities: Probabilities, targets: Targets, labels: Sequence[str], thresholds: Mapping[str, float]
+) -> Evaluation:
+    """Measure `probabilities` (N, classes) against `targets` (N,), the index of each image's label.
+
+    The measures named same_source are of the first two labels (Normal and Pneumonia, which come from one source) with
+    the third left out of both the images and the choice, so that a model which only tells sources apart gains nothing.
+    """
+    predicted = probabilities.argmax(axis=1)
+    confusion = np.zeros((len(labels), len(labels)), dtype=int)
+    np.add.at(confusion, (targets, predicted), 1)
+    pair = targets < 2
+    share = probabilities[pair, 1] / probabilities[pair, :2].sum(axis=1)
+    return Evaluation(
+        accuracy=Proportion(int((predicted == targets).sum()), len(targets)),
+        labels=tuple(
+            _measure(label, probabilities[:, index], targets == index, thresholds[label])
+            for index, label in enumerate(labels)
+        ),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        calibration_error=calibration_error(probabilities, targets),
+        same_source_accuracy=Proportion(int(((share >= 0.5) == (targets[pair] == 1)).sum()), int(pair.sum())),
+        same_source_auroc=auroc(share, targets[pair] == 1),
+    )
+
+
+def choose_thresholds(probabilities: Probabilities, targets: Targets, labels: Sequence[str]) -> dict[str, float]:
+    """Choose for each label the threshold with the highest sensitivity + specificity (Youden, Cancer 1950).
+
+    A threshold lies half way between two neighbouring probabilities of the validation images, so that neither image
+    sits on it; of equally good ones the lowest, which misses least.
+
+    Raises `DataError` for a label that no validation image has, or that all have.
+    """
+    chosen = {}
+    missing = [label for index, label in enumerate(labels) if (targets == index).all() or not (targets == index).any()]
+    if missing:
+        raise DataError(f"no threshold for {missing[0]!r}: the validation part has no image with it, or none without")
+    for index, label in enumerate(labels):
+        scores, positive = probabilities[:, index].astype(float), targets == index
+        edges = np.unique(scores)
+        candidates = (edges[1:] + edges[:-1]) / 2 if len(edges) > 1 else np.array([0.5])
+        youden = [(scores[positive] >= c).mean() + (scores[~positive] < c).mean() for c in candidates]
+        chosen[label] = round(float(candidates[int(np.argmax(youden))]), 4)
+    return chosen
+
+
+def auroc(scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]) -> float:
+    """Return the chance that a positive scores above a negative, ties counted half; NaN if either is missing."""
+    high, low = scores[positive], scores[~positive]
+    if not len(high) or not len(low):
+        return math.nan
+    difference = high[:, None] - low[None, :]
+    return float((difference > 0).mean() + (difference == 0).mean() / 2)
+
+
+def calibration_error(probabilities: Probabilities, targets: Targets, bins: int = 10) -> float:
+    """Return the expected calibration error of the top label (Guo et al., ICML 2017), in equal-width bins."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == targets
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(confidence[which == b].mean() - correct[which == b].mean()) * (which == b).mean()
+        for b in range(bins)
+        if (which == b).any()
+    ]
+    return float(sum(gaps))
+
+
+def _measure(
+    label: str, scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_], threshold: float
+) -> LabelMeasures:
+    return LabelMeasures(
+        label=label,
+        auroc=auroc(scores, positive),
+        threshold=threshold,
+        sensitivity=Proportion(int((scores[positive] >= threshold).sum()), int(positive.sum())),
+        specificity=Proportion(int((scores[~positive] < threshold).sum()), int((~positive).sum())),
+    )

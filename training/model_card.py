@@ -1,0 +1,129 @@
+"""Writes a package's MODEL_CARD.md out of a run's own numbers; no figure in a card is typed by hand.
+
+The headings follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.config import TrainingConfig
+from training.evaluation import Evaluation, LabelMeasures, Proportion
+from training.radiographs import Division, Radiograph
+
+_BIAS = """\
+All COVID-19 images come from another source than the other two classes. A model can tell the source (device,
+processing, cropping, side markers) instead of the disease, and these figures cannot show how much of the COVID-19
+result is that. Normal and Pneumonia come from one source, so the figures under "Normal against Pneumonia" are free of
+this error; their labels were extracted from reports by a program and are partly wrong. No image comes from the site
+where you read this."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardNumbers:
+    """What a run measured, for its card."""
+
+    parameters: int
+    temperature: float
+    validation: Evaluation
+    test: Evaluation
+    parity: float
+    labels_sha256: str
+
+
+def write_card(config: TrainingConfig, division: Division, labels: Sequence[str], numbers: CardNumbers) -> str:
+    """Return the card, Markdown."""
+    package = config.package
+    parts = {"train": division.train, "validation": division.validation, "test": division.test}
+    sections = [
+        f"# {package.name} {package.version}\n\n{package.intended_use}",
+        f"## Model\n\n{_model(config, labels, numbers)}",
+        f"## Limits\n\n{_BIAS}",
+        f"## Data\n\n{_data(parts, labels, numbers.labels_sha256, config)}",
+        f"## Results on the test part\n\n{_results(numbers.test, labels)}",
+        f"## Results on the validation part\n\nThresholds and temperature were chosen here, so these figures flatter."
+        f"\n\n{_results(numbers.validation, labels)}",
+        f"## Operating points\n\n{_operating_points(numbers)}",
+        f"## Licences\n\n{_licences(config)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) -> str:
+    size, run = config.package.input_size, config.optimisation
+    return "\n".join(
+        (
+            f"- Residual network, {numbers.parameters:,} parameters, trained from random weights.",
+            f"- Input: one frontal chest radiograph, rendered for presentation, {size} × {size}, grey, white is bone.",
+            f"- Output: probabilities of {', '.join(labels)} that sum to 1.",
+            f"- {run.epochs} epochs, AdamW, cosine schedule; the average of the weights at the last epoch (no epoch was"
+            " picked by its score).",
+            f"- Calibrated with one temperature, {numbers.temperature:.3f}.",
+            f"- Largest difference between the trained and the packaged model's probabilities: {numbers.parity:.1e}.",
+            "- How it was trained: `training.toml` beside this card.",
+        )
+    )
+
+
+def _data(parts: dict[str, tuple[Radiograph, ...]], labels: Sequence[str], digest: str, config: TrainingConfig) -> str:
+    rows = [
+        (name, *(str(sum(r.label == label for r in part)) for label in labels), str(len({r.patient for r in part})))
+        for name, part in parts.items()
+    ]
+    return (
+        f"Divided by patient (seed {config.split.seed}): no patient is in two parts. SHA-256 of the label table: "
+        f"`{digest}`.\n\n" + _table(("part", *labels, "patients"), rows)
+    )
+
+
+def _results(evaluation: Evaluation, labels: Sequence[str]) -> str:
+    confusion = [(label, *map(str, row)) for label, row in zip(labels, evaluation.confusion, strict=True)]
+    return "\n\n".join(
+        (
+            f"- Accuracy, three classes: {_percent(evaluation.accuracy)}\n"
+            f"- Normal against Pneumonia (one source): {_percent(evaluation.same_source_accuracy)}, "
+            f"AUROC {evaluation.same_source_auroc:.3f}\n"
+            f"- Expected calibration error: {evaluation.calibration_error:.3f}",
+            _table(
+                ("label", "AUROC", "sensitivity at threshold", "specificity at threshold"),
+                [_measures(measures) for measures in evaluation.labels],
+            ),
+            _table(("true label ↓, likeliest label →", *labels), confusion),
+            "Intervals are 95 % score intervals over images; several images of one patient make them too narrow.",
+        )
+    )
+
+
+def _measures(measures: LabelMeasures) -> tuple[str, ...]:
+    return (
+        measures.label,
+        f"{measures.auroc:.3f}",
+        _percent(measures.sensitivity),
+        _percent(measures.specificity),
+    )
+
+
+def _operating_points(numbers: CardNumbers) -> str:
+    rows = [(measures.label, f"{measures.threshold:.4f}") for measures in numbers.test.labels]
+    return (
+        "Chosen on the validation part: the highest sensitivity + specificity of each label. The labels are judged one "
+        "by one, so an image can reach two thresholds, or none.\n\n" + _table(("label", "threshold"), rows)
+    )
+
+
+def _licences(config: TrainingConfig) -> str:
+    return (
+        f"Weights: {config.package.licence}. Trained on NIH ChestX-ray8 (Wang et al., CVPR 2017; free use with "
+        "attribution: the NIH Clinical Center provided the images) and the COVID-19 Image Data Collection (Cohen et al. "
+        "2020; a licence per image), as put together by Ozturk, Talo et al., Comput. Biol. Med. 121 (2020) 103792. No "
+        "image is part of this package."
+    )
+
+
+def _percent(proportion: Proportion) -> str:
+    low, high = proportion.interval
+    return f"{100 * proportion.value:.1f} % ({proportion.hits}/{proportion.total}; 95 % CI {100 * low:.1f}–{100 * high:.1f})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,83 @@
+"""The classifier's network: a small residual network for single-channel images, trained from random weights.
+
+Its first step standardises each image by its own mean and spread, inside the graph, so that the brightness and
+contrast a site renders with cannot depend on code outside the weights file.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from training.config import NetworkConfig
+
+
+class Standardise(nn.Module):
+    """Shift and scale each image (N, 1, H, W) to mean 0 and standard deviation 1."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the standardised images, in the same shape."""
+        centred = images - images.mean(dim=(2, 3), keepdim=True)
+        return centred / (centred.square().mean(dim=(2, 3), keepdim=True) + 1e-6).sqrt()
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions and a short cut (He et al., CVPR 2016); the short cut pools before it projects."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        shortcut: list[nn.Module] = [nn.AvgPool2d(stride)] if stride > 1 else []
+        if inputs != outputs:
+            shortcut += [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        return torch.relu(self.body(features) + self.shortcut(features))
+
+
+class ChestXrayNetwork(nn.Module):
+    """Images (N, 1, H, W) in [0, 1] to logits (N, classes)."""
+
+    def __init__(self, config: NetworkConfig, classes: int) -> None:
+        super().__init__()
+        width = config.widths[0]
+        layers: list[nn.Module] = [
+            Standardise(),
+            nn.Conv2d(1, width, 5, 2, 2, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        ]
+        for stage, (outputs, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for block in range(blocks):
+                layers.append(ResidualBlock(width, outputs, 2 if block == 0 and stage > 0 else 1))
+                width = outputs
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        return cast(Tensor, self.head(self.features(images)))
+
+
+class Calibrated(nn.Module):
+    """A network with its temperature (Guo et al., ICML 2017): logits divided by it, then softmax to probabilities."""
+
+    temperature: Tensor
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return probabilities (N, classes) that sum to 1."""
+        return torch.softmax(self.network(images) / self.temperature, dim=1)
