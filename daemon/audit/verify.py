@@ -1,0 +1,263 @@
+"""Verifies a whole log against what was signed, and names every record that is not as it was (DESIGN §2.8).
+
+It believes only the public key: a head counts once its signature holds, leaf hashes once they give a signed root. It
+reads front to back, so that a million records need no more memory than a thousand. It writes nothing and needs no
+settings.
+
+What the record at an index must be is told by the first of these:
+1. the leaf hashes with the log's own next head, if they extend the log so far to the signed root;
+2. those with that head in the heads file, likewise;
+3. nothing: the records' own hashes must then give the next signed root together, else some record up to it was changed.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from daemon.audit.errors import EventError
+from daemon.audit.events import Body, Name, parse_body
+from daemon.audit.findings import Findings, Problem, ProblemKind, Report
+from daemon.audit.heads import SignedHead, read_heads
+from daemon.audit.merkle import Frontier, leaf_hash
+from daemon.audit.numbering import Numbering
+from daemon.audit.placement import Placement, RecordName
+from daemon.audit.records import Columns, StoredEvent, StoredLog, open_database_log
+from daemon.audit.signing import PublicKey
+from daemon.database import Database
+
+
+def verify(database: Database, key: PublicKey, heads_file: Path | None = None) -> Report:
+    """Verify the log in a database; with a `heads.jsonl`, also against what left the machine.
+
+    Raises OSError when the heads file cannot be read. A log that is not sound is no error: the report says so.
+    """
+    with open_database_log(database) as log:
+        return verify_log(log, key, heads_file)
+
+
+def verify_log(log: StoredLog, key: PublicKey, heads_file: Path | None = None) -> Report:
+    """Verify a whole log wherever it stands; see `verify`."""
+    return _Verification(log, key, heads_file).run()
+
+
+class _AuthenticHeads:
+    """The heads of one source that the key signed, in ascending size; reports the others."""
+
+    def __init__(self, heads: Iterable[tuple[str, SignedHead | None]], key: PublicKey, findings: Findings) -> None:
+        self._heads = iter(heads)
+        self._key = key
+        self._findings = findings
+        self.size = 0
+        """Of the last head that was taken."""
+        self.next = self._read()
+
+    def take(self) -> SignedHead | None:
+        """The next head; None when there is no more."""
+        head = self.next
+        if head is not None:
+            self.size = head.size
+            self.next = self._read()
+        return head
+
+    def _read(self) -> SignedHead | None:
+        for place, head in self._heads:
+            if head is None:
+                what = f"{place} cannot be read as a head"
+            elif not head.is_authentic(self._key):
+                what = f"{place} was not signed with this key, or was changed since"
+            elif head.size <= self.size:
+                what = f"{place} repeats a size or stands behind a later one"
+            else:
+                return head
+            self._findings.add(Problem(ProblemKind.FORGED_HEAD, what))
+        return None
+
+
+class _Records:
+    """The sealed records, taken by index."""
+
+    def __init__(self, events: Iterator[StoredEvent]) -> None:
+        self._events = events
+        self._next = next(events, None)
+
+    def take(self, index: int) -> tuple[list[StoredEvent], StoredEvent | None]:
+        """Records that stand before `index` though their places are taken, or none; and the one at `index`, if any."""
+        intruders = []
+        while (event := self._next) is not None and _stands_before(event.log_index, index):
+            intruders.append(event)
+            self._next = next(self._events, None)
+        if event is None or type(event.log_index) is not int or event.log_index != index:
+            return intruders, None
+        self._next = next(self._events, None)
+        return intruders, event
+
+    def rest(self) -> Iterator[StoredEvent]:
+        """All that were not taken."""
+        while (event := self._next) is not None:
+            self._next = next(self._events, None)
+            yield event
+
+
+def _stands_before(log_index: object, index: int) -> bool:
+    return isinstance(log_index, int | float) and log_index < index
+
+
+class _Verification:
+    """One run over a log."""
+
+    def __init__(self, log: StoredLog, key: PublicKey, heads_file: Path | None) -> None:
+        self._log = log
+        self._findings = Findings()
+        self._own = _AuthenticHeads(log.heads(), key, self._findings)
+        self._published = _AuthenticHeads(_published(heads_file), key, self._findings)
+        self._has_heads_file = heads_file is not None
+        self._records = _Records(log.sealed())
+        self._placement = Placement(self._findings)
+        self._numbering = Numbering(self._findings)
+        self._frontier = Frontier()
+
+    def run(self) -> Report:
+        """Read everything once."""
+        last = None
+        while self._own.next or self._published.next:
+            last = self._check_next_head()
+        for event in self._records.rest():
+            self._check_behind(event)
+        unsealed = 0
+        for event in self._log.unsealed():
+            unsealed += 1
+            self._check_itself(event, None)
+        self._placement.settle(self._frontier.size)
+        self._numbering.settle(self._log.counters())
+        return Report(
+            problems=self._findings.listed(),
+            size=self._frontier.size,
+            head=last,
+            unsealed=unsealed,
+            published=self._published.size if self._has_heads_file else None,
+            omitted=self._findings.omitted,
+        )
+
+    def _check_next_head(self) -> SignedHead:
+        """Compare the records up to the next signed size with what its head vouches for."""
+        size = min(head.size for head in (self._own.next, self._published.next) if head)
+        own = self._own.take() if self._own.next and self._own.next.size == size else None
+        published = self._published.take() if self._published.next and self._published.next.size == size else None
+        if own is None:
+            what = f"a head at size {size} was published, but the log has none"
+            self._findings.add(Problem(ProblemKind.REMOVED_HEAD, what))
+        elif published is not None and own.root != published.root:
+            what = f"two heads at size {size} are signed but differ: whoever has the signing key wrote two histories"
+            self._findings.add(Problem(ProblemKind.FORKED, what))
+            own = None
+        heads = [head for head in (own, published) if head]
+        self._check_records(heads, own)
+        self._frontier = heads[0].after()
+        return heads[0]
+
+    def _check_records(self, heads: list[SignedHead], own: SignedHead | None) -> None:
+        """The records from where the log was checked to, up to the size of `heads`: one or two of the same root."""
+        start, size = self._frontier.size, heads[0].size
+        running = self._frontier.copy()
+        # Where a head between is missing, its records have nothing but their own hashes until this head's leaves begin.
+        for index in range(start, min(max(start, heads[0].first), size)):
+            self._append_own_hash(running, index)
+        vouching = next((head for head in heads if head.extends(running)), None)
+        if vouching is not None:
+            for index in range(running.size, size):
+                self._check_place(index, vouching.leaf(index))
+        else:
+            while running.size < size:
+                self._append_own_hash(running, running.size)
+            if running.root() != heads[0].root:
+                what = "these records do not give the signed root: one of them was changed, removed or moved"
+                self._findings.add(Problem(ProblemKind.DIVERGED, what, start, size - 1))
+                return
+        if own is not None and vouching is not own:
+            what = f"the leaf hashes with the log's head at size {size} are not those that were signed"
+            self._findings.add(Problem(ProblemKind.FORGED_HEAD, what))
+
+    def _append_own_hash(self, running: Frontier, index: int) -> None:
+        """Check a record for which no leaf hash is vouched; a missing one leaves a hole that no root will fit."""
+        running.append(self._check_place(index, None) or bytes(32))
+
+    def _check_place(self, index: int, sealed: bytes | None) -> bytes | None:
+        """Check the record at an index; its own hash, None when there is none."""
+        intruders, event = self._records.take(index)
+        for intruder in intruders:
+            self._check_intruder(intruder)
+        if event is None:
+            self._placement.lacks(index, sealed)
+            return None
+        found = leaf_hash(event.body)
+        name = self._check_itself(event, found)
+        noted = event.columns.leaf_hash if event.columns else found
+        if sealed is not None and found != sealed:
+            self._placement.differs(index, sealed, found, name)
+        elif noted != found:
+            kind = ProblemKind.CHANGED if sealed is None else ProblemKind.COLUMN
+            what = "its bytes do not have the leaf hash that is noted beside them"
+            self._findings.add(Problem(kind, what, index, index, name.writer, name.sequence))
+        return found
+
+    def _check_intruder(self, event: StoredEvent) -> None:
+        name = self._check_itself(event, leaf_hash(event.body))
+        index = event.log_index if type(event.log_index) is int else None
+        self._placement.intrudes(index, name)
+
+    def _check_behind(self, event: StoredEvent) -> None:
+        """A record for which no head is left."""
+        if type(event.log_index) is not int or event.log_index < self._frontier.size:
+            self._check_intruder(event)
+            return
+        found = leaf_hash(event.body)
+        self._placement.stands_behind(event.log_index, found, self._check_itself(event, found))
+
+    def _check_itself(self, event: StoredEvent, found: bytes | None) -> RecordName:
+        """Compare body and columns, and take down the record's number; its name."""
+        try:
+            body = parse_body(event.body)
+        except ValueError:
+            body = None
+        name = _name(event.columns, body)
+        index = event.log_index if type(event.log_index) is int else None
+        if body is None:
+            what = "its body is not that of an event"
+            self._findings.add(Problem(ProblemKind.CHANGED, what, index, index, name.writer, name.sequence))
+        elif event.columns is not None and (wrong := _wrong_columns(event.columns, body)):
+            what = f"look-up columns say otherwise than the body: {', '.join(wrong)}"
+            self._findings.add(Problem(ProblemKind.COLUMN, what, index, index, name.writer, name.sequence))
+        if found is None and event.columns is not None and event.columns.leaf_hash is not None:
+            what = "it has a leaf hash but no place in the log: it was taken out"
+            self._findings.add(Problem(ProblemKind.COLUMN, what, None, None, name.writer, name.sequence))
+        if name.writer is not None and name.sequence is not None:
+            self._numbering.see(name.writer, name.sequence, index)
+        return name
+
+
+def _published(heads_file: Path | None) -> Iterator[tuple[str, SignedHead | None]]:
+    if heads_file is not None:
+        for number, head in read_heads(heads_file):
+            yield f"line {number} of the heads file", head
+
+
+def _wrong_columns(columns: Columns, body: Body) -> list[str]:
+    agree = {
+        "writer": columns.writer == body.writer,
+        "sequence": columns.sequence == body.sequence,
+        "at": isinstance(columns.at, float | int) and round(columns.at * 1_000_000) == body.at_microseconds,
+        "kind": columns.kind == body.kind,
+        "subject": columns.subject == body.subject,
+    }
+    return [column for column, agrees in agree.items() if not agrees]
+
+
+def _name(columns: Columns | None, body: Body | None) -> RecordName:
+    """What to call a record: by its body, else by its columns; nothing that could not be a writer's name."""
+    for source in (body, columns):
+        if source is None or type(source.sequence) is not int or not isinstance(source.writer, str):
+            continue
+        try:
+            return RecordName(str(Name(source.writer)), source.sequence)
+        except EventError:
+            continue
+    return RecordName()
