@@ -49,7 +49,7 @@ format: environment ## bring all files into the project's style
 
 .PHONY: bench
 bench: environment ## the benchmarks, one after the other
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file; done
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python -P $$file; done
 
 .PHONY: docs
 docs: environment ## check that every link and path that the documents name leads somewhere
