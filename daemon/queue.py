@@ -146,19 +146,28 @@ def claim(database: Database, owner: str, kinds: Collection[str], limit: int, le
     """Lease up to `limit` due tasks of these kinds to `owner`, in a transaction of its own.
 
     Order: priority, then due time, then age. Tasks whose lease ran out are taken back first. The database's clock
-    decides, so hosts need not agree on the time.
+    decides, so hosts need not agree on the time. The worker must `extend` its leases well before they run out, also
+    those of tasks that it has not begun, or another worker begins the task beside it.
     """
     if len(owner) > _LONGEST_OWNER:
         raise ValueError(f"the worker's name has more than {_LONGEST_OWNER} characters")
+    with database.read() as connection:  # a worker with nothing to do must not hold up those that write
+        if not connection.execute(sa.select(due_tasks(kinds).exists() | _expired(kinds).exists())).scalar_one():
+            return []
     return database.retrying(lambda connection: _claim(connection, owner, kinds, limit, lease_seconds))
 
 
 def _claim(
     connection: sa.Connection, owner: str, kinds: Collection[str], limit: int, lease_seconds: float
 ) -> list[Task]:
-    connection.execute(_take_back_expired(kinds))
+    expired = _expired(kinds).with_for_update(skip_locked=True).cte("expired")
+    connection.execute(
+        sa.update(_t)
+        .where(_t.c.id.in_(sa.select(expired.c.id)))
+        .values(state=TaskState.READY, lease_owner=None, lease_until=None, updated_at=database_now())
+    )
     lease = f"{owner}#{secrets.token_hex(6)}"
-    due = due_tasks(kinds, limit).cte("due")
+    due = due_tasks(kinds).limit(limit).with_for_update(skip_locked=True).cte("due")
     rows = connection.execute(
         sa.update(_t)
         .where(_t.c.id.in_(sa.select(due.c.id)))
@@ -177,28 +186,19 @@ def _claim(
     ]
 
 
-def due_tasks(kinds: Collection[str], limit: int) -> sa.Select[tuple[int]]:
-    """The ids of the tasks that run next; on PostgreSQL, locked, passing over those that another claim has locked."""
+def due_tasks(kinds: Collection[str]) -> sa.Select[tuple[int]]:
+    """The ids of the tasks that may run now, in the order in which they run."""
     return (
         sa.select(_t.c.id)
         .where(_t.c.state == TaskState.READY, _t.c.not_before <= database_now(), _t.c.kind.in_(kinds))
         .order_by(_t.c.priority, _t.c.not_before, _t.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
     )
 
 
-def _take_back_expired(kinds: Collection[str]) -> sa.Update:
-    expired = (
-        sa.select(_t.c.id)
-        .where(_t.c.state == TaskState.RUNNING, _t.c.lease_until <= database_now(), _t.c.kind.in_(kinds))
-        .with_for_update(skip_locked=True)
-        .cte("expired")
-    )
-    return (
-        sa.update(_t)
-        .where(_t.c.id.in_(sa.select(expired.c.id)))
-        .values(state=TaskState.READY, lease_owner=None, lease_until=None, updated_at=database_now())
+def _expired(kinds: Collection[str]) -> sa.Select[tuple[int]]:
+    """The ids of the tasks whose lease ran out."""
+    return sa.select(_t.c.id).where(
+        _t.c.state == TaskState.RUNNING, _t.c.lease_until <= database_now(), _t.c.kind.in_(kinds)
     )
 
 
