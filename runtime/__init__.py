@@ -1,1 +1,45 @@
-"""."""
+"""A model runtime: model packages, one process that owns them and batches all clients' requests, and its client.
+
+It knows tensors and nothing of what they mean. `RuntimeClient` asks the process that `serve` runs; `LocalRuntime` does
+the same work in the caller's process; both are a `Runtime`.
+
+RuntimeFailure
+├── PackageError          a model package is wrong, changed or incomplete (file, key)
+├── InvalidInput          the request is not what the package declares
+├── ModelNotFound         no model of that name is loaded
+├── DeadlineExceeded      no answer in the caller's time                     retryable
+├── Overloaded            the queue is full; nothing was accepted            retryable
+├── BackendFailure        the model failed, or gave what it does not declare
+│   └── BackendLost       … because its device is gone                       retryable
+└── RuntimeUnavailable    no process answers, or it stopped meanwhile        retryable
+"""
+
+from runtime.errors import (
+    BackendFailure,
+    BackendLost,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelNotFound,
+    Overloaded,
+    PackageError,
+    RuntimeFailure,
+    RuntimeUnavailable,
+)
+from runtime.package import ModelDescription, ModelPackage, write_package
+from runtime.preprocess import to_input
+
+__all__ = [
+    "BackendFailure",
+    "BackendLost",
+    "DeadlineExceeded",
+    "InvalidInput",
+    "ModelDescription",
+    "ModelNotFound",
+    "ModelPackage",
+    "Overloaded",
+    "PackageError",
+    "RuntimeFailure",
+    "RuntimeUnavailable",
+    "to_input",
+    "write_package",
+]

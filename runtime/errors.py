@@ -1,0 +1,64 @@
+"""The errors of `runtime`; the package's docstring draws the tree. A message never holds a value of a tensor.
+
+`retryable` says whether the very same request may succeed later without anyone changing anything.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class RuntimeFailure(Exception):  # noqa: N818  # what went wrong is said by the classes below
+    """Base of all errors of this package."""
+
+    retryable: ClassVar[bool] = False
+
+
+class PackageError(RuntimeFailure):
+    """A model package cannot be used; `file` and `key` name the place (`key` is empty when the whole file is meant)."""
+
+    def __init__(self, file: Path, key: str, problem: str) -> None:
+        where = f"{file}: {key}" if key else str(file)
+        super().__init__(f"{where}: {problem}")
+        self.file = file
+        self.key = key
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type["PackageError"], tuple[Path, str, str]]:
+        """Survive the way back from a worker process."""
+        return type(self), (self.file, self.key, self.problem)
+
+
+class InvalidInput(RuntimeFailure):
+    """The request is not what the package declares: names, dtypes, shapes, or numbers that are not finite."""
+
+
+class ModelNotFound(RuntimeFailure):
+    """No model of that name is loaded."""
+
+
+class DeadlineExceeded(RuntimeFailure):
+    """No answer within the time the caller gave. Whether the model ran is unknown and does not matter."""
+
+    retryable = True
+
+
+class Overloaded(RuntimeFailure):
+    """The queue of the model is full; nothing was accepted."""
+
+    retryable = True
+
+
+class BackendFailure(RuntimeFailure):
+    """The model ran and failed, or gave what its package does not declare. The same input will fail again."""
+
+
+class BackendLost(BackendFailure):
+    """The device under the model is gone (a CUDA fault): only a new process can use it again."""
+
+    retryable = True
+
+
+class RuntimeUnavailable(RuntimeFailure):
+    """No runtime process answers on the socket, or it stopped before it answered."""
+
+    retryable = True

@@ -1,0 +1,85 @@
+"""What is done to a grey image before a model sees it. Training and serving must both call `to_input`, nothing else.
+
+It depends on numpy and Pillow only. Any change of a result here is a change of every model: it needs new packages.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from runtime.errors import InvalidInput
+from runtime.package import Grayscale, NoPreprocessing, Resize
+
+Array = npt.NDArray[np.float32]
+
+
+def to_input(image: Array, spec: Grayscale | NoPreprocessing) -> Array:
+    """Make one sample of a model's input from a grey image.
+
+    Args:
+        image: float32, (rows, columns), finite, in [0, 1].
+        spec: the ``[preprocessing]`` of the package.
+
+    Returns:
+        float32, (channels, rows, columns), C-contiguous, as `spec` says. In this order:
+
+        1. Resize to `spec.size` = (R, C) with Pillow's bilinear filter on 32-bit floats, which averages over all source
+           pixels when it makes smaller (no aliasing); the result is clipped to [0, 1]. An image of rows × columns is
+
+           - ``stretch``: resized to R × C whatever its proportions;
+           - ``letterbox``: resized by the one factor s = min(R / rows, C / columns) to max(1, round(rows · s)) ×
+             max(1, round(columns · s)), at most R × C, and laid in the middle of black (0.0); an odd pixel of margin
+             goes to the bottom or right;
+           - ``crop``: first cut to the largest centred part with the proportions of R × C (its cut side rounded, at
+             least 1; an odd pixel is cut from the bottom or right), then resized to R × C.
+
+           (`round` is Python's: halves go to the even number.)
+        2. (value - mean) / std, in float32, so that black margins become -mean / std.
+        3. Repeated on `spec.channels` channels.
+
+        With ``kind = "none"``: the image itself as one channel.
+
+    Raises:
+        InvalidInput: the image is not of that type or shape, or has values that are not finite or outside [0, 1].
+    """
+    _check(image)
+    if isinstance(spec, NoPreprocessing):
+        return np.ascontiguousarray(image)[np.newaxis]
+    resized = _RESIZERS[spec.resize](image, spec.size)
+    normalised = (resized - np.float32(spec.mean)) / np.float32(spec.std)
+    return np.ascontiguousarray(np.broadcast_to(normalised, (spec.channels, *spec.size)))
+
+
+def _check(image: Array) -> None:
+    if image.dtype != np.float32 or image.ndim != 2 or 0 in image.shape:
+        raise InvalidInput("the image must be a float32 array (rows, columns) with at least one pixel")
+    if not (float(image.min()) >= 0 and float(image.max()) <= 1):  # false for NaN too
+        raise InvalidInput("the image has values outside [0, 1], or that are not finite")
+
+
+def _resample(image: Array, size: tuple[int, int]) -> Array:
+    rows, columns = size
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((columns, rows), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(resized, dtype=np.float32), np.float32(0), np.float32(1))
+
+
+def _letterbox(image: Array, size: tuple[int, int]) -> Array:
+    scale = min(wanted / have for wanted, have in zip(size, image.shape, strict=True))
+    rows, columns = (min(wanted, max(1, round(have * scale))) for wanted, have in zip(size, image.shape, strict=True))
+    top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
+    canvas = np.zeros(size, np.float32)
+    canvas[top : top + rows, left : left + columns] = _resample(image, (rows, columns))
+    return canvas
+
+
+def _crop(image: Array, size: tuple[int, int]) -> Array:
+    rows, columns = image.shape
+    if columns * size[0] > rows * size[1]:
+        columns = max(1, round(rows * size[1] / size[0]))
+    else:
+        rows = max(1, round(columns * size[0] / size[1]))
+    top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
+    return _resample(image[top : top + rows, left : left + columns], size)
+
+
+_RESIZERS = {Resize.STRETCH: _resample, Resize.LETTERBOX: _letterbox, Resize.CROP: _crop}

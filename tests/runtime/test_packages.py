@@ -1,0 +1,154 @@
+"""Model packages: what is refused, and that the refusal names the place."""
+
+import pickle
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from runtime import ModelPackage, PackageError
+from runtime.package import Grayscale, NoPreprocessing, write_package
+from tests.runtime.packages import description, make_package
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> ModelPackage:
+    return make_package(tmp_path / "tiny")
+
+
+def _refusal(directory: Path) -> PackageError:
+    with pytest.raises(PackageError) as caught:
+        ModelPackage.load(directory)
+    return caught.value
+
+
+def test_what_is_written_is_read_back(package: ModelPackage) -> None:
+    again = ModelPackage.load(package.directory)
+    assert again == package
+    assert again.intended_use == 'Tests of the "runtime" only.'
+    assert again.inputs[0].sample_shape == (1, 8, 8)
+    assert isinstance(again.preprocessing, Grayscale)
+    assert [label.code for label in again.labels] == ["c0", "c1", "c2"]
+    assert len(again.weights_sha256) == 64
+
+
+def test_a_package_can_be_handed_to_another_process(package: ModelPackage) -> None:
+    assert pickle.loads(pickle.dumps(package)) == package
+
+
+def test_a_package_is_frozen(package: ModelPackage) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        package.research_only = False  # type: ignore[misc]
+
+
+def test_changed_weights_are_refused_by_name(package: ModelPackage) -> None:
+    weights = package.directory / "model.onnx"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    refusal = _refusal(package.directory)
+    assert refusal.key == "files.model.onnx"
+    assert package.weights_sha256 in str(refusal)
+
+
+def test_weights_that_change_after_loading_are_not_run(package: ModelPackage) -> None:
+    (package.directory / "model.onnx").write_bytes(b"something else")
+    with pytest.raises(PackageError, match="was changed"):
+        package.read_weights()
+
+
+def test_an_unlisted_file_is_refused(package: ModelPackage) -> None:
+    (package.directory / "extra.bin").write_bytes(b"")
+    assert "extra.bin" in str(_refusal(package.directory))
+
+
+def test_a_missing_file_is_refused(package: ModelPackage) -> None:
+    (package.directory / "model.onnx").unlink()
+    assert "model.onnx" in str(_refusal(package.directory))
+
+
+def test_a_link_is_refused(package: ModelPackage, tmp_path: Path) -> None:
+    weights = package.directory / "model.onnx"
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    assert "links" in str(_refusal(package.directory))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"name = ", b"a = " + b"[" * 100_000, b"#" * (2 << 20)])
+def test_what_is_no_toml_is_refused(package: ModelPackage, content: bytes) -> None:
+    (package.directory / "model.toml").write_bytes(content)
+    assert str(package.directory / "model.toml") in str(_refusal(package.directory))
+
+
+def test_a_directory_without_a_description_is_refused(tmp_path: Path) -> None:
+    assert "model.toml" in str(_refusal(tmp_path))
+
+
+def _preprocessing(**changes: object) -> dict[str, object]:
+    return description()["preprocessing"] | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"),
+    [
+        ({"name": "../etc"}, "name", "pattern"),
+        ({"name": 5}, "name", "string"),
+        ({"research_only": "no"}, "research_only", "boolean"),
+        ({"licence": " "}, "licence", "empty"),
+        ({"colour": "red"}, "colour", "unknown key"),
+        ({"batch": {"size": 8}}, "batch.wait_ms", "missing"),
+        ({"batch": {"size": 0, "wait_ms": 1}}, "batch.size", "greater than or equal to 1"),
+        ({"batch": {"size": 8, "wait_ms": 1, "max": 3}}, "batch.max", "unknown key"),
+        ({"inputs": []}, "inputs", "at least 1"),
+        ({"inputs": [{"name": "x", "dtype": "complex64", "shape": ["batch"]}]}, "inputs.0.dtype", "'float32'"),
+        ({"inputs": [{"name": "x", "dtype": "int8", "shape": [1, 2]}]}, "inputs.0", 'start with "batch"'),
+        ({"outputs": [{"name": "x", "dtype": "int8", "shape": ["batch"]}] * 2}, "outputs", "same name"),
+        (
+            {"preprocessing": _preprocessing(resize="squash")},
+            "preprocessing.resize",
+            "'letterbox', 'stretch' or 'crop'",
+        ),
+        ({"preprocessing": _preprocessing(std=0)}, "preprocessing.std", "greater than 0"),
+        ({"preprocessing": _preprocessing(kind="colour")}, "preprocessing", "'grayscale'"),
+        ({"preprocessing": _preprocessing(size=[4, 4])}, "preprocessing", "first input"),
+        ({"labels": description()["labels"][:2]}, "labels", "first output"),
+        ({"labels": description()["labels"][::-1]}, "labels", "in this order"),
+        (
+            {"labels": [description()["labels"][0] | {"threshold": 1.5}]},
+            "labels.0.threshold",
+            "less than or equal to 1",
+        ),
+        ({"weights": "model.pt"}, "weights", "not listed"),
+        ({"weights": "notes.txt"}, "weights", ".onnx"),
+    ],
+)
+def test_a_wrong_description_is_refused_with_its_key(
+    package: ModelPackage, changes: dict[str, object], key: str, words: str
+) -> None:
+    (package.directory / "notes.txt").write_text("a file of another kind")
+    with pytest.raises(PackageError) as caught:
+        write_package(package.directory, description(**changes))
+    assert caught.value.key == key
+    assert words in caught.value.problem
+
+
+def test_a_refused_description_is_not_written(package: ModelPackage) -> None:
+    with pytest.raises(PackageError):
+        write_package(package.directory, description(version="new"))
+    assert ModelPackage.load(package.directory).version == "1.0.0"
+
+
+def test_the_writer_keeps_odd_characters(tmp_path: Path) -> None:
+    text = 'Tırnak " ters \\ satır\nsonu \x7f \U0001fa7b'
+    package = make_package(tmp_path / "odd", training_data=text)
+    assert package.training_data == text
+    assert tomllib.loads((package.directory / "model.toml").read_text())["training_data"] == text
+
+
+def test_a_package_needs_no_images_and_no_labels(tmp_path: Path) -> None:
+    whole = description()
+    del whole["preprocessing"], whole["labels"]
+    directory = make_package(tmp_path / "plain").directory
+    package = write_package(directory, whole)
+    assert isinstance(package.preprocessing, NoPreprocessing)
+    assert package.labels == ()
