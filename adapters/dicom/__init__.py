@@ -1,1 +1,27 @@
-"""."""
+"""DICOM over the network: an acceptor that stores what it receives, and a sender (PS3.4 A and B, PS3.7, PS3.8).
+
+DicomError
+├── ProtocolError     the peer breaks the protocol; ends its association
+├── ConnectionLost    the peer closed without a release
+├── StoreRefusal      an instance is not taken (status, comment)
+└── SendError         nothing could be sent
+"""
+
+from adapters.dicom.acceptor import AcceptorSettings, serve_acceptor
+from adapters.dicom.dimse import Status
+from adapters.dicom.errors import ConnectionLost, DicomError, ProtocolError, SendError
+from adapters.dicom.send import SendResult, send_files
+from adapters.dicom.storage_service import StoreRefusal
+
+__all__ = [
+    "AcceptorSettings",
+    "ConnectionLost",
+    "DicomError",
+    "ProtocolError",
+    "SendError",
+    "SendResult",
+    "Status",
+    "StoreRefusal",
+    "send_files",
+    "serve_acceptor",
+]

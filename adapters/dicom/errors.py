@@ -1,0 +1,37 @@
+"""Every error that `adapters.dicom` raises; the tree is drawn in the package's docstring. None holds patient data."""
+
+from enum import IntEnum, unique
+
+
+class DicomError(Exception):
+    """Base of all errors of this package."""
+
+
+@unique
+class AbortReason(IntEnum):
+    """Why the provider aborts (PS3.8 Table 9-26, source 2)."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNIZED_PDU = 1
+    UNEXPECTED_PDU = 2
+    INVALID_PARAMETER = 6
+
+
+class ProtocolError(DicomError):
+    """The peer breaks PS3.7 or PS3.8; the association cannot go on. `reason` is what it is told."""
+
+    def __init__(self, reason: AbortReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ConnectionLost(DicomError):
+    """The peer closed the connection without a release; `cleanly` when no PDU was cut."""
+
+    def __init__(self, message: str, *, cleanly: bool) -> None:
+        super().__init__(message)
+        self.cleanly = cleanly
+
+
+class SendError(DicomError):
+    """No association could be made, or it ended before all was sent."""

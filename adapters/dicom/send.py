@@ -1,0 +1,136 @@
+"""Sends Part 10 files to an application entity by C-STORE, as they are: an SCU on pynetdicom (PS3.4 B, PS3.7 9.3.1).
+
+Nothing is ever transcoded: each file is proposed in its own transfer syntax only, and its data set is sent byte for
+byte from the file. A file that cannot be sent gives a result that says why; it does not stop the others.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pynetdicom import AE, _config
+from pynetdicom.association import Association
+from pynetdicom.presentation import build_context
+
+from adapters.dicom.errors import SendError
+
+MAXIMUM_CONTEXTS: Final = 128  # the ids are odd and below 256 (PS3.8 9.3.2.2)
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What became of one file: the peer's status (PS3.4 B.2.3; None if it got no answer) and a sentence."""
+
+    path: Path
+    status: int | None
+    message: str
+
+    @property
+    def stored(self) -> bool:
+        """Whether the peer has it: success or a warning."""
+        return self.status is not None and (self.status == 0 or self.status & 0xF000 == 0xB000)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+    @property
+    def context(self) -> tuple[str, str]:
+        return self.sop_class_uid, self.transfer_syntax_uid
+
+
+def send_files(
+    paths: Iterable[Path],
+    *,
+    called_ae: str,
+    host: str,
+    port: int,
+    calling_ae: str = "KOPRU",
+    timeout_seconds: float = 60.0,
+) -> Iterator[SendResult]:
+    """Send the files and yield a result for each, as soon as it is known.
+
+    Opens one association after the other when there are more than 128 kinds of SOP class and transfer syntax. Raises
+    `SendError` when the peer cannot be reached or rejects the association.
+    """
+    files: list[_File] = []
+    for path in paths:
+        file = _inspect(path)
+        if isinstance(file, SendResult):
+            yield file
+        else:
+            files.append(file)
+    for group in _groups(files):
+        yield from _send_group(group, called_ae, host, port, calling_ae, timeout_seconds)
+
+
+def _inspect(path: Path) -> _File | SendResult:
+    try:
+        meta = read_file_meta_info(path)
+        return _File(path, str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID))
+    except (InvalidDicomError, AttributeError, EOFError, ValueError):
+        return SendResult(path, None, "not sent: no DICOM Part 10 file with complete File Meta Information")
+    except OSError as error:
+        return SendResult(path, None, f"not sent: {error.strerror}")
+
+
+def _groups(files: list[_File]) -> Iterator[list[_File]]:
+    """The files in their order, cut where a group would need too many presentation contexts."""
+    group: list[_File] = []
+    contexts: set[tuple[str, str]] = set()
+    for file in files:
+        if file.context not in contexts and len(contexts) == MAXIMUM_CONTEXTS:
+            yield group
+            group, contexts = [], set()
+        group.append(file)
+        contexts.add(file.context)
+    if group:
+        yield group
+
+
+def _send_group(
+    files: list[_File], called_ae: str, host: str, port: int, calling_ae: str, timeout_seconds: float
+) -> Iterator[SendResult]:
+    entity = AE(ae_title=calling_ae)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_seconds
+    contexts = [build_context(*context) for context in dict.fromkeys(file.context for file in files)]
+    association = entity.associate(host, port, contexts=contexts, ae_title=called_ae, max_pdu=0)
+    if not association.is_established:
+        raise SendError(f"{called_ae} at {host}:{port}: {_why_not(association)}")
+    try:
+        for file in files:
+            yield _send(association, file)
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _send(association: Association, file: _File) -> SendResult:
+    if not association.is_established:
+        return SendResult(file.path, None, "not sent: the association has ended")
+    accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
+    if file.context not in accepted:
+        return SendResult(file.path, None, "not sent: the peer does not take this SOP class in this transfer syntax")
+    _config.STORE_SEND_CHUNKED_DATASET = True  # reads the data set from the file as it is, instead of through pydicom
+    try:
+        status = association.send_c_store(file.path)
+    except (OSError, ValueError, AttributeError) as error:
+        return SendResult(file.path, None, f"not sent: the file cannot be read ({type(error).__name__})")
+    if "Status" not in status:
+        return SendResult(file.path, None, "no answer: the peer aborted or was silent for too long")
+    return SendResult(file.path, int(status.Status), str(status.get("ErrorComment", "")))
+
+
+def _why_not(association: Association) -> str:
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        return f"the association was rejected: {answer.reason_str}" if answer else "the association was rejected"
+    if association.is_aborted:
+        return "no association: the peer cannot be reached, aborted, or takes none of the files' kinds"
+    return "the peer cannot be reached"
