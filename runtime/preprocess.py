@@ -14,33 +14,28 @@ Array = npt.NDArray[np.float32]
 
 
 def to_input(image: Array, spec: Grayscale | NoPreprocessing) -> Array:
-    """Make one sample of a model's input from a grey image.
+    """Make one sample of a model's input: float32, (channels, rows, columns), C-contiguous.
 
-    Args:
-        image: float32, (rows, columns), finite, in [0, 1].
-        spec: the ``[preprocessing]`` of the package.
+    `image` is grey: float32, (rows, columns), finite, in [0, 1]; `spec` is the ``[preprocessing]`` of the package.
+    In this order:
 
-    Returns:
-        float32, (channels, rows, columns), C-contiguous, as `spec` says. In this order:
+    1. Resize to `spec.size` = (R, C) with Pillow's bilinear filter on 32-bit floats, which averages over all source
+       pixels when it makes smaller (no aliasing); the result is clipped to [0, 1]. An image of rows × columns is
 
-        1. Resize to `spec.size` = (R, C) with Pillow's bilinear filter on 32-bit floats, which averages over all source
-           pixels when it makes smaller (no aliasing); the result is clipped to [0, 1]. An image of rows × columns is
+       - ``stretch``: resized to R × C whatever its proportions;
+       - ``letterbox``: resized by the one factor s = min(R / rows, C / columns) to max(1, round(rows · s)) ×
+         max(1, round(columns · s)), at most R × C, and laid in the middle of black (0.0); an odd pixel of margin goes
+         to the bottom or right;
+       - ``crop``: first cut to the largest centred part with the proportions of R × C (its cut side rounded, at least
+         1; an odd pixel is cut from the bottom or right), then resized to R × C.
 
-           - ``stretch``: resized to R × C whatever its proportions;
-           - ``letterbox``: resized by the one factor s = min(R / rows, C / columns) to max(1, round(rows · s)) ×
-             max(1, round(columns · s)), at most R × C, and laid in the middle of black (0.0); an odd pixel of margin
-             goes to the bottom or right;
-           - ``crop``: first cut to the largest centred part with the proportions of R × C (its cut side rounded, at
-             least 1; an odd pixel is cut from the bottom or right), then resized to R × C.
+       (`round` is Python's: halves go to the even number.)
+    2. (value - mean) / std, in float32, so that black margins become -mean / std.
+    3. Repeat on `spec.channels` channels.
 
-           (`round` is Python's: halves go to the even number.)
-        2. (value - mean) / std, in float32, so that black margins become -mean / std.
-        3. Repeated on `spec.channels` channels.
+    With ``kind = "none"`` the image itself becomes one channel.
 
-        With ``kind = "none"``: the image itself as one channel.
-
-    Raises:
-        InvalidInput: the image is not of that type or shape, or has values that are not finite or outside [0, 1].
+    Raises `InvalidInput` for an image of another type or shape, and for values outside [0, 1] or not finite.
     """
     _check(image)
     if isinstance(spec, NoPreprocessing):
