@@ -5,7 +5,9 @@ A `ReceivedInstance` carries identified data and must never reach a pipeline, a 
 that type, so that passing the other is a type error (DESIGN §2.3). Neither shows its content in `repr`.
 """
 
+import json
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,20 @@ class DeidentifiedInstance:
     series_instance_uid: str
     transfer_syntax_uid: str
     file: bytes = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        """The form in which an instance is kept between steps: its UIDs as a line of JSON, then the file."""
+        names = [getattr(self, name) for name in _KEPT_NAMES]
+        return json.dumps(names, separators=(",", ":")).encode() + b"\n" + self.file
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what `to_bytes` wrote."""
+        line, _, file = data.partition(b"\n")
+        return cls(*json.loads(line), file=file)
+
+
+_KEPT_NAMES = ("sop_class_uid", "sop_instance_uid", "study_instance_uid", "series_instance_uid", "transfer_syntax_uid")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,13 @@ _Uid = sa.String(64)
 _Time = sa.Double
 _State = sa.String(24)
 
-# A receiver process's life: where its intake lies and how far the index has read it. Every object that was renamed into
-# place before `watermark` is indexed; batches up to `complete_batch` need never be looked at again.
+# How far the index has read the intake of one receiver process: batches up to `complete_batch` are indexed for good and
+# need never be looked at again.
 receiver = sa.Table(
     "receiver",
     metadata,
     sa.Column("id", _Id, primary_key=True),
     sa.Column("complete_batch", sa.Integer, nullable=False, default=-1),
-    sa.Column("watermark", _Time, nullable=False, default=0.0),
 )
 
 association = sa.Table(
@@ -46,6 +45,20 @@ association = sa.Table(
     sa.Column("closed_at", _Time),
     sa.Column("stored", sa.Integer, nullable=False, default=0),
     sa.Column("refused", sa.Integer, nullable=False, default=0),
+)
+
+# Something that happened at a receiver, as it noted it in its intake: what `status` shows of refusals and rejections.
+intake_event = sa.Table(
+    "intake_event",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("at", _Time, nullable=False, index=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("association_id", _Id),
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("peer", sa.String(64), nullable=False),
+    sa.Column("status", sa.Integer),  # DIMSE status of a refused instance
+    sa.Column("detail", sa.String(400), nullable=False),  # a sentence without data
 )
 
 # A patient scope (DESIGN §5). `id` is also the name of the patient's key in the key store.
@@ -167,7 +180,7 @@ delivery = sa.Table(
     sa.Column("report_id", _Id, nullable=False),  # the same for all revisions of a study and pipeline
     sa.Column("patient_id", _Id, sa.ForeignKey("patient.id"), nullable=False),
     sa.Column("state", _State, nullable=False, index=True),  # see daemon.states.DeliveryState
-    sa.Column("sealed_document", sa.LargeBinary, nullable=False),
+    sa.Column("sealed_document", sa.LargeBinary),  # none while pending
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("status", sa.Integer),  # last HTTP status
     sa.Column("outcome", sa.String(2000)),  # scrubbed OperationOutcome of the last failure
@@ -175,7 +188,15 @@ delivery = sa.Table(
     sa.Column("updated_at", _Time, nullable=False),
     sa.UniqueConstraint("revision_id", "destination"),
 )
-sa.Index("ix_delivery_report", delivery.c.destination, delivery.c.report_id)
+# One write in flight for a destination and report (DESIGN §2.6), kept by the database itself.
+sa.Index(
+    "uq_delivery_sending",
+    delivery.c.destination,
+    delivery.c.report_id,
+    unique=True,
+    sqlite_where=delivery.c.state == "sending",
+    postgresql_where=delivery.c.state == "sending",
+)
 
 # An event is inserted unchained by whoever did the thing; the sealer gives it `log_index` and `leaf_hash` (RFC 6962).
 # `body` is the canonical JSON that was hashed; `kind`, `at` and `subject` repeat parts of it for look-up, `verify` compares.
@@ -193,7 +214,24 @@ audit_event = sa.Table(
     sa.Column("leaf_hash", sa.LargeBinary(32)),
     sa.UniqueConstraint("writer", "sequence"),
 )
+sa.Index(
+    "ix_audit_event_unsealed",
+    audit_event.c.id,
+    sqlite_where=audit_event.c.log_index.is_(None),
+    postgresql_where=audit_event.c.log_index.is_(None),
+)
 
+# The counters behind `audit_event.writer` and `sequence`. A transaction locks one row of its process's name and takes numbers
+# from it, so that the counter and the events commit or vanish together: no gaps (see `daemon.audit.events`).
+audit_writer = sa.Table(
+    "audit_writer",
+    metadata,
+    sa.Column("writer", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(48), nullable=False, index=True),
+    sa.Column("last", sa.BigInteger, nullable=False),
+)
+
+# A signed head of the log, one for each batch that was sealed. What the signature covers: `daemon.audit.heads`.
 audit_head = sa.Table(
     "audit_head",
     metadata,
@@ -201,6 +239,8 @@ audit_head = sa.Table(
     sa.Column("root", sa.LargeBinary(32), nullable=False),
     sa.Column("at", _Time, nullable=False),
     sa.Column("signature", sa.LargeBinary(64), nullable=False),
+    sa.Column("frontier", sa.LargeBinary, nullable=False),  # roots of the perfect subtrees, so that sealing can go on
+    sa.Column("leaves", sa.LargeBinary, nullable=False),  # leaf hashes since the head before, 32 bytes each
 )
 
 # Who may act alone: the indexer, the sealer, the engine, the runtime. `generation` grows with each new holder.

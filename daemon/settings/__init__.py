@@ -4,6 +4,7 @@
 """
 
 from daemon.settings.errors import Problem, SettingsError
+from daemon.settings.handing_down import hand_down, load_handed_down
 from daemon.settings.loading import Loaded, default_path, load_settings
 from daemon.settings.model import (
     Destination,
@@ -30,5 +31,7 @@ __all__ = [
     "SourceDefaults",
     "SourceSettings",
     "default_path",
+    "hand_down",
+    "load_handed_down",
     "load_settings",
 ]

@@ -1,0 +1,99 @@
+"""`kopru infer`: run a model over files without a daemon: one JSON object for each input.
+
+DICOM files go the pipeline's way, de-identified in memory first; JPEG and PNG images are taken as they are, for trying a model
+out. Nothing is stored and nothing is reported anywhere.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from daemon.cli.files import NotDicom, read_instance, walk_files
+from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, options
+from daemon.cli.output import fail
+from runtime import ModelPackage, Runtime, RuntimeFailure
+
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+def infer(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The package's name, or its folder.")],
+    paths: Annotated[list[Path], typer.Argument(help="DICOM, JPEG or PNG files, or folders of them.", exists=True)],
+) -> None:
+    """Run MODEL over files. Prints one JSON object a line; exits with 3 if any input was not analysable."""
+    from runtime import LocalRuntime
+
+    package = _package(context, model)
+    failed = held = False
+    with LocalRuntime([package.directory]) as runtime:
+        for path in walk_files(paths):
+            answer = _answer(path, package, runtime)
+            typer.echo(json.dumps(answer, ensure_ascii=False))
+            failed |= "error" in answer
+            held |= "not_analysable" in answer
+    if failed:
+        raise typer.Exit(FAILED)
+    if held:
+        raise typer.Exit(QUARANTINED_OR_HELD)
+
+
+def _package(context: typer.Context, model: str) -> ModelPackage:
+    try:
+        if Path(model).is_dir():
+            return ModelPackage.load(Path(model))
+        packages = {p.name: p for p in map(ModelPackage.load, options(context).settings().runtime.packages)}
+    except RuntimeFailure as error:
+        fail(str(error))
+        raise typer.Exit(FAILED) from None
+    if model not in packages:
+        fail(f"there is no model {model}; there are: {', '.join(packages) or 'none'}")
+        raise typer.Exit(FAILED)
+    return packages[model]
+
+
+def _answer(path: Path, package: ModelPackage, runtime: Runtime) -> dict[str, Any]:
+    about = {"file": str(path), "model": package.name, "version": package.version}
+    try:
+        tensor = _image(path, package) if path.suffix.lower() in _IMAGE_SUFFIXES else _instance(path, package)
+        if isinstance(tensor, str):
+            return about | {"not_analysable": tensor}
+        output = runtime.infer(package.name, {package.inputs[0].name: tensor[np.newaxis]}, timeout_seconds=60.0)
+    except (NotDicom, OSError, RuntimeFailure) as error:
+        return about | {"error": f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"}
+    scores = output.outputs[package.outputs[0].name][0]
+    probabilities = {label.name: round(float(scores[label.index]), 6) for label in package.labels}
+    return about | {"label": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}
+
+
+def _image(path: Path, package: ModelPackage) -> npt.NDArray[np.float32]:
+    from PIL import Image
+
+    from runtime import to_input
+
+    with Image.open(path) as image:
+        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255.0
+    return to_input(grey, package.preprocessing)
+
+
+def _instance(path: Path, package: ModelPackage) -> npt.NDArray[np.float32] | str:
+    """The model's input, or why the pipeline does not take the image."""
+    import os
+
+    from anonymize import MalformedDataSet, PatientPseudonym, Quarantine, deidentify
+    from daemon.pipelines import pipeline_of
+    from pipelines.pipeline import NotAnalysable
+
+    received = read_instance(path)
+    try:
+        clean = deidentify(received, PatientPseudonym("KP-INFER", os.urandom(32), 30)).instance
+    except Quarantine as error:
+        return f"cannot be proven clean: {error.reason.value}"
+    except MalformedDataSet:
+        return "the data set cannot be read"
+    (prepared,) = pipeline_of(package.name).prepare([clean], package)
+    return prepared.reason if isinstance(prepared, NotAnalysable) else prepared.tensor

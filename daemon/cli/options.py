@@ -1,0 +1,31 @@
+"""What every command may be told: which settings file, which values to override, whether to answer in JSON."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.settings import Settings, load_settings
+
+FAILED, USAGE, QUARANTINED_OR_HELD = 1, 2, 3
+
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that stand before the command."""
+
+    config: Path | None = None
+    overrides: dict[str, str] = field(default_factory=dict)
+
+    def settings(self) -> Settings:
+        """The settings, validated. Raises `SettingsError`, which `main` prints."""
+        return load_settings(self.config, self.overrides).settings
+
+
+def options(context: typer.Context) -> Options:
+    """The options of this call."""
+    found = context.find_root().obj
+    return found if isinstance(found, Options) else Options()

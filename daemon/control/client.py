@@ -1,0 +1,45 @@
+"""Asks the running daemon. Used by the CLI; opens no database and no key."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from daemon.control.errors import CommandFailed, DaemonUnreachable
+
+SOCKET_NAME = "control.sock"
+
+
+class ControlClient:
+    """One request a connection."""
+
+    def __init__(self, runtime_directory: Path) -> None:
+        self._path = runtime_directory / SOCKET_NAME
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """The answer of a command that has one. Raises `CommandFailed`, `DaemonUnreachable`."""
+        answers = list(self.stream(command, **arguments))
+        return answers[-1]
+
+    def stream(self, command: str, **arguments: Any) -> Iterator[Any]:
+        """The answers of a command that has several, as they come."""
+        request = json.dumps({"command": command, "arguments": arguments}).encode() + b"\n"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.connect(str(self._path))
+            except OSError as error:
+                raise DaemonUnreachable(
+                    f"no daemon answers at {self._path} ({error.strerror}); start it with `kopru serve`, "
+                    "or run this as its account"
+                ) from None
+            connection.sendall(request)
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    answer = json.loads(line)
+                    if "error" in answer:
+                        raise CommandFailed(answer["error"], answer.get("exit_code", 1))
+                    if answer.get("end"):
+                        return
+                    yield answer["result"]
+        raise DaemonUnreachable("the daemon closed the connection before it had answered; see its log")

@@ -1,0 +1,287 @@
+"""What the control socket answers: one function a command, from a `Node` and arguments to JSON values. No identity in any.
+
+Studies are named by our own ids; an operator who knows only an accession number or a Patient ID asks through the vault's
+commands (compliance), not here.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from daemon import queue
+from daemon.audit import AuditEvent, Kind, SigningKey, verify
+from daemon.audit.export import export_lines
+from daemon.control.errors import CommandFailed
+from daemon.control.server import Command
+from daemon.database import schema as t
+from daemon.intake.closing import close_revision
+from daemon.intake.placing import begin_revision
+from daemon.node import Node
+from daemon.queue import QueueError, TaskState
+from daemon.states import NEEDS_A_PERSON, RevisionState, Standing
+from runtime import RuntimeFailure
+
+_RECENT_SECONDS: Final = 86_400.0
+_MOST_ROWS: Final = 1000
+
+
+def status(node: Node, actor: str) -> dict[str, Any]:
+    """How the daemon is: counts, what waits for a person, what was refused in the last day."""
+    with node.database.read() as connection:
+        revisions = _counted(connection, t.revision.c.state)
+        instances = _counted(connection, t.instance.c.standing)
+        tasks = {f"{kind}/{state}": number for (kind, state), number in queue.counts(connection).items()}
+        incidents = connection.execute(
+            sa.select(
+                t.intake_event.c.kind,
+                t.intake_event.c.source,
+                t.intake_event.c.peer,
+                t.intake_event.c.status,
+                t.intake_event.c.detail,
+                sa.func.count().label("times"),
+                sa.func.max(t.intake_event.c.at).label("last_at"),
+            )
+            .where(t.intake_event.c.at > time.time() - _RECENT_SECONDS, t.intake_event.c.detail != "")
+            .group_by(*(t.intake_event.c[name] for name in ("kind", "source", "peer", "status", "detail")))
+            .order_by(sa.desc("last_at"))
+            .limit(50)
+        ).mappings()
+        refused = [dict(row) for row in incidents]
+        unsealed = connection.execute(
+            sa.select(sa.func.count()).select_from(t.audit_event).where(t.audit_event.c.log_index.is_(None))
+        ).scalar_one()
+        sealed = connection.execute(sa.select(sa.func.max(t.audit_head.c.size))).scalar_one() or 0
+        open_associations = connection.execute(
+            sa.select(sa.func.count()).select_from(t.association).where(t.association.c.state == "open")
+        ).scalar_one()
+    return {
+        "node": node.settings.node.name,
+        "revisions": revisions,
+        "instances": instances,
+        "tasks": tasks,
+        "open_associations": open_associations,
+        "needs_a_person": sum(revisions.get(state, 0) for state in NEEDS_A_PERSON)
+        + instances.get(Standing.QUARANTINED, 0),
+        "refused_last_day": refused,
+        "audit": {"sealed": sealed, "unsealed": unsealed},
+        "store_free_bytes": node.store.free_bytes(),
+        "runtime": _runtime_state(node),
+    }
+
+
+def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest revision of each study, latest first."""
+    newest = (
+        sa.select(t.revision.c.study_id, sa.func.max(t.revision.c.number).label("number"))
+        .group_by(t.revision.c.study_id)
+        .subquery()
+    )
+    query = (
+        sa.select(
+            t.study.c.id.label("study"),
+            t.patient.c.pseudonym,
+            t.study.c.source,
+            t.revision.c.number.label("revision"),
+            t.revision.c.state,
+            t.revision.c.reason,
+            t.revision.c.pipeline,
+            t.revision.c.updated_at,
+            sa.select(sa.func.count())
+            .where(t.instance.c.study_id == t.study.c.id, t.instance.c.standing == Standing.CURRENT)
+            .scalar_subquery()
+            .label("instances"),
+        )
+        .join(newest, newest.c.study_id == t.study.c.id)
+        .join(t.revision, sa.and_(t.revision.c.study_id == t.study.c.id, t.revision.c.number == newest.c.number))
+        .join(t.patient, t.patient.c.id == t.study.c.patient_id)
+        .order_by(t.revision.c.updated_at.desc())
+        .limit(min(limit, _MOST_ROWS))
+    )
+    if state is not None:
+        query = query.where(t.revision.c.state == _known(RevisionState, state))
+    with node.database.read() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def studies_show(node: Node, actor: str, study: str) -> dict[str, Any]:
+    """One study: its revisions, its instances by standing, its deliveries."""
+    with node.database.read() as connection:
+        row = connection.execute(
+            sa.select(t.study.c.id, t.study.c.source, t.study.c.created_at, t.patient.c.pseudonym)
+            .join(t.patient, t.patient.c.id == t.study.c.patient_id)
+            .where(t.study.c.id == study)
+        ).first()
+        if row is None:
+            raise CommandFailed(f"there is no study {study[:36]}; `kopru studies list` shows those there are")
+        return {
+            "study": row.id,
+            "pseudonym": row.pseudonym,
+            "source": row.source,
+            "created_at": row.created_at,
+            "revisions": [dict(r) for r in connection.execute(_revisions(study)).mappings()],
+            "instances": [dict(r) for r in connection.execute(_instances(study)).mappings()],
+            "deliveries": [dict(r) for r in connection.execute(_deliveries(study)).mappings()],
+        }
+
+
+def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
+    """Make a new revision of what is current in the study and process it, whatever became of the last one."""
+
+    def work(connection: sa.Connection) -> str:
+        newest = connection.execute(
+            sa.select(t.revision.c.priority).where(t.revision.c.study_id == study).order_by(t.revision.c.number.desc())
+        ).first()
+        if newest is None:
+            raise CommandFailed(f"there is no study {study[:36]}; `kopru studies list` shows those there are")
+        current = connection.execute(
+            sa.select(sa.func.max(t.instance.c.received_at)).where(
+                t.instance.c.study_id == study, t.instance.c.standing == Standing.CURRENT
+            )
+        ).scalar_one()
+        if current is None:
+            raise CommandFailed("no instance of this study is in use, so there is nothing to process", 3)
+        revision = begin_revision(connection, node.audit, study, newest.priority, current, actor=actor)
+        close_revision(connection, node.audit, revision, reason="reprocessed by an operator", forced=False, actor=actor)
+        return revision
+
+    return {"study": study, "revision": node.database.retrying(work)}
+
+
+def tasks_list(
+    node: Node, actor: str, state: str | None = None, kind: str | None = None, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Tasks, newest first."""
+    states = [TaskState(_known(TaskState, state))] if state else None
+    with node.database.read() as connection:
+        rows = queue.list_tasks(connection, states=states, kinds=[kind] if kind else None, limit=min(limit, _MOST_ROWS))
+    return [asdict(row) for row in rows]
+
+
+def tasks_retry(node: Node, actor: str, task: int) -> dict[str, Any]:
+    """Let a dead, closed or waiting task run again now."""
+
+    def work(connection: sa.Connection) -> None:
+        queue.requeue(connection, task)
+        node.audit.record(connection, AuditEvent(Kind.TASK_RETRIED, actor=actor, details={"task": task}))
+
+    return _decided(node, work, task)
+
+
+def tasks_close(node: Node, actor: str, task: int, reason: str) -> dict[str, Any]:
+    """Decide that a dead or waiting task is not to be done."""
+
+    def work(connection: sa.Connection) -> None:
+        queue.close(connection, task, reason)
+        node.audit.record(connection, AuditEvent(Kind.TASK_CLOSED, actor=actor, details={"task": task}))
+
+    return _decided(node, work, task)
+
+
+def audit_verify(node: Node, actor: str) -> dict[str, Any]:
+    """Check the whole log against its signed heads."""
+    key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
+    report = verify(node.database, key.public, node.settings.audit.heads_directory)
+    return report.as_json()
+
+
+def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
+    """The last events, oldest first."""
+    query = sa.select(t.audit_event.c.body, t.audit_event.c.log_index).order_by(t.audit_event.c.id.desc())
+    with node.database.read() as connection:
+        rows = connection.execute(query.limit(min(count, _MOST_ROWS))).all()
+    return [{"event": row.body.decode(), "log_index": row.log_index} for row in reversed(rows)]
+
+
+def audit_export(node: Node, actor: str) -> Iterator[str]:
+    """The sealed log as the lines of an export file."""
+    key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
+    yield from export_lines(node.database, key.public)
+    event = AuditEvent(Kind.LOG_EXPORTED, actor=actor)
+    node.database.retrying(lambda connection: node.audit.record(connection, event))
+
+
+def models_list(node: Node, actor: str) -> list[Any]:
+    """The models that the runtime serves."""
+    try:
+        return list(node.runtime.models())
+    except RuntimeFailure as error:
+        raise CommandFailed(f"the model runtime does not answer ({type(error).__name__}); see the log") from None
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "status": status,
+    "studies.list": studies_list,
+    "studies.show": studies_show,
+    "studies.reprocess": studies_reprocess,
+    "tasks.list": tasks_list,
+    "tasks.retry": tasks_retry,
+    "tasks.close": tasks_close,
+    "audit.verify": audit_verify,
+    "audit.tail": audit_tail,
+    "audit.export": audit_export,
+    "models.list": models_list,
+}
+
+
+def _counted(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:
+    rows = connection.execute(sa.select(column, sa.func.count()).group_by(column)).tuples()
+    return dict(rows.all())
+
+
+def _runtime_state(node: Node) -> str:
+    try:
+        node.runtime.models()
+    except RuntimeFailure as error:
+        return type(error).__name__
+    return "ready"
+
+
+def _known(states: type[RevisionState] | type[TaskState], text: str) -> str:
+    if text not in set(states):
+        raise CommandFailed(f"there is no such state; there are: {', '.join(states)}", 2)
+    return text
+
+
+def _decided(node: Node, work: Any, task: int) -> dict[str, Any]:
+    try:
+        node.database.retrying(work)
+    except (QueueError, ValueError) as error:
+        raise CommandFailed(str(error)) from None
+    return {"task": task}
+
+
+def _revisions(study: str) -> sa.Select[Any]:
+    names = ("id", "number", "state", "reason", "pipeline", "forced", "opened_at", "closed_at", "updated_at")
+    columns = [t.revision.c[name] for name in names]
+    return sa.select(*columns).where(t.revision.c.study_id == study).order_by(t.revision.c.number)
+
+
+def _instances(study: str) -> sa.Select[Any]:
+    names = (
+        "id",
+        "standing",
+        "reason",
+        "modality",
+        "sop_class_uid",
+        "transfer_syntax_uid",
+        "byte_length",
+        "received_at",
+    )
+    columns = [t.instance.c[name] for name in names]
+    return (
+        sa.select(*columns).where(t.instance.c.study_id == study).order_by(t.instance.c.received_at).limit(_MOST_ROWS)
+    )
+
+
+def _deliveries(study: str) -> sa.Select[Any]:
+    names = ("id", "destination", "report_id", "state", "attempts", "status", "outcome", "updated_at")
+    columns = [t.delivery.c[name] for name in names]
+    return (
+        sa.select(*columns, t.revision.c.number.label("revision"))
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .where(t.revision.c.study_id == study)
+        .order_by(t.revision.c.number, t.delivery.c.destination)
+    )

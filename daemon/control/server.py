@@ -1,0 +1,99 @@
+"""Serves the control socket: reads a request, asks the kernel who sent it, records the command, answers.
+
+Every command is an audit event before it runs. Only root, the daemon's own account and members of the socket's group get
+through (the socket has mode 0660). An answer never holds an identity.
+"""
+
+import grp
+import json
+import os
+import pwd
+import socket
+import socketserver
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from daemon.audit import AuditEvent, Kind, Name
+from daemon.control.errors import CommandFailed
+from daemon.node import Node
+
+_MAXIMUM_REQUEST_BYTES = 1 << 16
+_log = structlog.get_logger(__name__)
+
+Command = Callable[..., Any]
+"""`command(node, actor, **arguments)` gives a JSON value, or an iterator of JSON values that are streamed."""
+
+
+class ControlServer(socketserver.ThreadingUnixStreamServer):
+    """Answers on `path` until `shutdown`."""
+
+    daemon_threads = True
+    request_queue_size = 32
+
+    def __init__(self, path: Path, node: Node, commands: Mapping[str, Command]) -> None:
+        self.node, self.commands = node, commands
+        path.unlink(missing_ok=True)
+        before = os.umask(0o117)
+        try:
+            super().__init__(str(path), _Conversation)
+        finally:
+            os.umask(before)
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    server: ControlServer
+
+    def handle(self) -> None:
+        line = self.rfile.readline(_MAXIMUM_REQUEST_BYTES)
+        try:
+            for result in self._answers(line):
+                self._send({"result": result})
+            self._send({"end": True})
+        except CommandFailed as error:
+            self._send({"error": str(error), "exit_code": error.exit_code})
+        except BrokenPipeError:
+            return
+        except Exception as error:  # noqa: BLE001 - the client must hear that it failed; details go to the log
+            _log.exception("command_failed", exc_info=error)
+            self._send({"error": f"internal error ({type(error).__name__}); see the daemon's log"})
+
+    def _answers(self, line: bytes) -> Iterator[Any]:
+        try:
+            request = json.loads(line)
+            name, arguments = request["command"], dict(request["arguments"])
+        except (ValueError, KeyError, TypeError):
+            raise CommandFailed("not a request", 2) from None
+        command = self.server.commands.get(name)
+        if command is None:
+            raise CommandFailed("the daemon does not know this command; are both of the same version?", 2)
+        actor = peer_name(self.connection)
+        node = self.server.node
+        event = AuditEvent(Kind.COMMAND, actor=actor, details={"command": Name(name)})
+        node.database.retrying(lambda connection: node.audit.record(connection, event))
+        answer = command(node, actor, **arguments)
+        if isinstance(answer, Iterator):
+            yield from answer
+        else:
+            yield answer
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self.wfile.write(json.dumps(message).encode() + b"\n")
+
+
+def peer_name(connection: socket.socket) -> str:
+    """The account at the other end, from the kernel: ``user:NAME``, or ``uid:NUMBER`` without a name."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", raw)
+    try:
+        return f"user:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"uid:{uid}"
+
+
+def hand_to_group(path: Path, group: str) -> None:
+    """Let members of `group` use the socket."""
+    os.chown(path, -1, grp.getgrnam(group).gr_gid)

@@ -1,0 +1,7 @@
+"""From stored objects to closed revisions: `reading` (what an object is), `placing` (where it belongs), `closing` (when a
+study is complete), driven by `indexer`.
+"""
+
+from daemon.intake.indexer import INDEX_LEASE_SECONDS, Indexer, IndexingLost, is_indexed
+
+__all__ = ["INDEX_LEASE_SECONDS", "Indexer", "IndexingLost", "is_indexed"]

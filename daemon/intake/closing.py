@@ -1,0 +1,151 @@
+"""Decides when a revision is complete, and closes it: from then on its list of instances never changes (DESIGN §5).
+
+The first rule that applies closes it:
+
+1. the count that was announced is here;
+2. no count was announced, every association that brought an instance has ended, and nothing came for `settle_seconds`;
+3. nothing came for `timeout_seconds`, open association or not;
+4. `force_seconds` have passed since its first instance, or `force_instances` are here: closed by force, and the report says so.
+
+Quiet is measured against how far the index has read, not against the clock: an instance that was acknowledged but is
+not indexed yet keeps its revision open. Nothing is ever discarded.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import sqlalchemy as sa
+
+from daemon import queue
+from daemon.audit import AuditWriter
+from daemon.database import Database, database_now
+from daemon.database import schema as t
+from daemon.settings import Settings, SourceDefaults
+from daemon.states import RevisionState, Standing, move
+
+
+class Closing(Enum):
+    """Which rule closed a revision."""
+
+    COUNT = "the announced count is here"
+    SETTLED = "associations ended and quiet"
+    TIMED_OUT = "quiet"
+    FORCED = "limit reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an assembling revision. Times are seconds since the Unix epoch."""
+
+    opened_at: float
+    last_instance_at: float
+    instances: int
+    expected: int | None
+    open_associations: int
+    last_association_closed_at: float | None
+    indexed_until: float  # everything acknowledged before this is in the index
+
+
+def decide(facts: Facts, rules: SourceDefaults) -> Closing | None:
+    """The rule that closes the revision now; None while it stays open."""
+    expected = facts.expected if rules.expected_count else None
+    if expected is not None and facts.instances >= expected:
+        return Closing.COUNT
+    quiet_since = max(facts.last_instance_at, facts.last_association_closed_at or 0.0)
+    if expected is None and facts.open_associations == 0 and facts.indexed_until - quiet_since >= rules.settle_seconds:
+        return Closing.SETTLED
+    if facts.indexed_until - facts.last_instance_at >= rules.timeout_seconds:
+        return Closing.TIMED_OUT
+    if facts.instances >= rules.force_instances or facts.indexed_until - facts.opened_at >= rules.force_seconds:
+        return Closing.FORCED
+    return None
+
+
+def close_due(database: Database, audit: AuditWriter, settings: Settings, indexed_until: float) -> int:
+    """Close each revision whose time has come, with the task that follows; gives how many."""
+    with database.read() as connection:
+        candidates = connection.execute(
+            sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source)
+            .join(t.study, t.study.c.id == t.revision.c.study_id)
+            .where(t.revision.c.state == RevisionState.ASSEMBLING)
+        ).all()
+    closed = 0
+    for revision_id, study_id, source in candidates:
+        rules = settings.source_for(source)
+        with database.read() as connection:
+            due = decide(_facts(connection, revision_id, study_id, indexed_until), rules) is not None
+        if due:
+            closed += database.retrying(
+                lambda c, r=revision_id, s=study_id, rules=rules: _close(c, audit, rules, r, s, indexed_until)
+            )
+    return closed
+
+
+def _facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_until: float) -> Facts:
+    revision = connection.execute(sa.select(t.revision).where(t.revision.c.id == revision_id)).one()
+    counted = (Standing.CURRENT, Standing.UNSELECTED)  # a duplicate or variant is not one more
+    in_study = sa.and_(t.instance.c.study_id == study_id, t.instance.c.standing.in_(counted))
+    instances = connection.execute(sa.select(sa.func.count()).select_from(t.instance).where(in_study)).scalar_one()
+    brought_by = sa.select(t.instance.c.association_id).where(t.instance.c.study_id == study_id).distinct()
+    still_open, last_closed = connection.execute(
+        sa.select(
+            sa.func.count().filter(t.association.c.state == "open"), sa.func.max(t.association.c.closed_at)
+        ).where(t.association.c.id.in_(brought_by))
+    ).one()
+    return Facts(
+        opened_at=revision.opened_at,
+        last_instance_at=revision.last_instance_at,
+        instances=instances,
+        expected=revision.expected_instances,
+        open_associations=still_open,
+        last_association_closed_at=last_closed,
+        indexed_until=indexed_until,
+    )
+
+
+def _close(
+    connection: sa.Connection,
+    audit: AuditWriter,
+    rules: SourceDefaults,
+    revision_id: str,
+    study_id: str,
+    indexed_until: float,
+) -> int:
+    """Close the revision if it is still due in this transaction: state, list of instances and task together."""
+    state = connection.execute(
+        sa.select(t.revision.c.state).where(t.revision.c.id == revision_id).with_for_update()
+    ).scalar_one()
+    facts = _facts(connection, revision_id, study_id, indexed_until)
+    closing = decide(facts, rules)
+    if state != RevisionState.ASSEMBLING or closing is None:
+        return 0
+    short_of_count = facts.expected is not None and facts.instances < facts.expected
+    forced = closing is Closing.FORCED or short_of_count
+    close_revision(connection, audit, revision_id, reason=closing.value, forced=forced)
+    return 1
+
+
+def close_revision(
+    connection: sa.Connection,
+    audit: AuditWriter,
+    revision_id: str,
+    *,
+    reason: str,
+    forced: bool,
+    actor: str = "indexer",
+) -> None:
+    """Fix the revision's list of instances to what is current in its study, and put its first task into the queue."""
+    move(connection, audit, revision_id, RevisionState.CLOSED, reason=reason, actor=actor)
+    connection.execute(
+        sa.update(t.revision).where(t.revision.c.id == revision_id).values(closed_at=database_now(), forced=forced)
+    )
+    connection.execute(
+        sa.insert(t.revision_instance).from_select(
+            ["revision_id", "instance_id"],
+            sa.select(t.revision.c.id, t.instance.c.id)
+            .join(t.instance, t.instance.c.study_id == t.revision.c.study_id)
+            .where(t.revision.c.id == revision_id, t.instance.c.standing == Standing.CURRENT),
+        )
+    )
+    priority = connection.execute(sa.select(t.revision.c.priority).where(t.revision.c.id == revision_id)).scalar_one()
+    queue.enqueue(connection, "deidentify", revision_id, {"revision": revision_id}, priority=priority)

@@ -1,0 +1,323 @@
+"""Turns what receivers stored into rows: finds new objects, hands them to their patient's key, places them, closes revisions.
+
+One indexer works at a time (a lease). It is driven by the store, not by messages: a wake-up only saves waiting, and with
+the database gone it reads everything again (DESIGN §2.1, §5). Before a row is committed the object is under its patient's
+key, so an erasure can never miss one.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from adapters.keys import KeyDestroyed, KeyMissing, KeyStoreCorrupt, PatientEntry
+from adapters.storage import Batch, ObjectDamaged, ObjectRef, Receipt, ReceiptKind
+from adapters.storage import EventKind as ReceiverEvent
+from anonymize import MalformedDataSet
+from daemon.audit import AETitle, AuditEvent, Id, Kind, Name
+from daemon.database import schema as t
+from daemon.database.lease import Lease, confirm
+from daemon.intake.arrival import Arrival
+from daemon.intake.closing import close_due
+from daemon.intake.placing import place
+from daemon.intake.reading import Reader
+from daemon.node import Node
+from daemon.states import Standing
+
+INDEX_LEASE_SECONDS: Final = 15.0
+_OBJECTS_PER_TRANSACTION = 32
+_BYTES_PER_TRANSACTION = 64 << 20
+_log = structlog.get_logger(__name__)
+
+_EVENT_KINDS = {
+    ReceiverEvent.ASSOCIATION_OPENED: Kind.ASSOCIATION_OPENED,
+    ReceiverEvent.ASSOCIATION_RELEASED: Kind.ASSOCIATION_RELEASED,
+    ReceiverEvent.ASSOCIATION_ABORTED: Kind.ASSOCIATION_ABORTED,
+    ReceiverEvent.ASSOCIATION_REJECTED: Kind.ASSOCIATION_REJECTED,
+    ReceiverEvent.CONNECTION_REFUSED: Kind.ASSOCIATION_REJECTED,
+    ReceiverEvent.INSTANCE_REFUSED: Kind.INSTANCE_REFUSED,
+}
+_ENDED = {ReceiverEvent.ASSOCIATION_RELEASED: "released", ReceiverEvent.ASSOCIATION_ABORTED: "aborted"}
+
+
+@dataclass
+class _Group:
+    """What one transaction will take in."""
+
+    arrivals: list[tuple[Arrival, PatientEntry, ObjectRef, Receipt]] = field(default_factory=list)
+    events: list[tuple[ObjectRef, Receipt]] = field(default_factory=list)
+    unreadable: list[tuple[ObjectRef, Receipt | None, str]] = field(default_factory=list)
+    size: int = 0
+
+    def __len__(self) -> int:
+        return len(self.arrivals) + len(self.events) + len(self.unreadable)
+
+
+class IndexingLost(Exception):
+    """Another engine indexes now; nothing was written."""
+
+
+class Indexer:
+    """One pass at a time, by `pass_once`, from one thread. Each transaction confirms `lease`, so that two never index at once."""
+
+    def __init__(self, node: Node, lease: Lease) -> None:
+        self._node = node
+        self.lease = lease
+        self._confirmed_at = time.monotonic()
+        self._entries = {entry.scope_tag: entry for entry in node.keys.patients()}
+        self._reader = Reader(node.master, node.settings.source_for, self._entry_for)
+        self._seen: dict[Batch, set[str]] = {}
+        with node.database.read() as connection:
+            rows = connection.execute(sa.select(t.receiver.c.id, t.receiver.c.complete_batch)).all()
+        self._complete: dict[str, int] = {row.id: row.complete_batch for row in rows}
+        self.indexed_until = 0.0
+
+    def pass_once(self) -> int:
+        """Index everything that lies in the store now, then close what is complete; gives how many objects were new."""
+        started = time.time()
+        if time.monotonic() - self._confirmed_at > INDEX_LEASE_SECONDS / 3:
+            self._write(lambda _connection: None)
+        found = 0
+        for receiver_id in self._node.store.receivers():
+            live = self._node.store.is_live(receiver_id)  # asked before listing: what comes later is not missed
+            found += self._read_receiver(receiver_id)
+            if not live:
+                self._mark_lost(receiver_id)
+        self.indexed_until = started
+        close_due(self._node.database, self._node.audit, self._node.settings, started)
+        return found
+
+    def _read_receiver(self, receiver_id: str) -> int:
+        store, found = self._node.store, 0
+        last = self._complete.get(receiver_id, -1)
+        for batch in store.batches(receiver_id):
+            if batch.number <= last:
+                continue
+            complete = store.is_complete(batch)
+            new = self._new_objects(batch)
+            for group in self._groups(new):
+                self._commit(group)
+                found += len(group)
+            self._seen[batch].update(ref.id for ref in new)
+            if complete and batch.number == self._complete.get(receiver_id, -1) + 1:
+                self._finish(batch)
+        return found
+
+    def _new_objects(self, batch: Batch) -> list[ObjectRef]:
+        refs = self._node.store.objects(batch)
+        if batch not in self._seen:
+            with self._node.database.read() as connection:
+                self._seen[batch] = {ref.id for ref in refs if is_indexed(connection, ref.id)}
+        seen = self._seen[batch]
+        return [ref for ref in refs if ref.id not in seen]
+
+    def _groups(self, refs: list[ObjectRef]) -> Iterator[_Group]:
+        """The objects, opened and read, in groups small enough for one transaction."""
+        group = _Group()
+        for ref in refs:
+            self._read_into(group, ref)
+            if len(group) >= _OBJECTS_PER_TRANSACTION or group.size >= _BYTES_PER_TRANSACTION:
+                yield group
+                group = _Group()
+        if group:
+            yield group
+
+    def _read_into(self, group: _Group, ref: ObjectRef) -> None:
+        receipt = None
+        try:
+            receipt, data = self._node.store.open(ref)
+            if receipt.kind is ReceiptKind.EVENT:
+                group.events.append((ref, receipt))
+                return
+            arrival, entry = self._reader.read(ref, receipt, data)
+        except KeyDestroyed:
+            return  # erased, or never acknowledged: nothing is left to index
+        except MalformedDataSet:
+            group.unreadable.append((ref, receipt, "the data set cannot be read"))
+        except (ObjectDamaged, KeyMissing, KeyStoreCorrupt) as error:
+            _log.error("object_unreadable", object=str(ref), error=type(error).__name__)
+            group.unreadable.append((ref, receipt, f"the object does not open: {type(error).__name__}"))
+        else:
+            group.arrivals.append((arrival, entry, ref, receipt))
+            group.size += arrival.byte_length
+
+    def _commit(self, group: _Group) -> None:
+        """Rewrap first, then one transaction for rows and audit events."""
+        owners = [(ref, entry) for _, entry, ref, _ in group.arrivals]
+        owners += [(ref, self._own_scope(ref)) for ref, receipt, _ in group.unreadable if receipt is not None]
+        self._node.store.rewrap_each(owners)
+        self._write(lambda connection: self._insert(connection, group))
+
+    def _insert(self, connection: sa.Connection, group: _Group) -> None:
+        audit = self._node.audit
+        for ref, receipt in sorted(group.events, key=lambda pair: pair[1].received_at):
+            self._insert_event(connection, ref, receipt)
+        for arrival, _, ref, receipt in sorted(group.arrivals, key=lambda one: one[0].received_at):
+            _ensure_association(connection, arrival.association_id, _receiver_of(ref), receipt)
+            place(connection, audit, arrival)
+        for ref, receipt, reason in group.unreadable:
+            connection.execute(sa.insert(t.instance).values(_unreadable_row(ref, receipt, reason)))
+            details = {"instance": Id(ref.id)}
+            audit.record(connection, AuditEvent(Kind.INSTANCE_QUARANTINED, actor="indexer", details=details))
+
+    def _insert_event(self, connection: sa.Connection, ref: ObjectRef, receipt: Receipt) -> None:
+        if receipt.event is None:
+            return
+        connection.execute(sa.insert(t.intake_event).values(_event_row(ref, receipt)))
+        if receipt.association_id and receipt.event in (ReceiverEvent.ASSOCIATION_OPENED, *_ENDED):
+            _ensure_association(connection, receipt.association_id, _receiver_of(ref), receipt)
+        if receipt.event in _ENDED:
+            connection.execute(
+                sa.update(t.association)
+                .where(t.association.c.id == receipt.association_id)
+                .values(
+                    state=_ENDED[receipt.event],
+                    closed_at=receipt.received_at,
+                    stored=receipt.stored,
+                    refused=receipt.refused,
+                )
+            )
+        details = {
+            "source": AETitle.claimed(receipt.calling_ae),
+            "peer": Name(receipt.peer_address or "unknown-address"),
+            "status": receipt.status,
+            "stored": receipt.stored,
+            "refused": receipt.refused,
+        }
+        if receipt.association_id:
+            details["association"] = Id(receipt.association_id)
+        self._node.audit.record(connection, AuditEvent(_EVENT_KINDS[receipt.event], actor="receiver", details=details))
+
+    def _finish(self, batch: Batch) -> None:
+        """Remember that the batch need never be looked at again."""
+
+        def remember(connection: sa.Connection) -> None:
+            changed = connection.execute(
+                sa.update(t.receiver).where(t.receiver.c.id == batch.receiver_id).values(complete_batch=batch.number)
+            )
+            if not changed.rowcount:
+                connection.execute(sa.insert(t.receiver).values(id=batch.receiver_id, complete_batch=batch.number))
+
+        self._write(remember)
+        self._complete[batch.receiver_id] = batch.number
+        del self._seen[batch]
+
+    def _mark_lost(self, receiver_id: str) -> None:
+        """A dead receiver's associations are over, whatever they had still to bring."""
+
+        def mark(connection: sa.Connection) -> None:
+            held = connection.execute(
+                sa.select(t.association.c.id).where(
+                    t.association.c.state == "open", t.association.c.receiver_id == receiver_id
+                )
+            ).scalars()
+            for association_id in held.all():
+                connection.execute(
+                    sa.update(t.association)
+                    .where(t.association.c.id == association_id)
+                    .values(state="lost", closed_at=time.time())
+                )
+                details = {"association": Id(association_id)}
+                self._node.audit.record(connection, AuditEvent(Kind.ASSOCIATION_LOST, actor="indexer", details=details))
+
+        with self._node.database.read() as connection:
+            any_open = connection.execute(
+                sa.select(t.association.c.id)
+                .where(t.association.c.state == "open", t.association.c.receiver_id == receiver_id)
+                .limit(1)
+            ).first()
+        if any_open:
+            self._write(mark)
+
+    def _write(self, work: Callable[[sa.Connection], None]) -> None:
+        """A transaction of the indexer: only while the lease is ours. Raises `IndexingLost`."""
+
+        def fenced(connection: sa.Connection) -> None:
+            if not confirm(connection, self.lease, INDEX_LEASE_SECONDS):
+                raise IndexingLost
+            work(connection)
+
+        self._node.database.retrying(fenced)
+        self._confirmed_at = time.monotonic()
+
+    def _own_scope(self, ref: ObjectRef) -> PatientEntry:
+        """A scope for one object that does not tell whose it is: under a key of its own it can be erased, too."""
+        return self._entry_for(self._node.master.lookup_tag("scope", f"object\0{ref.id}"))
+
+    def _entry_for(self, scope_tag: str) -> PatientEntry:
+        """The scope's entry in the key store; a new one where the old was erased meanwhile."""
+        known = self._entries.get(scope_tag)
+        if known is not None:
+            with suppress(KeyDestroyed):
+                return self._node.keys.patient(known.id)
+        self._entries[scope_tag] = self._node.keys.create_patient(scope_tag)
+        return self._entries[scope_tag]
+
+
+def is_indexed(connection: sa.Connection, object_id: str) -> bool:
+    """Whether the index knows the object, as an instance or as an event."""
+    known = sa.union_all(
+        sa.select(t.instance.c.id).where(t.instance.c.id == object_id),
+        sa.select(t.intake_event.c.id).where(t.intake_event.c.id == object_id),
+    )
+    return connection.execute(known).first() is not None
+
+
+def _receiver_of(ref: ObjectRef) -> str:
+    """The receiver whose intake the object lies in (`objects/<receiver>/<batch>`)."""
+    return ref.folder.split("/")[1]
+
+
+def _ensure_association(connection: sa.Connection, association_id: str, receiver_id: str, receipt: Receipt) -> None:
+    """Have a row for the association, open unless it is known to have ended: its opening may be indexed later than its instances."""
+    known = connection.execute(sa.select(t.association.c.id).where(t.association.c.id == association_id)).first()
+    if known is None:
+        connection.execute(
+            sa.insert(t.association).values(
+                id=association_id,
+                receiver_id=receiver_id,
+                source=receipt.calling_ae[:16],
+                called=receipt.called_ae[:16],
+                peer=receipt.peer_address[:64],
+                state="open",
+                opened_at=receipt.received_at,
+                stored=0,
+                refused=0,
+            )
+        )
+
+
+def _event_row(ref: ObjectRef, receipt: Receipt) -> dict[str, object]:
+    return {
+        "id": ref.id,
+        "at": receipt.received_at,
+        "kind": receipt.event,
+        "association_id": receipt.association_id or None,
+        "source": receipt.calling_ae[:16],
+        "peer": receipt.peer_address[:64],
+        "status": receipt.status,
+        "detail": receipt.detail[:400],
+    }
+
+
+def _unreadable_row(ref: ObjectRef, receipt: Receipt | None, reason: str) -> dict[str, object]:
+    """The row of an object that cannot be placed in any study: listed, so that a person can look."""
+    return {
+        "id": ref.id,
+        "object_ref": str(ref),
+        "association_id": receipt.association_id if receipt else None,
+        "uid_tag": "",
+        "sop_class_uid": receipt.sop_class_uid if receipt else "",
+        "transfer_syntax_uid": receipt.transfer_syntax_uid if receipt else "",
+        "standing": Standing.QUARANTINED,
+        "reason": reason,
+        "content_tag": "",
+        "identity_tag": "",
+        "pixel_tag": "",
+        "byte_length": 0,
+        "received_at": receipt.received_at if receipt else time.time(),
+    }

@@ -1,0 +1,287 @@
+"""Places an arrival in its study: which standing it gets, and which revision it joins, opens or holds (DESIGN §5).
+
+What decides is tried in this order, and the first that holds gives the standing:
+
+1. another patient's study, or another study's SOP Instance UID → conflict, the study is held;
+2. the same UID and the same bytes were here before → duplicate;
+3. our own result → own result;
+4. the same UID is here with other pixels → conflict, held; with another identity → the new one corrects the old;
+   with neither → variant, the first stays in use;
+5. a kind that no pipeline wants → unselected; a rejection note → unselected, and what it names is rejected;
+6. else → current: part of the study's open revision, or of a new one.
+
+Runs inside the indexer's transaction and does nothing outside it.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from daemon.audit import AETitle, AuditEvent, AuditWriter, Id, Kind
+from daemon.database import database_now
+from daemon.database import schema as t
+from daemon.intake.arrival import Arrival, ArrivalKind
+from daemon.states import MOVES, DeliveryState, RevisionState, Standing, move
+
+_TWO_PATIENTS = "two patients in one study"
+_UID_IN_TWO_STUDIES = "one SOP Instance UID in two studies"
+_PIXELS_DIFFER = "one SOP Instance UID with different pixels"
+
+
+_KINDS = {
+    Standing.CURRENT: Kind.INSTANCE_RECEIVED,
+    Standing.UNSELECTED: Kind.INSTANCE_UNSELECTED,
+    Standing.DUPLICATE: Kind.INSTANCE_DUPLICATE,
+    Standing.VARIANT: Kind.INSTANCE_VARIANT,
+    Standing.CONFLICT: Kind.INSTANCE_CONFLICT,
+    Standing.OWN_RESULT: Kind.INSTANCE_OWN_RESULT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    standing: Standing
+    reason: str | None = None
+    replaces: str | None = None  # id of the instance that this one corrects
+
+
+def place(connection: sa.Connection, audit: AuditWriter, arrival: Arrival) -> Standing:
+    """Insert the arrival and everything that follows from it; gives the standing it got."""
+    _ensure_patient(connection, arrival)
+    study_id, patient_id = _ensure_study(connection, arrival)
+    verdict = _judge(connection, arrival, study_id, patient_id)
+    connection.execute(sa.insert(t.instance).values(_instance_row(arrival, study_id, verdict)))
+    if verdict.replaces:
+        connection.execute(
+            sa.update(t.instance)
+            .where(t.instance.c.id == verdict.replaces)
+            .values(standing=Standing.CORRECTED, reason="replaced by a correction of its identity")
+        )
+    if verdict.standing is Standing.CONFLICT:
+        _hold(connection, audit, arrival, study_id, verdict.reason or "contradiction")
+    elif verdict.standing is Standing.CURRENT:
+        _join(connection, audit, arrival, study_id)
+    elif arrival.kind is ArrivalKind.REJECTION_NOTE and verdict.standing is Standing.UNSELECTED:
+        _reject(connection, audit, arrival, study_id)
+    audit.record(
+        connection,
+        AuditEvent(
+            _KINDS[verdict.standing],
+            actor="indexer",
+            subject=arrival.patient.audit_tag,
+            details={
+                "instance": Id(arrival.instance_id),
+                "study": Id(study_id),
+                "source": AETitle.claimed(arrival.source),
+                "association": Id(arrival.association_id),
+            },
+        ),
+    )
+    return verdict.standing
+
+
+def _ensure_patient(connection: sa.Connection, arrival: Arrival) -> None:
+    patient = arrival.patient
+    known = connection.execute(sa.select(t.patient.c.id).where(t.patient.c.id == patient.id)).first()
+    if known is None:
+        connection.execute(
+            sa.insert(t.patient).values(
+                id=patient.id,
+                scope_tag=patient.scope_tag,
+                pseudonym=patient.pseudonym,
+                audit_tag=patient.audit_tag,
+                sealed_identity=patient.sealed_identity,
+                created_at=database_now(),
+            )
+        )
+
+
+def _ensure_study(connection: sa.Connection, arrival: Arrival) -> tuple[str, str]:
+    """The study's id and the id of the patient it belongs to."""
+    known = connection.execute(
+        sa.select(t.study.c.id, t.study.c.patient_id).where(t.study.c.uid_tag == arrival.study_uid_tag)
+    ).first()
+    if known is not None:
+        return known.id, known.patient_id
+    study_id = str(uuid.uuid4())
+    connection.execute(
+        sa.insert(t.study).values(
+            id=study_id,
+            patient_id=arrival.patient.id,
+            uid_tag=arrival.study_uid_tag,
+            accession_tag=arrival.accession_tag,
+            sealed_description=arrival.sealed_description,
+            source=arrival.source,
+            created_at=database_now(),
+        )
+    )
+    return study_id, arrival.patient.id
+
+
+def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_id: str) -> _Verdict:
+    """The standing, by the order in the module's docstring."""
+    if patient_id != arrival.patient.id:
+        return _Verdict(Standing.CONFLICT, _TWO_PATIENTS)
+    twins = connection.execute(sa.select(t.instance).where(t.instance.c.uid_tag == arrival.uid_tag)).all()
+    if any(twin.study_id != study_id for twin in twins):
+        return _Verdict(Standing.CONFLICT, _UID_IN_TWO_STUDIES)
+    if any(twin.content_tag == arrival.content_tag for twin in twins):
+        return _Verdict(Standing.DUPLICATE)
+    if arrival.kind is ArrivalKind.OWN_RESULT:
+        return _Verdict(Standing.OWN_RESULT)
+    in_use = [twin for twin in twins if twin.standing in (Standing.CURRENT, Standing.UNSELECTED)]
+    if any(twin.pixel_tag != arrival.pixel_tag for twin in in_use):
+        return _Verdict(Standing.CONFLICT, _PIXELS_DIFFER)
+    wanted = Standing.CURRENT if arrival.kind is ArrivalKind.IMAGE else Standing.UNSELECTED
+    for twin in in_use:
+        if twin.identity_tag != arrival.identity_tag:
+            return _Verdict(wanted, replaces=twin.id)
+        return _Verdict(Standing.VARIANT)
+    return _Verdict(wanted)
+
+
+def _instance_row(arrival: Arrival, study_id: str, verdict: _Verdict) -> dict[str, object]:
+    return {
+        "id": arrival.instance_id,
+        "object_ref": arrival.object_ref,
+        "study_id": study_id,
+        "patient_id": arrival.patient.id,
+        "association_id": arrival.association_id,
+        "uid_tag": arrival.uid_tag,
+        "series_tag": arrival.series_tag,
+        "sop_class_uid": arrival.sop_class_uid,
+        "transfer_syntax_uid": arrival.transfer_syntax_uid,
+        "modality": arrival.modality,
+        "standing": verdict.standing,
+        "reason": verdict.reason,
+        "content_tag": arrival.content_tag,
+        "identity_tag": arrival.identity_tag,
+        "pixel_tag": arrival.pixel_tag,
+        "byte_length": arrival.byte_length,
+        "received_at": arrival.received_at,
+    }
+
+
+def _join(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study_id: str) -> None:
+    """Let the study's open revision take the arrival in; open one if there is none."""
+    revision_id = open_revision_of(connection, study_id)
+    if revision_id is None:
+        begin_revision(connection, audit, study_id, arrival.priority, arrival.received_at)
+        revision_id = open_revision_of(connection, study_id)
+    changes: dict[str, object] = {
+        "last_instance_at": sa.case(
+            (t.revision.c.last_instance_at < arrival.received_at, arrival.received_at),
+            else_=t.revision.c.last_instance_at,
+        ),
+        "priority": sa.case((t.revision.c.priority > arrival.priority, arrival.priority), else_=t.revision.c.priority),
+        "updated_at": database_now(),
+    }
+    if arrival.expected_instances is not None:
+        changes["expected_instances"] = arrival.expected_instances
+    connection.execute(sa.update(t.revision).where(t.revision.c.id == revision_id).values(changes))
+
+
+def _hold(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study_id: str, reason: str) -> None:
+    """Hold the study until a person has decided: nothing more of it is processed or sent."""
+    revision = connection.execute(
+        sa.select(t.revision.c.id, t.revision.c.state).where(
+            t.revision.c.study_id == study_id, t.revision.c.closed_at.is_(None), t.revision.c.state.in_(_OPEN)
+        )
+    ).first()
+    if revision is None:
+        begin_revision(
+            connection, audit, study_id, arrival.priority, arrival.received_at, RevisionState.HELD, reason=reason
+        )
+    elif revision.state == RevisionState.ASSEMBLING:
+        move(connection, audit, revision.id, RevisionState.HELD, reason=reason, actor="indexer")
+
+
+def _reject(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study_id: str) -> None:
+    """Take back what a rejection note names, and make a revision without it (IHE IOCM)."""
+    taken_back = connection.execute(
+        sa.update(t.instance)
+        .where(
+            t.instance.c.study_id == study_id,
+            t.instance.c.standing == Standing.CURRENT,
+            t.instance.c.uid_tag.in_(arrival.rejected_uid_tags),
+        )
+        .values(standing=Standing.REJECTED, reason="named by a rejection note")
+    ).rowcount
+    if taken_back:
+        _join(connection, audit, arrival, study_id)
+
+
+_OPEN = (RevisionState.ASSEMBLING, RevisionState.HELD)
+
+
+def open_revision_of(connection: sa.Connection, study_id: str) -> str | None:
+    """The revision of the study that still takes instances in, held or not; None if there is none."""
+    return connection.execute(
+        sa.select(t.revision.c.id)
+        .where(t.revision.c.study_id == study_id, t.revision.c.closed_at.is_(None), t.revision.c.state.in_(_OPEN))
+        .order_by(t.revision.c.number.desc())
+    ).scalar()
+
+
+def begin_revision(
+    connection: sa.Connection,
+    audit: AuditWriter,
+    study_id: str,
+    priority: int,
+    at: float,
+    state: RevisionState = RevisionState.ASSEMBLING,
+    *,
+    reason: str | None = None,
+    actor: str = "indexer",
+) -> str:
+    """Begin the study's next revision; those before it that have not been sent are superseded. Gives its id."""
+    _supersede_unsent(connection, audit, study_id, actor)
+    number = connection.execute(
+        sa.select(sa.func.coalesce(sa.func.max(t.revision.c.number), 0)).where(t.revision.c.study_id == study_id)
+    ).scalar_one()
+    revision_id = str(uuid.uuid4())
+    connection.execute(
+        sa.insert(t.revision).values(
+            id=revision_id,
+            study_id=study_id,
+            number=number + 1,
+            state=state,
+            reason=reason,
+            priority=priority,
+            forced=False,
+            opened_at=at,
+            last_instance_at=at,
+            updated_at=database_now(),
+        )
+    )
+    subject = connection.execute(
+        sa.select(t.patient.c.audit_tag).join(t.study).where(t.study.c.id == study_id)
+    ).scalar_one()
+    details = {"revision": Id(revision_id), "study": Id(study_id), "number": number + 1, "after": state}
+    audit.record(connection, AuditEvent(Kind.REVISION_OPENED, actor=actor, subject=subject, details=details))
+    return revision_id
+
+
+def _supersede_unsent(connection: sa.Connection, audit: AuditWriter, study_id: str, actor: str) -> None:
+    """Stop the study's earlier revisions where nothing of them is on its way to a destination."""
+    sending = sa.select(t.delivery.c.revision_id).where(t.delivery.c.state == DeliveryState.SENDING)
+    earlier = connection.execute(
+        sa.select(t.revision.c.id).where(
+            t.revision.c.study_id == study_id,
+            t.revision.c.state.in_(MOVES[RevisionState.SUPERSEDED]),
+            t.revision.c.id.not_in(sending),
+        )
+    ).scalars()
+    for revision_id in earlier.all():
+        connection.execute(
+            sa.update(t.delivery)
+            .where(
+                t.delivery.c.revision_id == revision_id,
+                t.delivery.c.state.in_((DeliveryState.PENDING, DeliveryState.PREPARED, DeliveryState.HELD)),
+            )
+            .values(state=DeliveryState.SUPERSEDED, updated_at=database_now())
+        )
+        move(
+            connection, audit, revision_id, RevisionState.SUPERSEDED, reason="a newer revision replaces it", actor=actor
+        )

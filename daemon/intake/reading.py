@@ -1,0 +1,211 @@
+"""Reads an acknowledged object into an `Arrival`: whose it is, its tags, its sealed columns. Changes nothing.
+
+The patient scope is (issuer, Patient ID): the issuer that the data names, else the source's; a missing or placeholder ID
+gets a scope of its own study, so that two unknown patients are never one (DESIGN §5).
+"""
+
+import hashlib
+import hmac
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from adapters.keys import MasterKey, PatientEntry
+from adapters.storage import ObjectRef, Receipt
+from anonymize import Header, read_header
+from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
+from daemon.queue import Priority
+from daemon.settings import SourceSettings
+from daemon.vault import seal_column
+from pipelines.identity import PatientIdentity, StudyDescription
+
+OWN_MANUFACTURER: Final = "kopru"
+"""Manufacturer (0008,0070) of everything that we make and send to a PACS; what comes back with it is an own result."""
+
+_PLACEHOLDERS: Final = frozenset(
+    {
+        "",
+        "0",
+        "1",
+        "UNKNOWN",
+        "NONE",
+        "N/A",
+        "NA",
+        "ANONYMOUS",
+        "ANON",
+        "NULL",
+        "TEST",
+        "EMERGENCY",
+        "ACIL",
+        "BILINMIYOR",
+    }
+)
+_KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
+_NO_REVISION: Final = (
+    "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.88.",  # structured reports, key objects, dose reports
+    "1.2.840.10008.5.1.4.1.1.104.",  # encapsulated documents
+    "1.2.840.10008.5.1.4.1.1.66.",  # segmentations, registrations, raw data
+    "1.2.840.10008.5.1.4.1.1.9.",  # waveforms
+)
+_REJECTIONS: Final = frozenset({"113001", "113037", "113038", "113039"})
+"""Document titles of rejection notes (CID 7011, IHE RAD TF-2 4.66)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads objects. `entry_for` gives the key-store entry of a scope tag, making one if there is none."""
+
+    master: MasterKey
+    source_for: Callable[[str], SourceSettings]
+    entry_for: Callable[[str], PatientEntry]
+
+    def read(self, ref: ObjectRef, receipt: Receipt, data: bytes) -> tuple[Arrival, PatientEntry]:
+        """The arrival and the entry of its patient. Raises `anonymize.MalformedDataSet` for what cannot be read."""
+        header = read_header(data, receipt.transfer_syntax_uid)
+        source = self.source_for(receipt.calling_ae)
+        issuer = header.issuer_of_patient_id or source.issuer
+        entry = self.entry_for(self.master.lookup_tag("scope", _scope(header, issuer)))
+        identity = PatientIdentity(header.patient_id, issuer, header.patient_name, header.birth_date, header.sex)
+        description = StudyDescription(
+            header.study_instance_uid,
+            header.accession_number,
+            _started(header, source.timezone),
+            header.study_description,
+        )
+        kind, rejected = _kind(header, data, receipt.transfer_syntax_uid)
+        tag = _Tags(entry.subkey("tags"))
+        arrival = Arrival(
+            instance_id=ref.id,
+            object_ref=str(ref),
+            kind=kind,
+            patient=PatientKeyed(
+                id=entry.id,
+                scope_tag=entry.scope_tag,
+                pseudonym=entry.pseudonym,
+                audit_tag=entry.audit_tag,
+                sealed_identity=seal_column(entry, "patient.identity", entry.id, identity.to_json()),
+            ),
+            association_id=receipt.association_id,
+            source=receipt.calling_ae,
+            received_at=receipt.received_at,
+            uid_tag=self.master.lookup_tag("instance", header.sop_instance_uid),
+            study_uid_tag=self.master.lookup_tag("study", header.study_instance_uid),
+            series_tag=self.master.lookup_tag("series", header.series_instance_uid),
+            accession_tag=self._accession_tag(issuer, header.accession_number),
+            sealed_description=seal_column(entry, "study.description", "", description.to_json()),
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=receipt.transfer_syntax_uid,
+            modality=header.modality[:16] or None,
+            content_tag=tag.of("content", data),
+            identity_tag=tag.of("identity", _identity_bytes(header, issuer)),
+            pixel_tag=tag.of("pixels", _pixels(header, data)),
+            byte_length=len(data),
+            priority=Priority.ROUTINE,
+            expected_instances=header.number_of_study_related_instances,
+            rejected_uid_tags=tuple(self.master.lookup_tag("instance", uid) for uid in rejected),
+        )
+        return arrival, entry
+
+    def _accession_tag(self, issuer: str, accession_number: str) -> str | None:
+        return self.master.lookup_tag("accession", f"{issuer}\0{accession_number}") if accession_number else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """Keyed digests under one patient's key: worthless once it is destroyed."""
+
+    key: bytes
+
+    def of(self, kind: str, data: bytes | memoryview) -> str:
+        digest = hmac.new(self.key, kind.encode() + b"\0", hashlib.sha256)
+        digest.update(data)
+        return digest.hexdigest()
+
+
+def _scope(header: Header, issuer: str) -> str:
+    patient_id = header.patient_id.strip()
+    if patient_id.upper() in _PLACEHOLDERS:
+        return f"study\0{header.study_instance_uid}"
+    return f"patient\0{issuer}\0{patient_id}"
+
+
+def _identity_bytes(header: Header, issuer: str) -> bytes:
+    values = (
+        header.patient_id,
+        issuer,
+        header.patient_name,
+        header.birth_date,
+        header.sex,
+        header.accession_number,
+        header.study_instance_uid,
+        header.series_instance_uid,
+    )
+    return "\0".join(values).encode()
+
+
+def _pixels(header: Header, data: bytes) -> memoryview:
+    """The pixel bytes as encoded; empty for an object without. Deflated data sets are compared as they came."""
+    if header.pixel_span is None or header.deflated:
+        return memoryview(data if header.deflated else b"")
+    start, length = header.pixel_span
+    return memoryview(data)[start : start + length]
+
+
+def _started(header: Header, timezone: str) -> str:
+    """Study date and time as ISO 8601 with the offset of (0008,0201), else of the source's zone; a date alone if that is all."""
+    date, time = header.study_date.strip(), header.study_time.strip()
+    try:
+        if not time:
+            return datetime.strptime(date, "%Y%m%d").date().isoformat() if date else ""
+        naive = datetime.strptime(date + time.partition(".")[0].ljust(6, "0")[:6], "%Y%m%d%H%M%S")
+        if header.timezone_offset:
+            offset = datetime.strptime(header.timezone_offset, "%z").tzinfo
+            return naive.replace(tzinfo=offset).isoformat()
+        return naive.replace(tzinfo=ZoneInfo(timezone)).isoformat()
+    except ValueError:
+        return ""
+
+
+def _kind(header: Header, data: bytes, transfer_syntax_uid: str) -> tuple[ArrivalKind, tuple[str, ...]]:
+    """What the arrival is, and for a rejection note, the SOP Instance UIDs that it takes back."""
+    if header.manufacturer == OWN_MANUFACTURER:
+        return ArrivalKind.OWN_RESULT, ()
+    if header.sop_class_uid == _KEY_OBJECT_SELECTION:
+        rejected = _rejected(data, transfer_syntax_uid)
+        return (ArrivalKind.REJECTION_NOTE if rejected else ArrivalKind.UNSELECTED), rejected
+    if header.sop_class_uid.startswith(_NO_REVISION):
+        return ArrivalKind.UNSELECTED, ()
+    return ArrivalKind.IMAGE, ()
+
+
+def _rejected(data: bytes, transfer_syntax_uid: str) -> tuple[str, ...]:
+    """The instances that a key object selection with a rejection title refers to; none for any other document."""
+    try:
+        note = pydicom.dcmread(_part10(data, transfer_syntax_uid), force=False)
+        titles = {str(item.get("CodeValue", "")) for item in note.get("ConceptNameCodeSequence") or ()}
+        if not titles & _REJECTIONS:
+            return ()
+        return tuple(
+            str(reference.ReferencedSOPInstanceUID)
+            for study in note.get("CurrentRequestedProcedureEvidenceSequence") or ()
+            for series in study.get("ReferencedSeriesSequence") or ()
+            for reference in series.get("ReferencedSOPSequence") or ()
+        )
+    except (InvalidDicomError, AttributeError, ValueError, TypeError, KeyError):
+        return ()
+
+
+def _part10(data: bytes, transfer_syntax_uid: str) -> io.BytesIO:
+    """The data set with the least File Meta Information that says its transfer syntax (PS3.10 7.1)."""
+    uid = transfer_syntax_uid.encode()
+    uid += b"\0" * (len(uid) % 2)
+    element = b"\x02\x00\x10\x00UI" + len(uid).to_bytes(2, "little") + uid
+    length = b"\x02\x00\x00\x00UL\x04\x00" + len(element).to_bytes(4, "little")
+    return io.BytesIO(b"\0" * 128 + b"DICM" + length + element + data)

@@ -1,0 +1,72 @@
+"""Structured logs on standard error, one event a line. Ids only: nothing here can make identified data safe to log."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logging(level: str, form: str, *, process: str) -> None:
+    """Send structlog and the standard library's warnings to standard error as `form` ("json" or "console").
+
+    Libraries speak only from WARNING upwards, and `pynetdicom` not at all: its messages can quote data sets.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_traceback_values,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain_exception)
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_EventOnly())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for silenced in ("pynetdicom", "pydicom", "httpx", "httpcore"):
+        logging.getLogger(silenced).setLevel(logging.CRITICAL + 1)
+
+
+class _EventOnly(logging.Formatter):
+    """A library's warning as its logger and level only: its text may quote what it was given."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        where = f"{record.name}:{record.lineno}"
+        return f'{{"event": "library_message", "level": "{record.levelname.lower()}", "where": "{where}"}}'
+
+
+def _without_traceback_values(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Replace an exception by its type and the places it went through: its message may quote data."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["error"] = type(error).__qualname__
+        event["trace"] = places(error)
+    return event
+
+
+def places(error: BaseException) -> list[str]:
+    """Where the exception passed through, innermost last: module and line, no values."""
+    found = []
+    trace = error.__traceback__
+    while trace is not None:
+        found.append(f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return found
+
+
+def _plain_exception(stream: object, exc_info: object) -> None:
+    """Console form of an exception: nothing; `_without_traceback_values` has said what may be said."""

@@ -1,0 +1,67 @@
+"""Brings the daemon up: folders and keys, database, packages checked, then the supervisor. What is wrong shows here."""
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+import structlog
+
+from adapters.fhir import FhirError
+from adapters.keys import KeyStore, KeyStoreError
+from daemon.audit import AuditError, AuditEvent, AuditWriter, Kind, SigningKey
+from daemon.database import Database
+from daemon.database.migrate import migrate
+from daemon.destinations import open_destinations
+from daemon.logs import configure_logging
+from daemon.node import MasterKeyLost, open_master_key, prepare_folders
+from daemon.pipelines import UnknownPipeline, open_pipelines
+from daemon.settings import Settings
+from daemon.supervision.supervisor import AlreadyRunning, Supervisor
+from runtime import PackageError
+
+_log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The daemon cannot start; the message says what to do."""
+
+
+def start(
+    settings: Settings,
+    reload: Callable[[], Settings],
+    on_ready: Callable[[Supervisor], None] | None = None,
+    *,
+    log: bool = True,
+) -> None:
+    """Prepare, then supervise until told to stop. Raises `StartError` before anything runs."""
+    if log:
+        configure_logging(settings.log.level, settings.log.format, process="supervisor")
+    try:
+        prepare(settings)
+        Supervisor(settings, reload, on_ready).run()
+    except (MasterKeyLost, KeyStoreError, AuditError, AlreadyRunning) as error:
+        raise StartError(str(error)) from None
+    except (UnknownPipeline, PackageError, FhirError) as error:
+        raise StartError(str(error)) from None
+    except sa.exc.OperationalError as error:
+        shown = settings.database.shown_url
+        raise StartError(
+            f"the database {shown} cannot be opened ({type(error.orig).__name__}); see database.url"
+        ) from None
+    except OSError as error:
+        where = f"{settings.dicom.address}:{settings.dicom.port}"
+        raise StartError(f"{error.filename or where}: {error.strerror}") from None
+
+
+def prepare(settings: Settings) -> None:
+    """Make folders and keys on the first start, bring the database up to date, and open once what children will open."""
+    prepare_folders(settings)
+    KeyStore(settings.keys.mirrors, open_master_key(settings))
+    SigningKey.load_or_create(settings.audit.signing_key_file)
+    database = Database(settings.database.url)
+    migrate(database)
+    event = AuditEvent(Kind.PROCESS_STARTED, actor="supervisor")
+    audit = AuditWriter(f"{settings.node.name[:32]}/supervisor")
+    database.retrying(lambda connection: audit.record(connection, event))
+    database.dispose()
+    open_pipelines(settings)
+    open_destinations(settings)

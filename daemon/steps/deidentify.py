@@ -1,0 +1,180 @@
+"""Step 1 of a closed revision: choose the pipeline, de-identify the instances it wants, seal what comes out.
+
+Only what a pipeline selects is de-identified and goes on; the rest stays sealed. One instance that cannot be proven clean
+quarantines the revision: a report about part of a study, picked by a failure, would mislead (DESIGN §2.3).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from adapters.storage import ObjectRef
+from anonymize import (
+    DeidentifiedInstance,
+    MalformedDataSet,
+    PatientPseudonym,
+    Quarantine,
+    ReceivedInstance,
+    deidentify,
+    read_header,
+)
+from daemon import queue
+from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.database import schema as t
+from daemon.queue import Task
+from daemon.states import RevisionState, Standing, move
+from daemon.steps.step import Commit, Context, nothing
+from pipelines.pipeline import Technical
+
+KIND: Final = "deidentify"
+_NOT_PROVEN_CLEAN: Final = "cannot be proven clean"
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One instance of the revision."""
+
+    instance_id: str
+    ref: str
+    patient_id: str
+
+
+class Deidentify:
+    """Closed → deidentified, unselected or quarantined."""
+
+    kind = KIND
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """De-identify what the pipeline selects."""
+        node = context.node
+        revision_id = str(task.payload["revision"])
+        with node.database.read() as connection:
+            revision = connection.execute(
+                sa.select(t.revision.c.state, t.revision.c.priority, t.revision.c.study_id, t.study.c.source)
+                .join(t.study, t.study.c.id == t.revision.c.study_id)
+                .where(t.revision.c.id == revision_id)
+            ).one()
+            members = _members(connection, revision_id)
+            reported = _was_reported(connection, revision.study_id)
+        if revision.state != RevisionState.CLOSED:
+            return nothing
+        names = node.settings.source_for(revision.source).pipeline or node.settings.pipelines
+        chosen = _choose(context, names, members)
+        if chosen is None and reported is None:
+            return lambda connection: move(
+                connection,
+                node.audit,
+                revision_id,
+                RevisionState.UNSELECTED,
+                reason="no pipeline takes any instance of it",
+            )
+        pipeline, selected = chosen or (reported or "", [])
+        try:
+            made = {member.instance_id: _deidentified(context, member) for member in selected}
+        except _Refused as refused:
+            return _quarantine(context, revision_id, refused)
+        return _commit(context, revision_id, pipeline, made, revision.priority)
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """A revision whose instances could not be worked on fails; it can be reprocessed."""
+        move(connection, context.node.audit, str(task.payload["revision"]), RevisionState.FAILED, reason=reason)
+
+
+class _Refused(Exception):
+    """An instance cannot be proven clean."""
+
+    def __init__(self, instance_id: str, reason: str) -> None:
+        super().__init__(reason)
+        self.instance_id, self.reason = instance_id, reason
+
+
+def _members(connection: sa.Connection, revision_id: str) -> list[_Member]:
+    rows = connection.execute(
+        sa.select(t.instance.c.id, t.instance.c.object_ref, t.instance.c.patient_id)
+        .join(t.revision_instance, t.revision_instance.c.instance_id == t.instance.c.id)
+        .where(t.revision_instance.c.revision_id == revision_id)
+        .order_by(t.instance.c.received_at, t.instance.c.id)
+    )
+    return [_Member(*row) for row in rows]
+
+
+def _was_reported(connection: sa.Connection, study_id: str) -> str | None:
+    """The pipeline of the study's latest report, if there is one: it must be told when nothing is left of the study."""
+    return connection.execute(
+        sa.select(t.revision.c.pipeline)
+        .where(t.revision.c.study_id == study_id, t.revision.c.state == RevisionState.DELIVERED)
+        .order_by(t.revision.c.number.desc())
+    ).scalar()
+
+
+def _choose(context: Context, names: tuple[str, ...], members: list[_Member]) -> tuple[str, list[_Member]] | None:
+    """The first pipeline, in the order of the settings, that takes any of the instances; None if none does."""
+    technical = {member: _technical(context, member) for member in members}
+    for name in names:
+        pipeline, _ = context.pipelines[name]
+        if selected := [member for member in members if pipeline.select(technical[member]).selected]:
+            return name, selected
+    return None
+
+
+def _technical(context: Context, member: _Member) -> Technical:
+    receipt, data = context.node.store.open(ObjectRef.parse(member.ref))
+    return Technical.of_header(read_header(data, receipt.transfer_syntax_uid))
+
+
+def _deidentified(context: Context, member: _Member) -> str:
+    """De-identify one instance in a worker and seal the outcome; gives its reference."""
+    node = context.node
+    receipt, data = node.store.open(ObjectRef.parse(member.ref))
+    received = ReceivedInstance(receipt.sop_class_uid, receipt.sop_instance_uid, receipt.transfer_syntax_uid, data)
+    try:
+        instance = context.workers.call(_run_engine, received, node.vault.pseudonym(member.patient_id))
+    except Quarantine as error:
+        raise _Refused(member.instance_id, str(error.reason)) from None
+    except MalformedDataSet:
+        raise _Refused(member.instance_id, "malformed-data-set") from None
+    return str(node.store.put_derived(node.keys.patient(member.patient_id), instance.to_bytes()))
+
+
+def _run_engine(received: ReceivedInstance, patient: PatientPseudonym) -> DeidentifiedInstance:
+    """In a worker process."""
+    return deidentify(received, patient).instance
+
+
+def _quarantine(context: Context, revision_id: str, refused: _Refused) -> Commit:
+    audit = context.node.audit
+    reason = f"{_NOT_PROVEN_CLEAN}: {refused.reason}"
+
+    def commit(connection: sa.Connection) -> None:
+        connection.execute(
+            sa.update(t.instance)
+            .where(t.instance.c.id == refused.instance_id)
+            .values(standing=Standing.QUARANTINED, reason=reason)
+        )
+        move(connection, audit, revision_id, RevisionState.QUARANTINED, reason=reason)
+        details = {"revision": Id(revision_id), "instance": Id(refused.instance_id), "reason": Name(refused.reason)}
+        audit.record(connection, AuditEvent(Kind.DEIDENTIFICATION_REFUSED, actor="engine", details=details))
+
+    return commit
+
+
+def _commit(context: Context, revision_id: str, pipeline: str, made: dict[str, str], priority: int) -> Commit:
+    audit = context.node.audit
+
+    def commit(connection: sa.Connection) -> None:
+        move(connection, audit, revision_id, RevisionState.DEIDENTIFIED)
+        connection.execute(sa.update(t.revision).where(t.revision.c.id == revision_id).values(pipeline=pipeline))
+        for instance_id, ref in made.items():
+            connection.execute(
+                sa.update(t.revision_instance)
+                .where(
+                    t.revision_instance.c.revision_id == revision_id, t.revision_instance.c.instance_id == instance_id
+                )
+                .values(deidentified_ref=ref)
+            )
+        details = {"revision": Id(revision_id), "pipeline": Name(pipeline), "instances": len(made)}
+        audit.record(connection, AuditEvent(Kind.DEIDENTIFIED, actor="engine", details=details))
+        queue.enqueue(connection, "infer", revision_id, {"revision": revision_id}, priority=priority)
+
+    return commit

@@ -1,0 +1,107 @@
+"""Recurring work: end intake epochs whose objects have all moved to their patients' keys, remove what rows say is finished."""
+
+import time
+from typing import Final
+
+import sqlalchemy as sa
+
+from adapters.storage import Batch, KeyKind, KeyName, ObjectRef
+from daemon.audit import AuditEvent, Kind, Name
+from daemon.database import database_now
+from daemon.database import schema as t
+from daemon.intake import is_indexed
+from daemon.node import Node
+from daemon.queue import Task, TaskState
+from daemon.states import Standing
+from daemon.steps.step import Commit, Context
+
+EPOCHS: Final = "epochs"
+LEFTOVERS: Final = "leftovers"
+_DONE_TASKS_KEPT_SECONDS: Final = 7 * 86_400.0
+
+
+class Epochs:
+    """Closes the open epoch when it is old enough; destroys a closed one once no object needs its key any more."""
+
+    kind = EPOCHS
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """Look at every epoch. Closing and destroying may be repeated, so they happen before the commit."""
+        node = context.node
+        events = []
+        for epoch in node.keys.epochs():
+            age_hours = (time.time() - epoch.created_at) / 3600
+            if epoch.closed_at is None and age_hours >= node.settings.keys.epoch_hours:
+                node.keys.close_epoch(epoch.id)
+                events.append(AuditEvent(Kind.EPOCH_CLOSED, actor="engine", details={"epoch": Name(epoch.id)}))
+            elif epoch.closed_at is not None and not _is_needed(context, epoch.id):
+                node.keys.destroy_epoch(epoch.id)
+                events.append(AuditEvent(Kind.EPOCH_DESTROYED, actor="engine", details={"epoch": Name(epoch.id)}))
+        return lambda connection: node.audit.record(connection, *events)
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """The next one is due soon."""
+
+
+class Leftovers:
+    """Removes the bytes of duplicates that a committed row names, abandoned temporary files, and old finished tasks."""
+
+    kind = LEFTOVERS
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """Only what a committed row says is finished is removed."""
+        node = context.node
+        with node.database.read() as connection:
+            refs = connection.execute(
+                sa.select(t.instance.c.object_ref).where(
+                    t.instance.c.standing == Standing.DUPLICATE, t.instance.c.reason.is_(None)
+                )
+            ).scalars()
+            duplicates = refs.all()
+        for ref in duplicates:
+            node.store.delete(ObjectRef.parse(ref))
+        node.store.remove_abandoned()
+
+        def commit(connection: sa.Connection) -> None:
+            connection.execute(
+                sa.update(t.instance)
+                .where(t.instance.c.object_ref.in_(duplicates))
+                .values(reason="removed: the same bytes are stored once")
+            )
+            connection.execute(
+                sa.delete(t.task).where(
+                    t.task.c.state == TaskState.DONE,
+                    t.task.c.kind.in_((EPOCHS, LEFTOVERS)),
+                    t.task.c.updated_at < database_now() - _DONE_TASKS_KEPT_SECONDS,
+                )
+            )
+
+        return commit
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """The next one is due soon."""
+
+
+def _is_needed(context: Context, epoch_id: str) -> bool:
+    """Whether an object that is not indexed yet is wrapped under the epoch; what is indexed has moved to its patient's key.
+
+    Complete batches are indexed for good, so only the others are looked at. (What the receivers noted as events stays
+    under the epoch's key: it is in the index and the audit log, and goes with the key.)
+    """
+    node = context.node
+    with node.database.read() as connection:
+        complete = dict(connection.execute(sa.select(t.receiver.c.id, t.receiver.c.complete_batch)).tuples().all())
+    for receiver_id in node.store.receivers():
+        for batch in node.store.batches(receiver_id):
+            if batch.number > complete.get(receiver_id, -1) and _has_unindexed(node, batch, epoch_id):
+                return True
+    return False
+
+
+def _has_unindexed(node: Node, batch: Batch, epoch_id: str) -> bool:
+    refs = [ref for ref in node.store.objects(batch) if node.store.key_of(ref) == KeyName(KeyKind.EPOCH, epoch_id)]
+    with node.database.read() as connection:
+        return any(not is_indexed(connection, ref.id) for ref in refs)
+
+
+MAINTENANCE: Final = (Epochs(), Leftovers())

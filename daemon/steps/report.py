@@ -1,0 +1,158 @@
+"""Step 3, for one destination: match the patient there, make the document, seal it into the outbox.
+
+The only step that learns who the patient is; the vault audits that (DESIGN §2.4). A patient that does not match without
+doubt is never guessed: the delivery is held for a person.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from adapters.fhir import Dead, Held, ReportError, ReportRequest, ReportStatus, Retry, build_report
+from daemon import queue
+from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.database import database_now
+from daemon.database import schema as t
+from daemon.queue import Task
+from daemon.states import DeliveryState, RevisionState
+from daemon.steps.outbox import settle
+from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
+from daemon.vault import Purpose, open_column, seal_column
+from pipelines.results import StudyResult
+
+KIND: Final = "report"
+ENGINE: Final = "engine"
+
+
+class Report:
+    """Delivery: pending → prepared or held; the revision follows (`outbox.settle`)."""
+
+    kind = KIND
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """Make the document for one destination."""
+        node = context.node
+        delivery_id = str(task.payload["delivery"])
+        with node.database.read() as connection:
+            row = _load(connection, delivery_id)
+            previous = _previous_document(connection, row)
+        if row.state != DeliveryState.PENDING or row.revision_state != RevisionState.INFERRED:
+            return nothing
+        destination = context.destinations.get(row.destination)
+        if destination is None:
+            raise GiveUp("the destination is not in the settings any more")
+        entry = node.keys.patient(row.patient_id)
+        identity, study = node.vault.reidentify(row.study_id, Purpose.REPORT, ENGINE)
+        match = destination.match_patient(identity)
+        if isinstance(match, Retry):
+            raise TryAgain(f"matching the patient: {match.reason}", _seconds_until(match.not_before))
+        if isinstance(match, Dead):
+            raise GiveUp(f"matching the patient: {match.reason}")
+        if isinstance(match, Held):
+            return _hold(context, delivery_id, row.revision_id, match.reason)
+        settings = next(d for d in node.settings.destinations if d.name == row.destination)
+        request = ReportRequest(
+            report_id=UUID(row.report_id),
+            revision=row.number,
+            status=ReportStatus(settings.status),
+            result=StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result)),
+            study=study,
+            subject=match,
+            issued=datetime.now(UTC).replace(microsecond=0),
+            previous=open_column(entry, "delivery", previous.id, previous.sealed_document) if previous else None,
+        )
+        try:
+            document = build_report(request)
+        except ReportError as error:
+            return _hold(context, delivery_id, row.revision_id, str(error))
+        return _commit(context, row, seal_column(entry, "delivery", delivery_id, document))
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """The delivery is dead, and the revision undelivered once the others have ended."""
+        bury(context, connection, str(task.payload["delivery"]), reason)
+
+
+def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[tuple[object, ...]]:
+    return connection.execute(
+        sa.select(
+            t.delivery,
+            t.revision.c.number,
+            t.revision.c.study_id,
+            t.revision.c.priority,
+            t.revision.c.state.label("revision_state"),
+            t.result.c.id.label("result_id"),
+            t.result.c.sealed_result,
+        )
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .join(t.result, t.result.c.revision_id == t.revision.c.id)
+        .where(t.delivery.c.id == delivery_id)
+    ).one()
+
+
+def _previous_document(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> sa.Row[tuple[str, bytes]] | None:
+    """The document made last for this report and destination, whether or not it got there."""
+    return connection.execute(
+        sa.select(t.delivery.c.id, t.delivery.c.sealed_document)
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .where(
+            t.delivery.c.report_id == row.report_id,
+            t.delivery.c.destination == row.destination,
+            t.delivery.c.sealed_document.is_not(None),
+            t.revision.c.number < row.number,
+        )
+        .order_by(t.revision.c.number.desc())
+    ).first()
+
+
+def _commit(context: Context, row: sa.Row[tuple[object, ...]], sealed: bytes) -> Commit:
+    audit = context.node.audit
+
+    def commit(connection: sa.Connection) -> None:
+        changed = connection.execute(
+            sa.update(t.delivery)
+            .where(t.delivery.c.id == row.id, t.delivery.c.state == DeliveryState.PENDING)
+            .values(state=DeliveryState.PREPARED, sealed_document=sealed, updated_at=database_now())
+        )
+        if not changed.rowcount:
+            return  # superseded while we worked
+        details = {"delivery": Id(str(row.id)), "destination": Name(str(row.destination))}
+        audit.record(connection, AuditEvent(Kind.REPORTED, actor=ENGINE, details=details))
+        payload = {"delivery": str(row.id)}
+        queue.enqueue(connection, "deliver", str(row.id), payload, priority=int(str(row.priority)))
+        settle(connection, audit, str(row.revision_id))
+
+    return commit
+
+
+def _hold(context: Context, delivery_id: str, revision_id: str, reason: str) -> Commit:
+    def commit(connection: sa.Connection) -> None:
+        end_delivery(connection, delivery_id, DeliveryState.HELD, reason)
+        settle(connection, context.node.audit, revision_id)
+
+    return commit
+
+
+def bury(context: Context, connection: sa.Connection, delivery_id: str, reason: str) -> None:
+    """End a delivery as dead, with its audit event, and let the revision follow."""
+    revision_id = end_delivery(connection, delivery_id, DeliveryState.DEAD, reason)
+    audit = context.node.audit
+    audit.record(connection, AuditEvent(Kind.DELIVERY_DEAD, actor=ENGINE, details={"delivery": Id(delivery_id)}))
+    settle(connection, audit, revision_id)
+
+
+def end_delivery(
+    connection: sa.Connection, delivery_id: str, state: DeliveryState, outcome: str | None, status: int | None = None
+) -> str:
+    """Give a delivery its last state; gives the id of its revision."""
+    return connection.execute(
+        sa.update(t.delivery)
+        .where(t.delivery.c.id == delivery_id)
+        .values(state=state, outcome=outcome[:2000] if outcome else None, status=status, updated_at=database_now())
+        .returning(t.delivery.c.revision_id)
+    ).scalar_one()
+
+
+def _seconds_until(moment: datetime | None) -> float | None:
+    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,58 @@
+"""The types of a step; what they mean together is told in the package's docstring."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from daemon.destinations import Destination
+from daemon.node import Node
+from daemon.queue import Task
+from daemon.workers import Workers
+from pipelines.pipeline import Pipeline
+from runtime import ModelPackage
+
+Commit = Callable[[sa.Connection], None]
+
+
+def nothing(_connection: sa.Connection) -> None:
+    """The commit of a step that has nothing to change."""
+
+
+class StepError(Exception):
+    """Base of the errors by which a step ends. The message is shown to operators: codes and ids, never a value from data."""
+
+
+class TryAgain(StepError):
+    """Something outside is not ready. `after_seconds` is a wish of the other side (Retry-After), or None."""
+
+    def __init__(self, message: str, after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
+class GiveUp(StepError):
+    """It will never work; a person must look."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What steps work with."""
+
+    node: Node
+    workers: Workers
+    pipelines: Mapping[str, tuple[Pipeline, ModelPackage]]
+    destinations: Mapping[str, Destination]
+
+
+class Step(Protocol):
+    """One kind of task."""
+
+    kind: str
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """Do the work and give what is to be committed. Raises `TryAgain`, `GiveUp`; any other error counts as `TryAgain`."""
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """Say in the same transaction what becomes of the revision now that the task is dead."""
