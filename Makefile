@@ -69,8 +69,8 @@ migration: environment ## write a migration for what changed in the tables: make
 	@set -e; folder=$$(mktemp -d); trap 'rm -r "$$folder"' EXIT; url="sqlite+pysqlite:///$$folder/kopru.sqlite"; \
 	$(BIN)/alembic -x url="$$url" upgrade head; \
 	$(BIN)/alembic -x url="$$url" revision --autogenerate -m "$(WHY)" \
-	    --rev-id "$$(printf '%04d' $$(( $$(ls daemon/database/migrations/versions/r*.py | wc -l) + 1 )))"; \
-	$(BIN)/ruff format --quiet daemon/database/migrations
+	    --rev-id "$$(printf '%04d' $$(( $$(ls daemon/database/migrations/versions | grep -c '^r' || true) + 1 )))"; \
+	sed -i '/# ###/d' daemon/database/migrations/versions/r*.py; $(BIN)/ruff format --quiet daemon/database/migrations
 
 .PHONY: clean
 clean: ## remove what was built and installed here

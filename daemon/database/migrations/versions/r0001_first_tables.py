@@ -71,6 +71,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_audit_writer_name"), "audit_writer", ["name"], unique=False)
     op.create_table(
+        "intake_event",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("association_id", sa.String(length=36), nullable=True),
+        sa.Column("source", sa.String(length=16), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.String(length=400), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_intake_event")),
+    )
+    op.create_index(op.f("ix_intake_event_at"), "intake_event", ["at"], unique=False)
+    op.create_table(
         "lease",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=False),
