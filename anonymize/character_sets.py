@@ -53,7 +53,7 @@ _ESCAPES: Final = {  # what follows ESC; the Japanese codecs read their escape t
 }
 
 _TERM: Final = re.compile(r"ISO[-_ ](?:2022[-_ ])?IR[-_ ](\d+)")  # also the spellings with - and blank that are sent
-_RESET: Final = re.compile(rb"([\^=\r\n\t\f])")  # after these the first repertoire applies again (PS3.5 6.1.2.5.3)
+_RESET: Final = re.compile(rb"[\^=\r\n\t\f]")  # from here the first repertoire applies again (PS3.5 6.1.2.5.3)
 
 
 def _codec(term: str) -> str | None:
@@ -77,20 +77,24 @@ def decode(value: bytes, character_sets: Sequence[str]) -> str | None:
     try:
         if b"\x1b" not in value:
             return value.decode(codec or "ascii")
-        return "".join(_decode_extended(part, codec or "ascii") for part in _RESET.split(value))
+        return _decode_extended(value, codec or "ascii")
     except (UnicodeDecodeError, LookupError):
         return None
 
 
-def _decode_extended(part: bytes, codec: str) -> str:
-    """One run of text with code extensions. Raises LookupError on an escape sequence that PS3.3 does not list."""
-    first, *escaped = part.split(b"\x1b")
-    text = [first.decode(codec)]
+def _decode_extended(value: bytes, first_codec: str) -> str:
+    """Decode text with code extensions. Raises LookupError on an escape sequence that PS3.3 does not list."""
+    unescaped, *escaped = value.split(b"\x1b")
+    text = [unescaped.decode(first_codec)]
     for run in escaped:
         escape = next((e for e in (run[:3], run[:2]) if e in _ESCAPES), None)
         if escape is None:
             raise LookupError("unknown escape sequence")
         codec = _ESCAPES[escape]
-        japanese = codec.startswith("iso2022")
-        text.append((b"\x1b" + run).decode(codec) if japanese else run[len(escape) :].decode(codec))
+        if codec.startswith("iso2022"):  # in these two-byte sets a byte that looks like a delimiter is none
+            text.append((b"\x1b" + run).decode(codec))
+            continue
+        reset = match.start() if (match := _RESET.search(run)) else len(run)
+        text.append(run[len(escape) : reset].decode(codec))
+        text.append(run[reset:].decode(first_codec))
     return "".join(text)

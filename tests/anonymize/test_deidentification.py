@@ -437,6 +437,40 @@ def test_the_trail_names_each_element_its_action_and_its_rule():
     assert len(trail) == len({d.path for d in trail}) == len(identified()) + 2
 
 
+@pytest.mark.parametrize(
+    ("element", "decision"),
+    [
+        (explicit(0x00320000, "UL", bytes(4)), "(0032,0000) remove (structure)"),
+        (explicit(0x00041130, "CS", b"DISC"), "(0004,1130) remove (structure)"),
+        (explicit(0x00120063, "LO", b"none"), "(0012,0063) remove (record)"),
+        (explicit(0x00291010, "US", b"\0\0"), "(0029,1010) remove (private)"),
+        (explicit(0x60020010, "US", b"\0\0"), "(6002,0010) remove (graphics)"),
+        (explicit(0x50020010, "US", b"\0\0"), "(5002,0010) remove (graphics)"),
+        (explicit(0x00081030, "LO", b"text"), "(0008,1030) remove (table-e.1-1)"),
+        (explicit(0x00181000, "LO", b"text"), "(0018,1000) dummy (table-e.1-1)"),
+        (explicit(0x00101022, "DS", b"24.1"), "(0010,1022) remove (sealed)"),
+        (sequence(0x04000500, explicit(0x04000510, "UI", b"1.2\0")), "(0400,0500) remove (sealed)"),
+        (explicit(0x00289998, "US", b"\0\0"), "(0028,9998) remove (unknown)"),
+        (explicit(0x00181100, "LT", b"12"), "(0018,1100) remove (vr-conflict)"),
+        (sequence(0x00181100, b""), "(0018,1100) remove (vr-conflict)"),
+        (explicit(0x00280120, "UN", b"\0\0"), "(0028,0120) remove (vr-conflict)"),
+        (explicit(DEEP, "UN", item(implicit(0x00280120, b"\0\0"))), "(0054,0016)[1].(0028,0120) remove (vr-conflict)"),
+        (explicit(0x00141020, "DA", b"20200102"), "(0014,1020) remove (value-representation)"),
+        (explicit(0x00282000, "OB", b"\0\0"), "(0028,2000) remove (value-representation)"),
+        (explicit(0x00620005, "LO", b"text"), "(0062,0005) dummy (value-representation)"),
+        (explicit(0x00181040, "LO", b"text"), "(0018,1040) empty (value-representation)"),
+        (explicit(0x00181020, "LO", b"text"), "(0018,1020) keep (value-representation)"),
+        (explicit(0x00181100, "DS", b"12.5"), "(0018,1100) keep (value-representation)"),
+        (explicit(0x00181100, "DS", b"wide"), "(0018,1100) remove (unsound-value)"),
+        (explicit(0x00080062, "UI", b"1.2\0"), "(0008,0062) map-uid (value-representation)"),
+        (explicit(DEEP, "UN", b"no item!"), "(0054,0016) remove (unsound-value)"),
+        (sequence(DEEP, explicit(0x7FE00010, "OW", bytes(2))), "(0054,0016)[1].(7FE0,0010) remove (pixel-data)"),
+    ],
+)
+def test_each_rule_covers_what_it_says(element, decision):
+    assert decision in map(str, deidentify(received(with_elements(element)), PATIENT).trail)
+
+
 # --- real files -------------------------------------------------------------------------------------------------------
 
 FILES = sorted(path for path in map(Path, get_testdata_files()) if path.is_file())
