@@ -10,7 +10,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from adapters.fhir.exchanges import Answer, Flow, NoAnswer, Reply, Request, Sear
 from adapters.fhir.marker import resources_of
 from adapters.fhir.matching import match_flow
 from adapters.fhir.outcomes import Delivered, DeliveryOutcome, PatientMatch
+from adapters.fhir.resources import own_identifier
 from pipelines.identity import PatientIdentity
 
 T = TypeVar("T")
@@ -77,7 +78,6 @@ class FhirDestination:
         self._clock = clock
         self._base = settings.url.rstrip("/")
         self._http = httpx.Client(
-            auth=_BearerToken(settings),
             verify=_tls(settings),
             timeout=httpx.Timeout(settings.timeout_seconds),
             follow_redirects=False,
@@ -109,9 +109,7 @@ class FhirDestination:
         All reports of a model share its Device. Servers that check "create unless it exists" without a lock would
         make two of two first reports at once, and refuse every later report; so first reports go one at a time.
         """
-        device = next(
-            (r["identifier"][0]["value"] for r in resources_of(document) if r["resourceType"] == "Device"), ""
-        )
+        device = next(own_identifier(r) for r in resources_of(document) if r["resourceType"] == "Device")
         if device in self._known_devices:
             return self._run(delivery_flow(document))
         with self._first_use:
@@ -145,11 +143,12 @@ class FhirDestination:
             return NoAnswer(f"no complete answer from the server ({type(error).__name__})", may_have_arrived=True)
 
     def _http_request(self, request: Request) -> dict[str, Any]:
+        headers = _authorization(self.settings)
         if isinstance(request, Search):
+            headers["Prefer"] = "handling=strict"  # an unknown parameter is an error, not "all patients"
             url = f"{self._base}/{request.resource_type}/_search"
-            headers = {"Prefer": "handling=strict"}  # an unknown parameter is an error, not "all patients"
             return {"method": "POST", "url": url, "data": dict(request.parameters), "headers": headers}
-        headers = {"Content-Type": f"{_JSON}; charset=utf-8", "Prefer": "return=minimal"}
+        headers |= {"Content-Type": f"{_JSON}; charset=utf-8", "Prefer": "return=minimal"}
         return {"method": "POST", "url": self._base, "content": request.document, "headers": headers}
 
 
@@ -161,27 +160,19 @@ class _TokenError(Exception):
     """The bearer token cannot be read; the text names the destination."""
 
 
-class _BearerToken(httpx.Auth):
-    """RFC 6750. A token from a file is read for each request."""
-
-    def __init__(self, settings: FhirServerSettings) -> None:
-        self._settings = settings
-
-    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]  # httpx:
-    Generator token = self._token() if token is not None: request.headers["Authorization"] = f"Bearer {token}" yield
-    request
-
-    def _token(self) -> str | None:
-        settings = self._settings
-        token = settings.token
-        if settings.token_file is not None:
-            try:
-                token = settings.token_file.read_text("ascii").strip()
-            except (OSError, UnicodeDecodeError):
-                raise _TokenError(f"token_file of destination {settings.name} cannot be read") from None
-        if token is not None and not _TOKEN.fullmatch(token):
-            raise _TokenError(f"the token of destination {settings.name} is not a bearer token")
-        return token
+def _authorization(settings: FhirServerSettings) -> dict[str, str]:
+    """The header with the bearer token (RFC 6750), if there is one; a token from a file is read for each request."""
+    token = settings.token
+    if settings.token_file is not None:
+        try:
+            token = settings.token_file.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            raise _TokenError(f"token_file of destination {settings.name} cannot be read") from None
+    if token is None:
+        return {}
+    if not _TOKEN.fullmatch(token):
+        raise _TokenError(f"the token of destination {settings.name} is not a bearer token")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _tls(settings: FhirServerSettings) -> ssl.SSLContext:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_MOST_ISSUES = 20
-_LONGEST_EXPRESSION = 200
+_MOST_ISSUES = 10
+_LONGEST_EXPRESSION = 120
 
 _SEVERITIES = frozenset({"fatal", "error", "warning", "information"})
 _CODES = frozenset(
@@ -40,7 +40,7 @@ def element_names(document: bytes) -> frozenset[str]:
 
 
 def scrubbed(outcomes: Iterable[Any], names: frozenset[str]) -> str:
-    """The issues of OperationOutcomes as one line of words; `names` is what `element_names` gave. Never raises."""
+    """The issues as one line of words, at most 2,000 characters; `names` is what `element_names` gave. Never raises."""
     issues: list[str] = []
     for outcome in outcomes:
         found = outcome.get("issue") if isinstance(outcome, Mapping) else None
@@ -56,7 +56,7 @@ def _issue(issue: Mapping[str, Any], names: frozenset[str]) -> str:
     words = f"{_listed(issue.get('severity'), _SEVERITIES)} {_listed(issue.get('code'), _CODES)}"
     expressions = issue.get("expression")
     places = [e for e in expressions if _is_clean(e, names)] if isinstance(expressions, list) else []
-    return f"{words} at {', '.join(places[:3])}" if places else words
+    return f"{words} at {places[0]}" if places else words
 
 
 def _listed(value: Any, allowed: frozenset[str]) -> str:

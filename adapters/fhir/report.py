@@ -86,9 +86,7 @@ def _document(
         bundle = json.loads(Bundle.model_validate(unmarked).model_dump_json())
     except ValueError:
         # Pydantic's message quotes the values, which the reader of an error may not see.
-        raise ReportError(
-            "the report makes no valid FHIR R4; look for an empty code or text in the model package"
-        ) from None
+        raise ReportError("the report makes no valid FHIR; look for an empty text in the model package") from None
     marker = ReportMarker(stamp.report_id, stamp.revision, digest_of(bundle))
     bundle["entry"][-1]["resource"]["identifier"] = marker.identifiers
     return canonical_json(bundle)
