@@ -45,7 +45,7 @@ class DeidentifiedInstance:
     def from_bytes(cls, data: bytes) -> Self:
         """Read what `to_bytes` wrote."""
         line, _, file = data.partition(b"\n")
-        return cls(*json.loads(line), file)
+        return cls(**dict(zip(_KEPT_NAMES, json.loads(line), strict=True)), file=file)
 
 
 _KEPT_NAMES = ("sop_class_uid", "sop_instance_uid", "study_instance_uid", "series_instance_uid", "transfer_syntax_uid")
