@@ -23,8 +23,10 @@ from daemon.audit.errors import (
     SigningKeyError,
 )
 from daemon.audit.events import AETitle, AuditEvent, AuditWriter, Detail, Id, Kind, Name
+from daemon.audit.export import Exported, export, verify_export
 from daemon.audit.findings import Problem, ProblemKind, Report
 from daemon.audit.heads import SignedHead
+from daemon.audit.records import Selection
 from daemon.audit.sealer import Sealer
 from daemon.audit.signing import PublicKey, SigningKey, public_key_path
 from daemon.audit.verify import verify
@@ -37,6 +39,7 @@ __all__ = [
     "Detail",
     "EventError",
     "ExportError",
+    "Exported",
     "HeadsFileError",
     "Id",
     "Kind",
@@ -48,9 +51,12 @@ __all__ = [
     "PublicKey",
     "Report",
     "Sealer",
+    "Selection",
     "SignedHead",
     "SigningKey",
     "SigningKeyError",
+    "export",
     "public_key_path",
     "verify",
+    "verify_export",
 ]

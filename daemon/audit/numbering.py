@@ -34,8 +34,11 @@ class Numbering:
         self._findings = findings
         self._writers: dict[str, _Writer] = {}
 
-    def see(self, name: str, number: int, log_index: int | None) -> None:
-        """Take down the next record of the log, or the next one that is not sealed."""
+    def see(self, name: str, number: int, log_index: int | None, *, place_is_known: bool) -> None:
+        """Take down the next record of the log, or the next one that is not sealed.
+
+        Where it is known which record was sealed at each place, the order is not judged here too.
+        """
         writer = self._writers.setdefault(name, _Writer())
         if number == writer.next:
             writer.next += 1
@@ -43,7 +46,8 @@ class Numbering:
             writer.holes.append((writer.next, number - 1))
             writer.next = number + 1
         elif writer.fill(number):
-            self._add(ProblemKind.REORDERED, "it stands behind later ones of its writer", name, number, log_index)
+            if not place_is_known:
+                self._add(ProblemKind.REORDERED, "it stands behind later ones of its writer", name, number, log_index)
         else:
             self._add(ProblemKind.INSERTED, "its writer used this number before", name, number, log_index)
 

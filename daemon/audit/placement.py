@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from daemon.audit.findings import Findings, Problem, ProblemKind
 
 _WINDOW = 40_000
-"""So many open cases are kept, beyond that the older ones are settled: it bounds the memory for a log replaced whole."""
+"""So many open cases are kept; of more, the older ones are settled. It bounds the memory for a log replaced whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,15 @@ class StoredEvent:
     columns: Columns | None
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records: of one patient (their audit tag), from `since` on, before `until` (seconds since 1970 UTC)."""
+
+    subject: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
 class StoredLog(Protocol):
     """A whole log that can be read front to back, several parts of it at the same time."""
 
@@ -80,6 +89,20 @@ class DatabaseLog:
         for row in self._stream(
             sa.select(audit_event).where(audit_event.c.log_index.is_(None)).order_by(audit_event.c.id)
         ):
+            yield _event_of_row(row)
+
+    def selected(self, selection: Selection) -> Iterator[StoredEvent]:
+        """The records that the look-up columns select, sealed ones first, in the order of the log."""
+        query = sa.select(audit_event).order_by(
+            audit_event.c.log_index.is_(None), audit_event.c.log_index, audit_event.c.id
+        )
+        if selection.subject is not None:
+            query = query.where(audit_event.c.subject == selection.subject)
+        if selection.since is not None:
+            query = query.where(audit_event.c.at >= selection.since)
+        if selection.until is not None:
+            query = query.where(audit_event.c.at < selection.until)
+        for row in self._stream(query):
             yield _event_of_row(row)
 
     def counters(self) -> Mapping[str, int] | None:

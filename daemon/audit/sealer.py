@@ -198,7 +198,7 @@ class Sealer:
         if root != last.root:
             raise LogDivergedError(
                 f"{self._heads.path} ends with a head at size {last.size} that the database does not have: it was "
-                "restored or truncated, or belongs to another log. Run `kopru audit verify`; keep the file as evidence, "
+                "restored or cut off, or belongs to another log. Run `kopru audit verify`; keep the file as evidence "
                 "and move it aside to begin a new one"
             )
 

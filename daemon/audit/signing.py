@@ -6,6 +6,7 @@ so that `openssl pkeyutl` reads them too. The private key is never overwritten.
 
 import hashlib
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -49,7 +50,8 @@ class PublicKey:
     def publish(self, path: Path) -> None:
         """Write the key to a file, durably. Raises SigningKeyError when the file holds another key."""
         if not path.exists():
-            _write_durably(path, self.pem, 0o644)
+            _write_partial(path, self.pem, 0o644).replace(path)
+            sync_folder(path.parent)
         if PublicKey.read(path).fingerprint != self.fingerprint:
             raise SigningKeyError(
                 f"{path} is not the public half of the signing key in use; restore the signing key, or move the file "
@@ -74,28 +76,29 @@ class SigningKey:
 
     @classmethod
     def load_or_create(cls, path: Path) -> "SigningKey":
-        """Read the private key; make it and the public key ``<path>.pub`` where there is none.
+        """Read the private key; make it and the public key ``<path>.pub`` where there is neither.
 
-        Two starts at once agree on one key. Raises SigningKeyError when the file can be read by others, or is no such
-        key.
+        Two starts at once agree on one key. Raises SigningKeyError when others can read the file, when it is no such
+        key, and when only the public key is there: a log goes on under the key it was begun with.
         """
+        public = public_key_path(path)
         if not path.exists():
+            if public.exists():
+                raise SigningKeyError(
+                    f"the signing key {path} is gone, though {public} is there; restore it from a backup"
+                )
             _create(path)
         key = cls._load(path)
-        if public_key_path(path).exists() or os.access(
-            path.parent, os.W_OK
-        ):  # a systemd credential's folder is read-only
-            key.public.publish(public_key_path(path))
+        if not _is_credential(path):
+            key.public.publish(public)
         return key
 
     @classmethod
     def _load(cls, path: Path) -> "SigningKey":
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & 0o077:
-                raise SigningKeyError(
-                    f"the signing key {path} has mode {mode:04o}, others can reach it; chmod it to 0600"
-                )
+            if mode & 0o077 and not _is_credential(path):
+                raise SigningKeyError(f"others can reach the signing key {path} (mode {mode:04o}); chmod it to 0600")
             key = load_pem_private_key(path.read_bytes(), password=None)
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise SigningKeyError(f"the signing key {path} cannot be read: {type(error).__name__}") from error
@@ -113,28 +116,36 @@ def public_key_path(signing_key: Path) -> Path:
     return signing_key.with_name(f"{signing_key.name}.pub")
 
 
+def _is_credential(path: Path) -> bool:
+    """Whether systemd provides the file: read-only, and guarded by an access list that the mode does not show."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and path.parent == Path(folder)
+
+
 def _create(path: Path) -> None:
+    """Make the private key; what another process made first stays."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_durably(path, pem, 0o600)
-
-
-def _write_durably(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that was not there, whole or not at all; what another process put there first stays."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    partial = _write_partial(path, pem, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
         path.hardlink_to(partial)
     except FileExistsError:
         return
     finally:
         partial.unlink()
     sync_folder(path.parent)
+
+
+def _write_partial(path: Path, data: bytes, mode: int) -> Path:
+    """Write a file beside its final name, durably; its name."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+    return partial
 
 
 def sync_folder(folder: Path) -> None:

@@ -31,12 +31,12 @@ def verify(database: Database, key: PublicKey, heads_file: Path | None = None) -
     Raises OSError when the heads file cannot be read. A log that is not sound is no error: the report says so.
     """
     with open_database_log(database) as log:
-        return verify_log(log, key, heads_file)
+        return verify_log(log, key, heads_file, Findings())
 
 
-def verify_log(log: StoredLog, key: PublicKey, heads_file: Path | None = None) -> Report:
-    """Verify a whole log wherever it stands; see `verify`."""
-    return _Verification(log, key, heads_file).run()
+def verify_log(log: StoredLog, key: PublicKey, heads_file: Path | None, findings: Findings) -> Report:
+    """Verify a whole log wherever it stands, see `verify`; `findings` are what was found before, and are added to."""
+    return _Verification(log, key, heads_file, findings).run()
 
 
 class _AuthenticHeads:
@@ -104,9 +104,9 @@ def _stands_before(log_index: object, index: int) -> bool:
 class _Verification:
     """One run over a log."""
 
-    def __init__(self, log: StoredLog, key: PublicKey, heads_file: Path | None) -> None:
+    def __init__(self, log: StoredLog, key: PublicKey, heads_file: Path | None, findings: Findings) -> None:
         self._log = log
-        self._findings = Findings()
+        self._findings = findings
         self._own = _AuthenticHeads(log.heads(), key, self._findings)
         self._published = _AuthenticHeads(_published(heads_file), key, self._findings)
         self._has_heads_file = heads_file is not None
@@ -125,7 +125,8 @@ class _Verification:
         unsealed = 0
         for event in self._log.unsealed():
             unsealed += 1
-            self._check_itself(event, None)
+            self._check_itself(event, is_vouched=True)
+            self._check_not_sealed(event)
         self._placement.settle(self._frontier.size)
         self._numbering.settle(self._log.counters())
         return Report(
@@ -189,8 +190,8 @@ class _Verification:
             self._placement.lacks(index, sealed)
             return None
         found = leaf_hash(event.body)
-        name = self._check_itself(event, found)
         noted = event.columns.leaf_hash if event.columns else found
+        name = self._check_itself(event, is_vouched=found == (sealed or noted), place_is_known=sealed is not None)
         if sealed is not None and found != sealed:
             self._placement.differs(index, sealed, found, name)
         elif noted != found:
@@ -200,7 +201,7 @@ class _Verification:
         return found
 
     def _check_intruder(self, event: StoredEvent) -> None:
-        name = self._check_itself(event, leaf_hash(event.body))
+        name = self._check_itself(event, is_vouched=False)
         index = event.log_index if type(event.log_index) is int else None
         self._placement.intrudes(index, name)
 
@@ -209,16 +210,16 @@ class _Verification:
         if type(event.log_index) is not int or event.log_index < self._frontier.size:
             self._check_intruder(event)
             return
-        found = leaf_hash(event.body)
-        self._placement.stands_behind(event.log_index, found, self._check_itself(event, found))
+        name = self._check_itself(event, is_vouched=False)
+        self._placement.stands_behind(event.log_index, leaf_hash(event.body), name)
 
-    def _check_itself(self, event: StoredEvent, found: bytes | None) -> RecordName:
-        """Compare body and columns, and take down the record's number; its name."""
-        try:
-            body = parse_body(event.body)
-        except ValueError:
-            body = None
-        name = _name(event.columns, body)
+    def _check_itself(self, event: StoredEvent, *, is_vouched: bool, place_is_known: bool = False) -> RecordName:
+        """Compare body and columns, and take down the record's number; its name.
+
+        Where the bytes are not those that were sealed, the columns are asked first who the record was.
+        """
+        body = _body(event)
+        name = _name(body, event.columns) if is_vouched else _name(event.columns, body)
         index = event.log_index if type(event.log_index) is int else None
         if body is None:
             what = "its body is not that of an event"
@@ -226,12 +227,28 @@ class _Verification:
         elif event.columns is not None and (wrong := _wrong_columns(event.columns, body)):
             what = f"look-up columns say otherwise than the body: {', '.join(wrong)}"
             self._findings.add(Problem(ProblemKind.COLUMN, what, index, index, name.writer, name.sequence))
-        if found is None and event.columns is not None and event.columns.leaf_hash is not None:
-            what = "it has a leaf hash but no place in the log: it was taken out"
-            self._findings.add(Problem(ProblemKind.COLUMN, what, None, None, name.writer, name.sequence))
         if name.writer is not None and name.sequence is not None:
-            self._numbering.see(name.writer, name.sequence, index)
+            self._numbering.see(name.writer, name.sequence, index, place_is_known=place_is_known)
         return name
+
+    def _check_not_sealed(self, event: StoredEvent) -> None:
+        columns = event.columns
+        if columns is not None and columns.leaf_hash is not None:
+            name = _name(columns)
+            what = "it has a leaf hash but no place in the log: it was taken out of it"
+            self._findings.add(Problem(ProblemKind.COLUMN, what, None, None, name.writer, name.sequence))
+
+
+def name_of(event: StoredEvent) -> RecordName:
+    """What a record calls itself in its body."""
+    return _name(_body(event))
+
+
+def _body(event: StoredEvent) -> Body | None:
+    try:
+        return parse_body(event.body)
+    except ValueError:
+        return None
 
 
 def _published(heads_file: Path | None) -> Iterator[tuple[str, SignedHead | None]]:
@@ -251,9 +268,9 @@ def _wrong_columns(columns: Columns, body: Body) -> list[str]:
     return [column for column, agrees in agree.items() if not agrees]
 
 
-def _name(columns: Columns | None, body: Body | None) -> RecordName:
-    """What to call a record: by its body, else by its columns; nothing that could not be a writer's name."""
-    for source in (body, columns):
+def _name(*sources: Body | Columns | None) -> RecordName:
+    """What to call a record: by the first source that has what could be a writer's name and a number."""
+    for source in sources:
         if source is None or type(source.sequence) is not int or not isinstance(source.writer, str):
             continue
         try:
