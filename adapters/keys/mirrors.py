@@ -107,10 +107,14 @@ class Mirrors:
                 _place(path, sealed)
                 _log.warning("key_store_entry_repaired", shelf=shelf, entry=name, mirror=str(path.parent.parent))
 
-    def remove(self, shelf: str, name: str) -> None:
-        """Overwrite and remove the entry in every mirror. The caller holds the lock."""
+    def remove(self, shelf: str, name: str, *, secret: bool) -> None:
+        """Remove the entry in every mirror, overwritten before if it is `secret`. The caller holds the lock."""
         for path in self._paths(shelf, name):
-            overwrite_and_remove(path)
+            if secret:
+                overwrite_and_remove(path)
+            else:
+                path.unlink(missing_ok=True)
+                fsync_directory(path.parent)
 
     def remove_leftovers(self) -> None:
         """Destroy temporary files that a killed writer left: they hold sealed keys. The caller holds the lock."""

@@ -30,7 +30,7 @@ from adapters.keys.entries import (
     encode,
     encode_patient,
 )
-from adapters.keys.errors import KeyDestroyed, KeyMissing, KeyStoreError, KeyStoreUnavailable
+from adapters.keys.errors import KeyDestroyed, KeyMissing, KeyStoreCorrupt, KeyStoreError, KeyStoreUnavailable
 from adapters.keys.ledger import ErasureLedger
 from adapters.keys.master import MasterKey
 from adapters.keys.mirrors import Found, Mirrors
@@ -62,10 +62,7 @@ class KeyStore:
             self._mirrors.remove_leftovers()
             self._ledger.repair()
             self._replay()
-            for shelf in (_EPOCHS, _CLOSED, _PATIENTS, _SCOPES):
-                for name in self._mirrors.names(shelf):
-                    if not self._mirrors.is_whole(shelf, name):
-                        self._mirrors.repair(shelf, name)
+            self._complete_mirrors()
 
     # Epochs
 
@@ -113,7 +110,7 @@ class KeyStore:
             if self.is_open(epoch_id):
                 raise KeyStoreError(f"epoch {epoch_id} is open; close it and rewrap its objects first")
             self._destroy(_EPOCHS, epoch_id)
-            self._mirrors.remove(_CLOSED, epoch_id)
+            self._mirrors.remove(_CLOSED, epoch_id, secret=False)
 
     # Patients
 
@@ -152,7 +149,7 @@ class KeyStore:
                 scope_tag = decode_patient(self._existing(_PATIENTS, patient_id).value).scope_tag
             self._destroy(_PATIENTS, patient_id)
             if scope_tag is not None:
-                self._mirrors.remove(_SCOPES, scope_tag)
+                self._mirrors.remove(_SCOPES, scope_tag, secret=False)
 
     # Ways of both
 
@@ -179,17 +176,27 @@ class KeyStore:
             if not self._mirrors.has(shelf, name):
                 raise KeyMissing(f"{full_name}: there is no such key to destroy")
             self._ledger.append(full_name, time())
-        self._mirrors.remove(shelf, name)
+        self._mirrors.remove(shelf, name, secret=True)
 
     def _replay(self) -> None:
         """Remove what a restored backup or an erasure cut short left of destroyed keys."""
         for full_name in self._ledger.names():
             shelf, _, name = full_name.partition("/")
             if self._mirrors.has(shelf, name):
-                self._mirrors.remove(shelf, name)
+                self._mirrors.remove(shelf, name, secret=True)
                 _log.warning("destroyed_key_removed_again", entry=full_name)
             if shelf == _EPOCHS:
-                self._mirrors.remove(_CLOSED, name)
+                self._mirrors.remove(_CLOSED, name, secret=False)
+
+    def _complete_mirrors(self) -> None:
+        """Give each mirror the entries that only the other has."""
+        for shelf in (_EPOCHS, _CLOSED, _PATIENTS, _SCOPES):
+            for name in self._mirrors.names(shelf):
+                if not self._mirrors.is_whole(shelf, name):
+                    try:
+                        self._mirrors.repair(shelf, name)
+                    except KeyStoreCorrupt as error:  # concerns one patient; whoever needs the entry gets the error
+                        _log.error("key_store_entry_corrupt", reason=str(error))
 
     def _newest_open_epoch(self) -> EpochKey | None:
         for name in sorted(self._mirrors.names(_EPOCHS), reverse=True):
