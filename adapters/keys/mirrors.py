@@ -5,6 +5,7 @@ so that processes need no other agreement. An entry is sealed to its shelf and n
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from adapters.keys.sealing import open_value, seal_value
 
 _SUFFIX: Final = ".key"
 _TEMPORARY: Final = ".tmp"
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _log = structlog.get_logger(__name__)
 
 
@@ -124,6 +126,8 @@ class Mirrors:
                     overwrite_and_remove(path)
 
     def _paths(self, shelf: str, name: str) -> list[Path]:
+        if not _NAME.fullmatch(name):  # it may come from a damaged header; it must not lead out of the shelf
+            raise KeyMissing(f"{shelf}: there is no key of that name, it is none that we give")
         return [root / shelf / f"{name}{_SUFFIX}" for root in self.roots]
 
 

@@ -259,6 +259,13 @@ def test_two_mirrors_are_demanded(tmp_path: Path) -> None:
         KeyStore([tmp_path, tmp_path], MASTER)
 
 
+@pytest.mark.parametrize("name", ["", "../patients/x", "a/b", "a\0", "a" * 200])
+def test_a_name_never_leads_out_of_the_store(keys: KeyStore, name: str) -> None:
+    for ask in (keys.patient, keys.epoch, keys.destroy_patient):
+        with pytest.raises(KeyMissing):
+            ask(name)
+
+
 # Epochs
 
 
