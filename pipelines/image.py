@@ -64,6 +64,8 @@ def _render(data_set: Dataset, frame: int) -> Grey:
     if inverted:
         grey = 1 - grey
     grey[padding] = 0
+    if not np.isfinite(grey).all():
+        raise UndecodablePixels("a window, rescale or LUT value is not finite")
     return _square_pixels(data_set, grey.astype(np.float32))
 
 

@@ -40,7 +40,7 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
         f"## Limits\n\n{_BIAS}",
         f"## Data\n\n{_data(parts, labels, numbers.labels_sha256, config)}",
         f"## Results on the test part\n\n{_results(numbers.test, labels)}",
-        f"## Results on the validation part\n\nThresholds and temperature were chosen here, so these figures flatter."
+        "## Results on the validation part\n\nSettings, thresholds and temperature were chosen here: these flatter."
         f"\n\n{_results(numbers.validation, labels)}",
         f"## Operating points\n\n{_operating_points(numbers)}",
         f"## Licences\n\n{_licences(config)}",
@@ -59,7 +59,7 @@ def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) 
             " picked by its score).",
             f"- Calibrated with one temperature, {numbers.temperature:.3f}.",
             f"- Largest difference between the trained and the packaged model's probabilities: {numbers.parity:.1e}.",
-            "- How it was trained: `training.toml` beside this card.",
+            "- How it was trained, and every number of this card: `training.json` beside it.",
         )
     )
 
@@ -113,15 +113,16 @@ def _operating_points(numbers: CardNumbers) -> str:
 def _licences(config: TrainingConfig) -> str:
     return (
         f"Weights: {config.package.licence}. Trained on NIH ChestX-ray8 (Wang et al., CVPR 2017; free use with "
-        "attribution: the NIH Clinical Center provided the images) and the COVID-19 Image Data Collection (Cohen et al. "
-        "2020; a licence per image), as put together by Ozturk, Talo et al., Comput. Biol. Med. 121 (2020) 103792. No "
-        "image is part of this package."
+        "attribution: the NIH Clinical Center provided the images) and the COVID-19 Image Data Collection (Cohen et "
+        "al. 2020; a licence per image), as put together by Ozturk, Talo et al., Comput. Biol. Med. 121 (2020) 103792. "
+        "No image is part of this package."
     )
 
 
 def _percent(proportion: Proportion) -> str:
     low, high = proportion.interval
-    return f"{100 * proportion.value:.1f} % ({proportion.hits}/{proportion.total}; 95 % CI {100 * low:.1f}–{100 * high:.1f})"
+    interval = f"95 % CI {100 * low:.1f}–{100 * high:.1f}"
+    return f"{100 * proportion.value:.1f} % ({proportion.hits}/{proportion.total}; {interval})"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

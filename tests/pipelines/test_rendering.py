@@ -185,6 +185,7 @@ def test_what_must_not_be_used_is_refused(attributes):
         {"BitsStored": None},
         {"PixelRepresentation": None},
         {"VOILUTSequence": lut(0, [999], 8)},
+        {"RescaleSlope": "1e999", "RescaleIntercept": "0", "WindowCenter": "1", "WindowWidth": "2"},
     ],
 )
 def test_what_cannot_be_read_is_refused(attributes):

@@ -1,0 +1,139 @@
+"""What every clinical pipeline is: the protocol that the engine drives, and the values that pass between its steps.
+
+Steps are pure functions from values to values: no I/O, no clock, no patient. The engine calls them in this order, each
+where it may run: `select` (in the engine, on attributes alone) → `prepare` (in a worker process, since it decodes
+untrusted pixels) → the model (in the runtime process) → `conclude` (in the engine).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from anonymize import DeidentifiedInstance, Header
+from pipelines.results import StudyResult
+from runtime.package import ModelPackage
+
+
+@dataclass(frozen=True, slots=True)
+class Technical:
+    """What an image is, technically: nothing that identifies anyone. Empty for what is missing, codes in upper case.
+
+    `view_codes` and `region_codes` are (coding scheme, code) of View Code Sequence (0054,0220) and Anatomic Region
+    Sequence (0008,2218); `None` where they were not looked at, since a `Header` has no sequences.
+    """
+
+    sop_class_uid: str
+    modality: str
+    image_type: tuple[str, ...]
+    presentation_intent_type: str
+    view_position: str
+    body_part: str
+    number_of_frames: int
+    patient_orientation: tuple[str, ...] = ()
+    view_codes: tuple[tuple[str, str], ...] | None = None
+    region_codes: tuple[tuple[str, str], ...] | None = None
+
+    @classmethod
+    def of_header(cls, header: Header) -> "Technical":
+        """Take the technical fields out of a received instance's header, and leave the patient there."""
+        return cls(
+            sop_class_uid=header.sop_class_uid,
+            modality=header.modality.upper(),
+            image_type=tuple(value.upper() for value in header.image_type),
+            presentation_intent_type=header.presentation_intent_type.upper(),
+            view_position=header.view_position.upper(),
+            body_part=header.body_part.upper(),
+            number_of_frames=header.number_of_frames or 1,
+        )
+
+    @classmethod
+    def of_data_set(cls, data_set: Dataset) -> "Technical":
+        """Read all fields, sequences too, from a de-identified image."""
+        return cls(
+            sop_class_uid=str(data_set.get("SOPClassUID", "")),
+            modality=_text(data_set, "Modality"),
+            image_type=_texts(data_set, "ImageType"),
+            presentation_intent_type=_text(data_set, "PresentationIntentType"),
+            view_position=_text(data_set, "ViewPosition"),
+            body_part=_text(data_set, "BodyPartExamined"),
+            number_of_frames=int(data_set.get("NumberOfFrames") or 1),
+            patient_orientation=_texts(data_set, "PatientOrientation"),
+            view_codes=_codes(data_set, "ViewCodeSequence"),
+            region_codes=_codes(data_set, "AnatomicRegionSequence"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Whether a pipeline takes an image, and why. `reason` is a fixed sentence without data, for operators."""
+
+    selected: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedInput:
+    """What the model is to see of one instance: float32 (channels, rows, columns), with the digest of its bytes."""
+
+    sop_instance_uid: str
+    tensor: npt.NDArray[np.float32] = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnalysable:
+    """One instance that the model does not see, and why: a fixed sentence without data."""
+
+    sop_instance_uid: str
+    reason: str
+
+
+class Pipeline(Protocol):
+    """One clinical question: which images it takes, how the model sees them, what its answers mean."""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name in settings, results and the audit log."""
+
+    def select(self, technical: Technical) -> Selection:
+        """Decide on attributes alone. What a `Header` cannot show is left to `prepare`, which must decide again."""
+
+    def prepare(
+        self, instances: Sequence[DeidentifiedInstance], package: ModelPackage
+    ) -> tuple[PreparedInput | NotAnalysable, ...]:
+        """Make the model's input of each instance, in the same order, or say why not. Raises nothing for bad images."""
+
+    def conclude(
+        self,
+        prepared: Sequence[PreparedInput | NotAnalysable],
+        outputs: Mapping[str, npt.NDArray[np.float32]],
+        package: ModelPackage,
+        *,
+        received_instances: int,
+        forced: bool,
+    ) -> StudyResult:
+        """Say what the outputs mean. `outputs` has the model's output (labels,) for each prepared SOP Instance UID.
+
+        Raises `InvalidOutput` rather than conclude from less than all, or from what is no probability.
+        """
+
+
+def _text(data_set: Dataset, keyword: str) -> str:
+    values = _texts(data_set, keyword)
+    return values[0] if values else ""
+
+
+def _texts(data_set: Dataset, keyword: str) -> tuple[str, ...]:
+    value = data_set.get(keyword)
+    if value is None or value == "":
+        return ()
+    return tuple(str(v).strip().upper() for v in ([value] if isinstance(value, str) else value))
+
+
+def _codes(data_set: Dataset, keyword: str) -> tuple[tuple[str, str], ...]:
+    items = data_set.get(keyword) or ()
+    return tuple((_text(item, "CodingSchemeDesignator"), _text(item, "CodeValue")) for item in items)

@@ -1,0 +1,89 @@
+"""A whole run on drawn images: it learns, packages what it learnt, and its card tells its own numbers."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch", reason="training needs the extra: pip install kopru[torch]")
+
+from runtime import ModelPackage, to_input
+from training.chest_xray import main
+from training.export import run_onnx
+from training.radiographs import LABELS, divide, read_image, read_labels
+
+SMALL = """
+    optimisation.epochs=6 optimisation.warmup_epochs=1 optimisation.batch_size=16 optimisation.learning_rate=0.01
+    optimisation.ema_decay=0.8 network.widths=[8,16] network.blocks=[1,1] augmentation.base_size=40
+    augmentation.mixup_alpha=0.0 package.input_size=32
+"""
+OPTIONS = [word for setting in SMALL.split() for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Images that differ by label: bright above, bright left, a bright middle; one patient in two has two images."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "images").mkdir()
+    generator = np.random.default_rng(0)
+    rows, columns = np.indices((48, 48)) / 47
+    patterns = (1 - rows, np.sin(9 * columns) / 2 + 0.5, np.exp(-20 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2)))
+    lines = ["file,label,patient,source"]
+    for number in range(120):
+        label = number % 3
+        image = np.clip(patterns[label] * 0.8 + generator.normal(0, 0.08, rows.shape), 0, 1)
+        Image.fromarray((image * 255).astype(np.uint8)).save(folder / "images" / f"{number:03}.png")
+        lines.append(f"{number:03}.png,{LABELS[label]},p{label}-{number // 3 // 2},drawn")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    assert main(["--data", str(data), "--out", str(folder), *OPTIONS]) == 0
+    return folder
+
+
+def test_a_run_learns_what_can_be_learnt(out):
+    numbers = json.loads((out / "chest-xray-3class" / "training.json").read_text())["numbers"]
+    accuracy = numbers["test"]["accuracy"]
+    assert accuracy["hits"] / accuracy["total"] > 0.9
+
+
+def test_the_card_tells_the_numbers_of_the_package_itself(out, data):
+    folder = out / "chest-xray-3class"
+    package = ModelPackage.load(folder)
+    config = json.loads((folder / "training.json").read_text())["config"]
+    held_back = divide(read_labels(data), config["split"]["seed"], 0.15, 0.15).test
+    inputs = np.stack([to_input(read_image(data, radiograph), package.preprocessing) for radiograph in held_back])
+    answers = run_onnx(folder / "model.onnx", inputs).argmax(axis=1)
+    right = sum(LABELS[answer] == radiograph.label for answer, radiograph in zip(answers, held_back, strict=True))
+    card = (folder / "MODEL_CARD.md").read_text()
+    said = re.search(r"test part\n\n- Accuracy, three classes: .*?\((\d+)/(\d+);", card)
+    assert said is not None
+    assert (int(said[1]), int(said[2])) == (right, len(held_back))
+    for label in package.labels:
+        assert f"| {label.name} | {label.threshold:.4f} |" in card
+
+
+def test_an_earlier_run_is_packaged_again_bit_for_bit(out, data, tmp_path):
+    again = ["--data", str(data), "--out", str(tmp_path), *OPTIONS, "--weights", str(out / "weights.pt")]
+    assert main(again) == 0
+    first, second = (folder / "chest-xray-3class" / "model.onnx" for folder in (out, tmp_path))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_cross_validation_writes_the_measures_of_all_folds(data, tmp_path):
+    folds = ["--folds", "3", "--set", "optimisation.epochs=1", "--set", "optimisation.warmup_epochs=0"]
+    assert main(["--data", str(data), "--out", str(tmp_path), *OPTIONS, *folds]) == 0
+    summary = json.loads((tmp_path / "cross_validation.json").read_text())
+    assert len(summary["folds"]) == 3
+    assert summary["pooled"]["accuracy"]["total"] == 120
+
+
+def test_a_wrong_setting_ends_the_run_with_a_message(data, tmp_path, capsys):
+    assert main(["--data", str(data), "--out", str(tmp_path), "--set", "network.depth=3"]) == 1
+    assert "depth: unknown key" in capsys.readouterr().err
