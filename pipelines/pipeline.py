@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from anonymize import DeidentifiedInstance, Header
+from pipelines.errors import UndecodablePixels
 from pipelines.results import StudyResult
 from runtime.package import ModelPackage
 
@@ -52,19 +53,25 @@ class Technical:
 
     @classmethod
     def of_data_set(cls, data_set: Dataset) -> "Technical":
-        """Read all fields, sequences too, from a de-identified image."""
-        return cls(
-            sop_class_uid=str(data_set.get("SOPClassUID", "")),
-            modality=_text(data_set, "Modality"),
-            image_type=_texts(data_set, "ImageType"),
-            presentation_intent_type=_text(data_set, "PresentationIntentType"),
-            view_position=_text(data_set, "ViewPosition"),
-            body_part=_text(data_set, "BodyPartExamined"),
-            number_of_frames=int(data_set.get("NumberOfFrames") or 1),
-            patient_orientation=_texts(data_set, "PatientOrientation"),
-            view_codes=_codes(data_set, "ViewCodeSequence"),
-            region_codes=_codes(data_set, "AnatomicRegionSequence"),
-        )
+        """Read all fields, sequences too, from a de-identified image.
+
+        Raises `UndecodablePixels` if one of them holds what its attribute cannot.
+        """
+        try:
+            return cls(
+                sop_class_uid=str(data_set.get("SOPClassUID", "")),
+                modality=_text(data_set, "Modality"),
+                image_type=_texts(data_set, "ImageType"),
+                presentation_intent_type=_text(data_set, "PresentationIntentType"),
+                view_position=_text(data_set, "ViewPosition"),
+                body_part=_text(data_set, "BodyPartExamined"),
+                number_of_frames=int(data_set.get("NumberOfFrames") or 1),
+                patient_orientation=_texts(data_set, "PatientOrientation"),
+                view_codes=_codes(data_set, "ViewCodeSequence"),
+                region_codes=_codes(data_set, "AnatomicRegionSequence"),
+            )
+        except Exception as error:  # noqa: BLE001  # pydicom decodes on access and may raise anything
+            raise UndecodablePixels(f"an attribute of the image cannot be read ({type(error).__name__})") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
@@ -19,6 +21,8 @@ from tests.pipelines.images import UID, code, dx, instance
 PIPELINE = ChestXray()
 FILM = (np.indices((400, 360)).sum(axis=0) * 5 % 4096).astype(np.uint16)
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+SMALL_FILE = instance(dx(FILM, ViewCodeSequence=code("SCT", "272479007"), PatientOrientation=["L", "F"], **WINDOW))
 
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -140,6 +144,18 @@ def test_what_cannot_be_a_chest_film_is_not_analysed_and_the_rest_is(package, im
 def test_bytes_that_are_no_dicom_file_are_not_analysed(package):
     (outcome,) = PIPELINE.prepare([DeidentifiedInstance("1", "2.25.9", "2", "3", "4", b"not DICOM at all")], package)
     assert outcome == NotAnalysable("2.25.9", "the file cannot be parsed (InvalidDicomError)")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_prepared_or_not_analysable_and_never_an_error(package, data):
+    whole = SMALL_FILE
+    damaged = bytearray(whole.file)
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(128, 1000))] = data.draw(st.integers(0, 255))
+    changed = type(whole)(whole.sop_class_uid, "2.25.9", "2.25.1", "2.25.2", whole.transfer_syntax_uid, bytes(damaged))
+    (outcome,) = PIPELINE.prepare([changed], package)
+    assert isinstance(outcome, PreparedInput | NotAnalysable)
 
 
 def test_of_the_phantom_study_only_the_frontal_image_is_prepared(package):
