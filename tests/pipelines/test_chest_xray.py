@@ -7,16 +7,18 @@ from hypothesis import strategies as st
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian
 
 import pipelines
-from anonymize import DeidentifiedInstance, read_header
-from daemon.demo.phantom import phantom_study
+from anonymize import DeidentifiedInstance, PatientPseudonym, ReceivedInstance, deidentify, read_header
+from daemon.demo.phantom import phantom_study, planted_identifiers
 from pipelines.chest_xray import ChestXray
 from pipelines.errors import InvalidOutput
 from pipelines.pipeline import NotAnalysable, PreparedInput, Technical
 from pipelines.results import StudyResult
 from runtime import ModelPackage
 from tests.pipelines.images import UID, code, dx, instance
+from tests.planted import search_bytes
 
 PIPELINE = ChestXray()
 FILM = (np.indices((400, 360)).sum(axis=0) * 5 % 4096).astype(np.uint16)
@@ -192,3 +194,21 @@ def test_nothing_is_concluded_from_an_output_that_is_no_set_of_probabilities(pac
 
 def test_code_sequences_without_items_say_nothing():
     assert selected(ViewCodeSequence=Sequence([]), AnatomicRegionSequence=Sequence([]))[0]
+
+
+def test_de_identification_keeps_what_selection_needs_and_nothing_planted(package):
+    study = phantom_study()
+    pseudonym = PatientPseudonym("P-1", bytes(range(32)), 17)
+    clean = []
+    for image in study:
+        received = ReceivedInstance(
+            str(image.SOPClassUID), str(image.SOPInstanceUID), str(ExplicitVRLittleEndian), _data_set(image)
+        )
+        clean.append(deidentify(received, pseudonym).instance)
+    frontal, lateral = PIPELINE.prepare(clean, package)
+    (expected,) = PIPELINE.prepare([instance(study[0])], package)
+    assert isinstance(frontal, PreparedInput)
+    assert frontal.sha256 == expected.sha256
+    assert isinstance(lateral, NotAnalysable)
+    for one in clean:
+        assert search_bytes(one.file, planted_identifiers(study), "the de-identified file") == []
