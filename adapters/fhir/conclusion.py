@@ -21,7 +21,7 @@ def warnings(result: StudyResult, words: Wording) -> list[Statement]:
 
 def conclusions(result: StudyResult, findings: list[StudyFinding], words: Wording) -> list[Statement]:
     """What the algorithm concluded about the study, and what it could not look at."""
-    reasons = " ".join(f"{clean(reason).rstrip('.')}." for reason in reasons_not_analysed(result))
+    reasons = " ".join(_as_sentence(clean(reason)) for reason in reasons_not_analysed(result))
     if not findings:
         return [_filled(words.not_analysed, reasons=reasons)]
     said = [_filled(words.findings, verdicts="; ".join(sentence(finding, words) for finding in findings))]
@@ -29,6 +29,10 @@ def conclusions(result: StudyResult, findings: list[StudyFinding], words: Wordin
         count = sum(outcome.not_analysable is not None for outcome in result.outcomes)
         said.append(_filled(words.images_left_out, count=count, total=len(result.outcomes), reasons=reasons))
     return said
+
+
+def _as_sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 
 
 def _filled(statement: Statement, **values: object) -> Statement:

@@ -145,13 +145,13 @@ def test_study_that_could_not_be_analysed_is_reported_as_cancelled_with_the_reas
     report = the_report(document(study_result=result(unusable("lateral image"), unusable("lateral image", 3))))
     assert report["status"] == "cancelled"
     assert "result" not in report
-    assert "gave no answer about this study. lateral image." in report["conclusion"]
+    assert "gave no answer about this study. Lateral image." in report["conclusion"]
 
 
 def test_images_left_out_are_told():
     report = the_report(document(study_result=result(image(finding(NORMAL, 0.9)), unusable("lateral image"))))
     assert report["status"] == "partial"
-    assert "1 of 2 could not be analysed. lateral image." in report["conclusion"]
+    assert "1 of 2 could not be analysed. Lateral image." in report["conclusion"]
 
 
 def test_later_revision_keeps_identifiers_and_shows_its_number():

@@ -265,7 +265,8 @@ def test_dead_letter_of_a_server_that_quotes_the_patient_holds_no_identifier(pro
         "resourceType": "OperationOutcome",
         "issue": [
             {
-                "severity": "error", "code": "invalid", "diagnostics": " ".join(PLANTED), "details": {"text": "AYŞEGÜL"},
+                "severity": "error", "code": "invalid",
+                "diagnostics": " ".join(PLANTED), "details": {"text": "AYŞEGÜL"},
                 "expression": ["Bundle.entry[1].resource.ofType(Observation).subject", "Patient.ÖRNEKOĞLU"],
             }
         ],
