@@ -103,7 +103,8 @@ def test_report_points_at_study_order_patient_and_algorithm():
 
 
 def test_every_reference_within_the_bundle_leads_somewhere():
-    made = document(previous=document(), study_result=result(image(finding(PNEUMONIA, 0.9))))
+    newer = result(image(finding(PNEUMONIA, 0.9)), model=replace(MODEL, version="2.0.0"))
+    made = document(previous=document(), study_result=newer)
     bundle = json.loads(made)
     there = {entry["fullUrl"] for entry in bundle["entry"]}
     asked = set(re.findall(r'"reference":"(urn:uuid:[^"]+)"', made.decode()))

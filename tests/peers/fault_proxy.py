@@ -4,6 +4,7 @@
 """
 
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -51,9 +52,9 @@ def writes(request: Seen) -> bool:
 
 
 class FaultProxy:
-    """Listens on a free loopback port; `url` is the base URL that stands for the server's."""
+    """Listens on a free loopback port, with TLS if told; `url` is the base URL that stands for the server's."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(target)
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self.seen: list[Seen] = []
@@ -64,7 +65,10 @@ class FaultProxy:
         self.http = httpx.Client(trust_env=False, timeout=30.0)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}{parts.path}"
+        scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{scheme}://{host}:{self._server.server_port}{parts.path}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 

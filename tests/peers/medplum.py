@@ -48,6 +48,10 @@ class FhirServer:
         """Replace a resource, as another user of the server would."""
         self._http.put(f"{self.url}/{resource['resourceType']}/{resource['id']}", json=resource).raise_for_status()
 
+    def delete(self, resource: dict[str, Any]) -> None:
+        """Remove a resource."""
+        self._http.delete(f"{self.url}/{resource['resourceType']}/{resource['id']}").raise_for_status()
+
     def search(self, resource_type: str, **parameters: str) -> list[dict[str, Any]]:
         """The resources that a search finds."""
         answer = self._http.get(f"{self.url}/{resource_type}", params=parameters).raise_for_status().json()
