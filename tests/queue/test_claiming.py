@@ -63,6 +63,19 @@ def test_the_same_kind_and_key_is_one_task_even_after_it_was_done(database: Data
     assert record(database, "once").state is TaskState.DONE
 
 
+def test_many_tasks_are_added_at_once_and_only_the_new_ones_count(database: Database):
+    add(database, "b")
+    with database.write() as connection:
+        added = queue.enqueue_all(connection, "infer", {"c": {"n": 3}, "b": {"n": 2}, "a": {"n": 1}})
+        assert added == 2
+        assert queue.enqueue_all(connection, "infer", {}) == 0
+    assert {task.key: dict(task.payload) for task in claim(database)} == {
+        "a": {"n": 1},
+        "b": {"revision": "b"},
+        "c": {"n": 3},
+    }
+
+
 def test_a_task_exists_only_if_the_transaction_that_added_it_commits(database: Database):
     def add_and_fail(connection: sa.Connection) -> None:
         queue.enqueue(connection, "infer", "never", {})
