@@ -11,6 +11,7 @@ from typing import Final
 
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, register_transfer_syntax
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
@@ -97,24 +98,28 @@ def _groups(files: list[_File]) -> Iterator[list[_File]]:
 def _send_group(
     files: list[_File], called_ae: str, host: str, port: int, calling_ae: str, timeout_seconds: float
 ) -> Iterator[SendResult]:
+    for syntax in {file.transfer_syntax_uid for file in files}:
+        if not UID(syntax).is_transfer_syntax:
+            # A private one: pynetdicom wants to know how to encode what it will never encode.
+            register_transfer_syntax(syntax, implicit_vr=False, little_endian=True)
     entity = AE(ae_title=calling_ae)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_seconds
     contexts = [build_context(*context) for context in dict.fromkeys(file.context for file in files)]
     association = entity.associate(host, port, contexts=contexts, ae_title=called_ae, max_pdu=0)
     if not association.is_established:
         raise SendError(f"{called_ae} at {host}:{port}: {_why_not(association)}")
+    accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
     try:
         for file in files:
-            yield _send(association, file)
+            yield _send(association, file, accepted)
     finally:
         if association.is_established:
             association.release()
 
 
-def _send(association: Association, file: _File) -> SendResult:
+def _send(association: Association, file: _File, accepted: set[tuple[str, str]]) -> SendResult:
     if not association.is_established:
         return SendResult(file.path, None, "not sent: the association has ended")
-    accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
     if file.context not in accepted:
         return SendResult(file.path, None, "not sent: the peer does not take this SOP class in this transfer syntax")
     _config.STORE_SEND_CHUNKED_DATASET = True  # reads the data set from the file as it is, instead of through pydicom

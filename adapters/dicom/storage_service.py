@@ -21,7 +21,7 @@ from adapters.storage import StoreError, StoreFull
 from anonymize import MalformedDataSet, read_header
 
 # PS3.5 9.1, but for components that begin with a zero: they are forbidden, sent, and harmless.
-_UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
+_UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)*")
 
 
 class StoreRefusal(DicomError):
@@ -55,7 +55,7 @@ def check_instance(message: Message, context: ContextAnswer) -> None:
         ("Study Instance UID", header.study_instance_uid),
         ("Series Instance UID", header.series_instance_uid),
     ):
-        if not _UID.match(uid):
+        if not _UID.fullmatch(uid):
             raise StoreRefusal(Status.CANNOT_UNDERSTAND, f"{name} is missing or no UID")
 
 
