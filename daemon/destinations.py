@@ -1,7 +1,7 @@
 """Where reports go: one interface over the protocols, made from the settings. Adapters do the work; this only chooses.
 
-A FHIR server has patients of its own, so a report's patient must be matched there; a directory has none, so the report tells
-the patient itself. Errors of a destination's configuration show at start.
+A FHIR server has patients of its own, so a report's patient must be matched there; a directory has none, so the
+report tells the patient itself. Errors of a destination's configuration show at start.
 """
 
 from collections.abc import Mapping

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import threading
+from types import TracebackType
 
 import structlog
 
@@ -33,8 +35,18 @@ def configure_logging(level: str, form: str, *, process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_EventOnly())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda failed: _log_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
     for silenced in ("pynetdicom", "pydicom", "httpx", "httpcore"):
         logging.getLogger(silenced).setLevel(logging.CRITICAL + 1)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, _trace: TracebackType | None) -> None:
+    """An exception that ends a thread or process, without its message: type and places only."""
+    if kind is not KeyboardInterrupt:
+        structlog.get_logger(__name__).critical(
+            "uncaught", error=kind.__qualname__, trace=places(error) if error else []
+        )
 
 
 class _EventOnly(logging.Formatter):

@@ -53,7 +53,9 @@ def start(
 
 
 def prepare(settings: Settings) -> None:
-    """Make folders and keys on the first start, bring the database up to date, and open once what children will open."""
+    """Make folders and keys on the first start, bring the database up to date, and open once what children will
+    open.
+    """
     prepare_folders(settings)
     KeyStore(settings.keys.mirrors, open_master_key(settings))
     SigningKey.load_or_create(settings.audit.signing_key_file)

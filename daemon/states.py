@@ -1,4 +1,5 @@
-"""The states of a revision, an instance and a delivery, and every move that is allowed. The only place that changes them.
+"""The states of a revision, an instance and a delivery, and every move that is allowed. The only place that changes
+them.
 
 A move is a conditional update: it happens only from a state from which it is allowed, in the transaction of whoever
 asks, together with its audit event (DESIGN §2.2). A move that is not in `MOVES` raises `IllegalMove`.

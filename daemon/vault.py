@@ -1,4 +1,5 @@
-"""Who a pseudonym is. The only code that opens an identity, and it says so in the audit log before it answers (DESIGN §2.4).
+"""Who a pseudonym is. The only code that opens an identity, and it says so in the audit log before it answers
+(DESIGN §2.4).
 
 Report, matching, console, erasure and export use it, each with a purpose and an actor; models and de-identified steps
 have no access: they get a `PatientPseudonym`, which holds nothing of the identity.

@@ -1,7 +1,7 @@
 """Worker processes for de-identification and for decoding untrusted pixels: a codec that crashes takes no one with it.
 
-Workers are spawned, never forked from a threaded parent, and die with the engine. When one is killed by what it was given,
-the pool is made anew; whoever waited gets `WorkerDied` and may try again.
+Workers are spawned, never forked from a threaded parent, and die with the engine. When one is killed by what it was
+given, the pool is made anew; whoever waited gets `WorkerDied` and may try again.
 """
 
 import multiprocessing

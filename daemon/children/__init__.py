@@ -1,1 +1,3 @@
-"""The bodies of the child processes, a module each, each with ``run(settings, child)`` that returns when told to stop."""
+"""The bodies of the child processes, a module each, each with ``run(settings, child)`` that returns when told to
+stop.
+"""

@@ -1,4 +1,6 @@
-"""`kopru audit …`: look at the log, export it, verify it. `verify --export` needs no daemon, no database, no settings."""
+"""`kopru audit …`: look at the log, export it, verify it. `verify --export` needs no daemon, no database, no
+settings.
+"""
 
 import json as json_module
 from pathlib import Path
@@ -9,6 +11,7 @@ import typer
 from daemon.cli.options import FAILED, Json, options
 from daemon.cli.output import console, fail, print_json, print_table
 from daemon.control import ControlClient
+from daemon.control.answers import report_as_json
 
 app = typer.Typer(help="The audit log.", no_args_is_help=True)
 
@@ -69,7 +72,7 @@ def verify(
             raise typer.BadParameter(
                 "an export is verified with a public key that did not come with it", param_hint="--public-key"
             )
-        report = verify_export(export_file, PublicKey.read(public_key)).as_json()
+        report = report_as_json(verify_export(export_file, PublicKey.read(public_key)))
     if json:
         print_json(report)
     else:

@@ -1,4 +1,6 @@
-"""`kopru deidentify`: de-identify files without a daemon, under a key file that keeps pseudonyms, UIDs and dates consistent."""
+"""`kopru deidentify`: de-identify files without a daemon, under a key file that keeps pseudonyms, UIDs and dates
+consistent.
+"""
 
 import hashlib
 import hmac
@@ -8,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adapters.durable_files import write_all
 from adapters.keys import MasterKey, MasterKeyError
 from anonymize import Header, MalformedDataSet, PatientPseudonym, Quarantine, read_header
 from anonymize import deidentify as deidentify_instance
@@ -60,13 +63,16 @@ def _one(path: Path, out: Path, master: MasterKey) -> dict[str, Any]:
         return row | {"outcome": "unreadable", "reason": getattr(error, "strerror", None) or str(error)}
     target = out / f"{instance.sop_instance_uid}.dcm"
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(instance.file)
+    try:
+        write_all(descriptor, instance.file)
+    finally:
+        os.close(descriptor)
     return row | {"output": str(target)}
 
 
 def pseudonym_for(header: Header, master: MasterKey) -> PatientPseudonym:
-    """A pseudonym that the key file and the patient decide, there being no vault: the same for all files of the patient.
+    """A pseudonym that the key file and the patient decide, there being no vault: the same for all files of the
+    patient.
 
     Without a Patient ID, each study is a patient of its own. Whoever has the key file can test a guess of who it is.
     """

@@ -1,4 +1,6 @@
-"""Files as commands take them: folders are walked, DICOM Part 10 files are read without changing a byte of the data set."""
+"""Files as commands take them: folders are walked, DICOM Part 10 files are read without changing a byte of the data
+set.
+"""
 
 import struct
 from collections.abc import Iterable

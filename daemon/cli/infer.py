@@ -1,7 +1,7 @@
 """`kopru infer`: run a model over files without a daemon: one JSON object for each input.
 
-DICOM files go the pipeline's way, de-identified in memory first; JPEG and PNG images are taken as they are, for trying a model
-out. Nothing is stored and nothing is reported anywhere.
+DICOM files go the pipeline's way, de-identified in memory first; JPEG and PNG images are taken as they are, for
+trying a model out. Nothing is stored and nothing is reported anywhere.
 """
 
 import json
@@ -30,7 +30,7 @@ def infer(
 
     package = _package(context, model)
     failed = held = False
-    with LocalRuntime([package.directory]) as runtime:
+    with LocalRuntime([package]) as runtime:
         for path in walk_files(paths):
             answer = _answer(path, package, runtime)
             typer.echo(json.dumps(answer, ensure_ascii=False))

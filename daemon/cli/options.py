@@ -1,12 +1,13 @@
 """What every command may be told: which settings file, which values to override, whether to answer in JSON."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from daemon.settings import Settings, load_settings
+from daemon.settings import Settings, default_path, load_settings
 
 FAILED, USAGE, QUARANTINED_OR_HELD = 1, 2, 3
 
@@ -22,7 +23,7 @@ class Options:
 
     def settings(self) -> Settings:
         """The settings, validated. Raises `SettingsError`, which `main` prints."""
-        return load_settings(self.config, self.overrides).settings
+        return load_settings(self.config or default_path(os.environ), self.overrides, os.environ).settings
 
 
 def options(context: typer.Context) -> Options:

@@ -21,6 +21,7 @@ def serve(context: typer.Context) -> None:
         sys.exit(FAILED)
     except PermissionError as error:
         fail(
-            f"{error.filename or 'a port below 1024'}: {error.strerror}; run as the service's account, or use systemd's socket"
+            f"{error.filename or 'a port below 1024'}: {error.strerror}; run as the service's account, "
+            "or use systemd's socket"
         )
         sys.exit(USAGE)

@@ -1,19 +1,23 @@
-"""What the control socket answers: one function a command, from a `Node` and arguments to JSON values. No identity in any.
+"""What the control socket answers: one function a command, from a `Node` and arguments to JSON values. No identity
+in any.
 
-Studies are named by our own ids; an operator who knows only an accession number or a Patient ID asks through the vault's
-commands (compliance), not here.
+Studies are named by our own ids; an operator who knows only an accession number or a Patient ID asks through the
+vault's commands (compliance), not here.
 """
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from daemon import queue
 from daemon.audit import AuditEvent, Kind, SigningKey, verify
-from daemon.audit.export import export_lines
+from daemon.audit.export import export
+from daemon.control.answers import report_as_json
 from daemon.control.errors import CommandFailed
 from daemon.control.server import Command
 from daemon.database import schema as t
@@ -183,8 +187,8 @@ def tasks_close(node: Node, actor: str, task: int, reason: str) -> dict[str, Any
 def audit_verify(node: Node, actor: str) -> dict[str, Any]:
     """Check the whole log against its signed heads."""
     key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
-    report = verify(node.database, key.public, node.settings.audit.heads_directory)
-    return report.as_json()
+    heads_file = node.settings.audit.heads_directory / "heads.jsonl"
+    return report_as_json(verify(node.database, key.public, heads_file if heads_file.exists() else None))
 
 
 def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
@@ -198,15 +202,20 @@ def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
 def audit_export(node: Node, actor: str) -> Iterator[str]:
     """The sealed log as the lines of an export file."""
     key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
-    yield from export_lines(node.database, key.public)
     event = AuditEvent(Kind.LOG_EXPORTED, actor=actor)
     node.database.retrying(lambda connection: node.audit.record(connection, event))
+    with tempfile.TemporaryDirectory(dir=node.settings.node.data) as folder:
+        path = Path(folder) / "export"
+        export(node.database, path, key.public)
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield line.rstrip("\n")
 
 
 def models_list(node: Node, actor: str) -> list[Any]:
     """The models that the runtime serves."""
     try:
-        return list(node.runtime.models())
+        return [model.model_dump(mode="json") for model in node.runtime.models()]
     except RuntimeFailure as error:
         raise CommandFailed(f"the model runtime does not answer ({type(error).__name__}); see the log") from None
 

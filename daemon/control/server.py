@@ -1,7 +1,7 @@
 """Serves the control socket: reads a request, asks the kernel who sent it, records the command, answers.
 
-Every command is an audit event before it runs. Only root, the daemon's own account and members of the socket's group get
-through (the socket has mode 0660). An answer never holds an identity.
+Every command is an audit event before it runs. Only root, the daemon's own account and members of the socket's group
+get through (the socket has mode 0660). An answer never holds an identity.
 """
 
 import grp

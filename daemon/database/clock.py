@@ -1,4 +1,6 @@
-"""The database's own clock as an SQL expression: seconds since the Unix epoch, so that hosts need not agree on the time."""
+"""The database's own clock as an SQL expression: seconds since the Unix epoch, so that hosts need not agree on the
+time.
+"""
 
 from typing import Any
 

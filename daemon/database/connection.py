@@ -1,8 +1,9 @@
-"""Opens the database so that what DESIGN §5 promises holds: SQLite in WAL with full sync, PostgreSQL with synchronous commit.
+"""Opens the database so that what DESIGN §5 promises holds: SQLite in WAL with full sync, PostgreSQL with
+synchronous commit.
 
 `Database.write()` is the only way to change anything: on SQLite it takes the write lock at once (`BEGIN IMMEDIATE`), so
-that a transaction never fails half-way for a lock it did not have; on PostgreSQL it is an ordinary transaction. Neither may
-hold I/O other than its own statements. `Database.read()` is a consistent snapshot.
+that a transaction never fails half-way for a lock it did not have; on PostgreSQL it is an ordinary transaction.
+Neither may hold I/O other than its own statements. `Database.read()` is a consistent snapshot.
 """
 
 import time

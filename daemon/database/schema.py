@@ -1,8 +1,8 @@
 """The tables. What each row means, which columns are sealed, and nothing else: no queries, no state changes.
 
 Times are seconds since the Unix epoch, UTC, as doubles (microsecond resolution). Columns named `sealed_…` hold bytes
-sealed under the key of the row's patient; columns named `…_tag` hold keyed digests (HMAC-SHA-256, hex) of normalised values.
-No column holds identified data in any other form (DESIGN §2.3, §2.5).
+sealed under the key of the row's patient; columns named `…_tag` hold keyed digests (HMAC-SHA-256, hex) of normalised
+values. No column holds identified data in any other form (DESIGN §2.3, §2.5).
 """
 
 import sqlalchemy as sa
@@ -170,7 +170,8 @@ result = sa.Table(
     sa.Column("created_at", _Time, nullable=False),
 )
 
-# The outbox: one row for each revision and destination. `sealed_document` is what is sent, byte for byte, on each attempt.
+# The outbox: one row for each revision and destination. `sealed_document` is what is sent, byte for byte, on each
+# attempt.
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -199,7 +200,8 @@ sa.Index(
 )
 
 # An event is inserted unchained by whoever did the thing; the sealer gives it `log_index` and `leaf_hash` (RFC 6962).
-# `body` is the canonical JSON that was hashed; `kind`, `at` and `subject` repeat parts of it for look-up, `verify` compares.
+# `body` is the canonical JSON that was hashed; `kind`, `at` and `subject` repeat parts of it for look-up, `verify`
+# compares.
 audit_event = sa.Table(
     "audit_event",
     metadata,
@@ -221,8 +223,9 @@ sa.Index(
     postgresql_where=audit_event.c.log_index.is_(None),
 )
 
-# The counters behind `audit_event.writer` and `sequence`. A transaction locks one row of its process's name and takes numbers
-# from it, so that the counter and the events commit or vanish together: no gaps (see `daemon.audit.events`).
+# The counters behind `audit_event.writer` and `sequence`. A transaction locks one row of its process's name and
+# takes numbers from it, so that the counter and the events commit or vanish together: no gaps (see
+# `daemon.audit.events`).
 audit_writer = sa.Table(
     "audit_writer",
     metadata,

@@ -1,1 +1,1 @@
-"""What `kopru demo` needs beside the daemon itself: a study that is nobody's."""
+"""The demonstration: a drawn study (`phantom`), sent through a real daemon (`scene`), told on the terminal (`telling`)."""

@@ -1,5 +1,5 @@
-"""Starts and stops the engine's loops: tasks, indexing, sealing, schedule. One engine a host works at a time (a file lock);
-of the loops that must be alone in the whole installation, each holds a lease in the database.
+"""Starts and stops the engine's loops: tasks, indexing, sealing, schedule. One engine a host works at a time (a file
+lock); of the loops that must be alone in the whole installation, each holds a lease in the database.
 """
 
 import fcntl

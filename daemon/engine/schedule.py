@@ -1,4 +1,5 @@
-"""The clockwork: puts recurring tasks into the queue, each under the time it was due, so that several hosts do not double it.
+"""The clockwork: puts recurring tasks into the queue, each under the time it was due, so that several hosts do not
+double it.
 
 APScheduler only inserts tasks; the engine runs them like any other (DESIGN §4).
 """

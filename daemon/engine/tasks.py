@@ -1,4 +1,6 @@
-"""Claims tasks and runs their steps on threads; commits what a step gives back together with the task's end (DESIGN §2.2)."""
+"""Claims tasks and runs their steps on threads; commits what a step gives back together with the task's end (DESIGN
+§2.2).
+"""
 
 import threading
 import time
@@ -9,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from daemon import queue
-from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.logs import places
 from daemon.queue import LeaseLost, Task
 from daemon.steps import Context, GiveUp, Step, TryAgain
@@ -145,7 +147,7 @@ class TaskLoop:
         def bury(connection: sa.Connection) -> None:
             queue.fail(connection, task, reason)
             step.on_dead(self._context, connection, task, reason[:400])
-            details = {"task": task.id, "kind": Name(task.kind), "key": Id(task.key)}
+            details: dict[str, Detail] = {"task": task.id, "kind": Name(task.kind), "key": Id(task.key)}
             self._context.node.audit.record(connection, AuditEvent(Kind.TASK_DEAD, actor="engine", details=details))
 
         self._database.retrying(bury)

@@ -26,7 +26,7 @@ class WakeUp:
         self._socket.settimeout(seconds)
         with contextlib.suppress(TimeoutError, BlockingIOError):
             self._socket.recv(16)
-            self._socket.settimeout(0)
+            self._socket.setblocking(False)  # noqa: FBT003 - positional in the library
             while True:
                 self._socket.recv(16)
 

@@ -1,5 +1,5 @@
-"""From stored objects to closed revisions: `reading` (what an object is), `placing` (where it belongs), `closing` (when a
-study is complete), driven by `indexer`.
+"""From stored objects to closed revisions: `reading` (what an object is), `placing` (where it belongs), `closing`
+(when a study is complete), driven by `indexer`.
 """
 
 from daemon.intake.indexer import INDEX_LEASE_SECONDS, Indexer, IndexingLost, is_indexed

@@ -1,4 +1,6 @@
-"""One acknowledged instance on its way into the index: read, keyed, ready to be placed. Holds tags and sealed values only."""
+"""One acknowledged instance on its way into the index: read, keyed, ready to be placed. Holds tags and sealed values
+only.
+"""
 
 from dataclasses import dataclass, field
 from enum import Enum

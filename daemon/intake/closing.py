@@ -5,7 +5,8 @@ The first rule that applies closes it:
 1. the count that was announced is here;
 2. no count was announced, every association that brought an instance has ended, and nothing came for `settle_seconds`;
 3. nothing came for `timeout_seconds`, open association or not;
-4. `force_seconds` have passed since its first instance, or `force_instances` are here: closed by force, and the report says so.
+4. `force_seconds` have passed since its first instance, or `force_instances` are here: closed by force, and the
+report says so.
 
 Quiet is measured against how far the index has read, not against the clock: an instance that was acknowledged but is
 not indexed yet keeps its revision open. Nothing is ever discarded.

@@ -1,8 +1,9 @@
-"""Turns what receivers stored into rows: finds new objects, hands them to their patient's key, places them, closes revisions.
+"""Turns what receivers stored into rows: finds new objects, hands them to their patient's key, places them, closes
+revisions.
 
-One indexer works at a time (a lease). It is driven by the store, not by messages: a wake-up only saves waiting, and with
-the database gone it reads everything again (DESIGN §2.1, §5). Before a row is committed the object is under its patient's
-key, so an erasure can never miss one.
+One indexer works at a time (a lease). It is driven by the store, not by messages: a wake-up only saves waiting, and
+with the database gone it reads everything again (DESIGN §2.1, §5). Before a row is committed the object is under its
+patient's key, so an erasure can never miss one.
 """
 
 import time
@@ -18,7 +19,7 @@ from adapters.keys import KeyDestroyed, KeyMissing, KeyStoreCorrupt, PatientEntr
 from adapters.storage import Batch, ObjectDamaged, ObjectRef, Receipt, ReceiptKind
 from adapters.storage import EventKind as ReceiverEvent
 from anonymize import MalformedDataSet
-from daemon.audit import AETitle, AuditEvent, Id, Kind, Name
+from daemon.audit import AETitle, AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.database.lease import Lease, confirm
 from daemon.intake.arrival import Arrival
@@ -62,7 +63,9 @@ class IndexingLost(Exception):
 
 
 class Indexer:
-    """One pass at a time, by `pass_once`, from one thread. Each transaction confirms `lease`, so that two never index at once."""
+    """One pass at a time, by `pass_once`, from one thread. Each transaction confirms `lease`, so that two never
+    index at once.
+    """
 
     def __init__(self, node: Node, lease: Lease) -> None:
         self._node = node
@@ -127,7 +130,7 @@ class Indexer:
             yield group
 
     def _read_into(self, group: _Group, ref: ObjectRef) -> None:
-        receipt = None
+        receipt: Receipt | None = None
         try:
             receipt, data = self._node.store.open(ref)
             if receipt.kind is ReceiptKind.EVENT:
@@ -161,7 +164,7 @@ class Indexer:
             place(connection, audit, arrival)
         for ref, receipt, reason in group.unreadable:
             connection.execute(sa.insert(t.instance).values(_unreadable_row(ref, receipt, reason)))
-            details = {"instance": Id(ref.id)}
+            details: dict[str, Detail] = {"instance": Id(ref.id)}
             audit.record(connection, AuditEvent(Kind.INSTANCE_QUARANTINED, actor="indexer", details=details))
 
     def _insert_event(self, connection: sa.Connection, ref: ObjectRef, receipt: Receipt) -> None:
@@ -181,7 +184,7 @@ class Indexer:
                     refused=receipt.refused,
                 )
             )
-        details = {
+        details: dict[str, Detail] = {
             "source": AETitle.claimed(receipt.calling_ae),
             "peer": Name(receipt.peer_address or "unknown-address"),
             "status": receipt.status,
@@ -221,7 +224,7 @@ class Indexer:
                     .where(t.association.c.id == association_id)
                     .values(state="lost", closed_at=time.time())
                 )
-                details = {"association": Id(association_id)}
+                details: dict[str, Detail] = {"association": Id(association_id)}
                 self._node.audit.record(connection, AuditEvent(Kind.ASSOCIATION_LOST, actor="indexer", details=details))
 
         with self._node.database.read() as connection:
@@ -273,7 +276,9 @@ def _receiver_of(ref: ObjectRef) -> str:
 
 
 def _ensure_association(connection: sa.Connection, association_id: str, receiver_id: str, receipt: Receipt) -> None:
-    """Have a row for the association, open unless it is known to have ended: its opening may be indexed later than its instances."""
+    """Have a row for the association, open unless it is known to have ended: its opening may be indexed later than
+    its instances.
+    """
     known = connection.execute(sa.select(t.association.c.id).where(t.association.c.id == association_id)).first()
     if known is None:
         connection.execute(

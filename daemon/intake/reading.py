@@ -1,7 +1,7 @@
 """Reads an acknowledged object into an `Arrival`: whose it is, its tags, its sealed columns. Changes nothing.
 
-The patient scope is (issuer, Patient ID): the issuer that the data names, else the source's; a missing or placeholder ID
-gets a scope of its own study, so that two unknown patients are never one (DESIGN §5).
+The patient scope is (issuer, Patient ID): the issuer that the data names, else the source's; a missing or
+placeholder ID gets a scope of its own study, so that two unknown patients are never one (DESIGN §5).
 """
 
 import hashlib
@@ -159,7 +159,9 @@ def _pixels(header: Header, data: bytes) -> memoryview:
 
 
 def _started(header: Header, timezone: str) -> str:
-    """Study date and time as ISO 8601 with the offset of (0008,0201), else of the source's zone; a date alone if that is all."""
+    """Study date and time as ISO 8601 with the offset of (0008,0201), else of the source's zone; a date alone if
+    that is all.
+    """
     date, time = header.study_date.strip(), header.study_time.strip()
     try:
         if not time:

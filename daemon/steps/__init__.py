@@ -1,4 +1,5 @@
-"""What the engine does with a task: one module a step, each a function from a task to the change that is to be committed.
+"""What the engine does with a task: one module a step, each a function from a task to the change that is to be
+committed.
 
 A step reads, computes and calls adapters; it changes nothing itself. What it gives back, a `Commit`, runs in the same
 transaction as the task's completion (DESIGN §2.2), so a step that is cut off at any point has done nothing, and is run

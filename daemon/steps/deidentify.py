@@ -1,7 +1,7 @@
 """Step 1 of a closed revision: choose the pipeline, de-identify the instances it wants, seal what comes out.
 
-Only what a pipeline selects is de-identified and goes on; the rest stays sealed. One instance that cannot be proven clean
-quarantines the revision: a report about part of a study, picked by a failure, would mislead (DESIGN §2.3).
+Only what a pipeline selects is de-identified and goes on; the rest stays sealed. One instance that cannot be proven
+clean quarantines the revision: a report about part of a study, picked by a failure, would mislead (DESIGN §2.3).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from anonymize import (
     read_header,
 )
 from daemon import queue
-from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.states import RevisionState, Standing, move
@@ -153,7 +153,11 @@ def _quarantine(context: Context, revision_id: str, refused: _Refused) -> Commit
             .values(standing=Standing.QUARANTINED, reason=reason)
         )
         move(connection, audit, revision_id, RevisionState.QUARANTINED, reason=reason)
-        details = {"revision": Id(revision_id), "instance": Id(refused.instance_id), "reason": Name(refused.reason)}
+        details: dict[str, Detail] = {
+            "revision": Id(revision_id),
+            "instance": Id(refused.instance_id),
+            "reason": Name(refused.reason),
+        }
         audit.record(connection, AuditEvent(Kind.DEIDENTIFICATION_REFUSED, actor="engine", details=details))
 
     return commit
@@ -173,7 +177,7 @@ def _commit(context: Context, revision_id: str, pipeline: str, made: dict[str, s
                 )
                 .values(deidentified_ref=ref)
             )
-        details = {"revision": Id(revision_id), "pipeline": Name(pipeline), "instances": len(made)}
+        details: dict[str, Detail] = {"revision": Id(revision_id), "pipeline": Name(pipeline), "instances": len(made)}
         audit.record(connection, AuditEvent(Kind.DEIDENTIFIED, actor="engine", details=details))
         queue.enqueue(connection, "infer", revision_id, {"revision": revision_id}, priority=priority)
 

@@ -4,20 +4,19 @@ At most one write for a destination and report is in flight: the row says so bef
 index keeps it. A delivery whose answer was lost stays `sending`, and the next attempt begins by looking.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from adapters.fhir import Dead, Delivered, Held, Retry, Superseded
-from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps.outbox import settle
-from daemon.steps.report import ENGINE, bury, end_delivery
+from daemon.steps.report import ENGINE, bury, end_delivery, seconds_until
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import open_column
 
@@ -45,8 +44,7 @@ class Deliver:
         outcome = destination.deliver(open_column(entry, "delivery", delivery_id, row.sealed_document))
         if isinstance(outcome, Retry):
             _note_failure(context, delivery_id, outcome)
-            wait = outcome.not_before and max(0.0, (outcome.not_before - datetime.now(UTC)).total_seconds())
-            raise TryAgain(outcome.reason, wait)
+            raise TryAgain(outcome.reason, seconds_until(outcome.not_before))
         if isinstance(outcome, Dead):
             raise GiveUp(_said(outcome))
         return _commit(context, delivery_id, row.revision_id, row.destination, outcome)
@@ -95,7 +93,7 @@ def _note_failure(context: Context, delivery_id: str, outcome: Retry) -> None:
         if outcome.status is not None:
             values["state"] = _D.PREPARED
         connection.execute(sa.update(t.delivery).where(t.delivery.c.id == delivery_id).values(values))
-        details = {"delivery": Id(delivery_id), "status": outcome.status}
+        details: dict[str, Detail] = {"delivery": Id(delivery_id), "status": outcome.status}
         context.node.audit.record(connection, AuditEvent(Kind.DELIVERY_FAILED, actor=ENGINE, details=details))
 
     context.node.database.retrying(note)
@@ -107,7 +105,7 @@ def _commit(
     audit = context.node.audit
 
     def commit(connection: sa.Connection) -> None:
-        details = {"delivery": Id(delivery_id), "destination": Name(destination)}
+        details: dict[str, Detail] = {"delivery": Id(delivery_id), "destination": Name(destination)}
         match outcome:
             case Delivered():
                 end_delivery(connection, delivery_id, _D.DELIVERED, None, outcome.status)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from adapters.storage import ObjectRef
 from anonymize import DeidentifiedInstance
 from daemon import queue
-from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
@@ -50,12 +50,12 @@ class Infer:
                 .join(t.study, t.study.c.id == t.revision.c.study_id)
                 .where(t.revision.c.id == revision_id)
             ).one()
-            refs = connection.execute(
+            rows = connection.execute(
                 sa.select(t.revision_instance.c.deidentified_ref).where(
                     t.revision_instance.c.revision_id == revision_id
                 )
             ).scalars()
-            refs = [ref for ref in refs if ref]
+            refs = [ref for ref in rows if ref]
             received = connection.execute(
                 sa.select(sa.func.count())
                 .select_from(t.revision_instance)
@@ -93,7 +93,9 @@ def _prepare(
 def _ask(
     context: Context, package: ModelPackage, prepared: Sequence[PreparedInput | NotAnalysable], priority: int
 ) -> Mapping[str, npt.NDArray[np.float32]]:
-    """The model's output for each prepared instance. A package has one input and one output (checked when it is loaded)."""
+    """The model's output for each prepared instance. A package has one input and one output (checked when it is
+    loaded).
+    """
     outputs: dict[str, npt.NDArray[np.float32]] = {}
     for item in prepared:
         if isinstance(item, NotAnalysable):
@@ -135,7 +137,7 @@ def _commit(
                 created_at=database_now(),
             )
         )
-        details = {
+        details: dict[str, Detail] = {
             "revision": Id(revision_id),
             "model": Name(result.model.name),
             "version": Name(f"v{result.model.version}"),
@@ -171,8 +173,8 @@ def _may_have_research(destination: Destination) -> bool:
 
 
 def report_id_of(key: bytes, study_tag: str, pipeline: str) -> str:
-    """The report's id: a UUID (RFC 9562 version 8), the same for all revisions of a study and pipeline, also after the index
-    was rebuilt, and meaningless without the patient's key.
+    """The report's id: a UUID (RFC 9562 version 8), the same for all revisions of a study and pipeline, also after
+    the index was rebuilt, and meaningless without the patient's key.
     """
     digest = hmac.new(key, f"{study_tag}/{pipeline}".encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest[:16], "big")

@@ -1,4 +1,6 @@
-"""Recurring work: end intake epochs whose objects have all moved to their patients' keys, remove what rows say is finished."""
+"""Recurring work: end intake epochs whose objects have all moved to their patients' keys, remove what rows say is
+finished.
+"""
 
 import time
 from typing import Final
@@ -83,7 +85,8 @@ class Leftovers:
 
 
 def _is_needed(context: Context, epoch_id: str) -> bool:
-    """Whether an object that is not indexed yet is wrapped under the epoch; what is indexed has moved to its patient's key.
+    """Whether an object that is not indexed yet is wrapped under the epoch; what is indexed has moved to its
+    patient's key.
 
     Complete batches are indexed for good, so only the others are looked at. (What the receivers noted as events stays
     under the epoch's key: it is in the index and the audit log, and goes with the key.)

@@ -1,4 +1,6 @@
-"""What the state of its deliveries means for a revision. One function, called in each transaction that changes a delivery."""
+"""What the state of its deliveries means for a revision. One function, called in each transaction that changes a
+delivery.
+"""
 
 from typing import Final
 
@@ -16,8 +18,8 @@ def settle(connection: sa.Connection, audit: AuditWriter, revision_id: str) -> N
     """Move the revision to where its deliveries have brought it, a move at a time.
 
     `inferred` → `reported` once each destination has a document or none is to be made; then, when all have ended:
-    `held` if a patient was not matched, `undelivered` if a destination refused for good, else `delivered`. A revision that
-    was held or undelivered comes back by way of `reported` when a person lets a delivery run again.
+    `held` if a patient was not matched, `undelivered` if a destination refused for good, else `delivered`. A
+    revision that was held or undelivered comes back by way of `reported` when a person lets a delivery run again.
     """
     states = set(
         connection.execute(sa.select(t.delivery.c.state).where(t.delivery.c.revision_id == revision_id)).scalars()

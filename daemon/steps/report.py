@@ -5,14 +5,14 @@ doubt is never guessed: the delivery is held for a person.
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from adapters.fhir import Dead, Held, ReportError, ReportRequest, ReportStatus, Retry, build_report
+from adapters.fhir import Dead, Held, ReportError, ReportRequest, ReportStatus, Retry, Stamp, build_report
 from daemon import queue
-from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
@@ -47,20 +47,17 @@ class Report:
         identity, study = node.vault.reidentify(row.study_id, Purpose.REPORT, ENGINE)
         match = destination.match_patient(identity)
         if isinstance(match, Retry):
-            raise TryAgain(f"matching the patient: {match.reason}", _seconds_until(match.not_before))
+            raise TryAgain(f"matching the patient: {match.reason}", seconds_until(match.not_before))
         if isinstance(match, Dead):
             raise GiveUp(f"matching the patient: {match.reason}")
         if isinstance(match, Held):
             return _hold(context, delivery_id, row.revision_id, match.reason)
         settings = next(d for d in node.settings.destinations if d.name == row.destination)
         request = ReportRequest(
-            report_id=UUID(row.report_id),
-            revision=row.number,
+            stamp=Stamp(UUID(row.report_id), row.number, datetime.now(UTC).replace(microsecond=0), study),
             status=ReportStatus(settings.status),
             result=StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result)),
-            study=study,
             subject=match,
-            issued=datetime.now(UTC).replace(microsecond=0),
             previous=open_column(entry, "delivery", previous.id, previous.sealed_document) if previous else None,
         )
         try:
@@ -74,7 +71,7 @@ class Report:
         bury(context, connection, str(task.payload["delivery"]), reason)
 
 
-def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[tuple[object, ...]]:
+def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
     return connection.execute(
         sa.select(
             t.delivery,
@@ -91,7 +88,7 @@ def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[tuple[object, .
     ).one()
 
 
-def _previous_document(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> sa.Row[tuple[str, bytes]] | None:
+def _previous_document(connection: sa.Connection, row: sa.Row[Any]) -> sa.Row[Any] | None:
     """The document made last for this report and destination, whether or not it got there."""
     return connection.execute(
         sa.select(t.delivery.c.id, t.delivery.c.sealed_document)
@@ -106,7 +103,7 @@ def _previous_document(connection: sa.Connection, row: sa.Row[tuple[object, ...]
     ).first()
 
 
-def _commit(context: Context, row: sa.Row[tuple[object, ...]], sealed: bytes) -> Commit:
+def _commit(context: Context, row: sa.Row[Any], sealed: bytes) -> Commit:
     audit = context.node.audit
 
     def commit(connection: sa.Connection) -> None:
@@ -117,11 +114,11 @@ def _commit(context: Context, row: sa.Row[tuple[object, ...]], sealed: bytes) ->
         )
         if not changed.rowcount:
             return  # superseded while we worked
-        details = {"delivery": Id(str(row.id)), "destination": Name(str(row.destination))}
+        details: dict[str, Detail] = {"delivery": Id(row.id), "destination": Name(row.destination)}
         audit.record(connection, AuditEvent(Kind.REPORTED, actor=ENGINE, details=details))
-        payload = {"delivery": str(row.id)}
-        queue.enqueue(connection, "deliver", str(row.id), payload, priority=int(str(row.priority)))
-        settle(connection, audit, str(row.revision_id))
+        payload = {"delivery": row.id}
+        queue.enqueue(connection, "deliver", row.id, payload, priority=row.priority)
+        settle(connection, audit, row.revision_id)
 
     return commit
 
@@ -146,13 +143,15 @@ def end_delivery(
     connection: sa.Connection, delivery_id: str, state: DeliveryState, outcome: str | None, status: int | None = None
 ) -> str:
     """Give a delivery its last state; gives the id of its revision."""
-    return connection.execute(
+    revision_id: str = connection.execute(
         sa.update(t.delivery)
         .where(t.delivery.c.id == delivery_id)
         .values(state=state, outcome=outcome[:2000] if outcome else None, status=status, updated_at=database_now())
         .returning(t.delivery.c.revision_id)
     ).scalar_one()
+    return revision_id
 
 
-def _seconds_until(moment: datetime | None) -> float | None:
+def seconds_until(moment: datetime | None) -> float | None:
+    """How long a destination asked us to wait, if it did."""
     return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -21,7 +21,9 @@ def nothing(_connection: sa.Connection) -> None:
 
 
 class StepError(Exception):
-    """Base of the errors by which a step ends. The message is shown to operators: codes and ids, never a value from data."""
+    """Base of the errors by which a step ends. The message is shown to operators: codes and ids, never a value from
+    data.
+    """
 
 
 class TryAgain(StepError):
@@ -52,7 +54,9 @@ class Step(Protocol):
     kind: str
 
     def run(self, context: Context, task: Task) -> Commit:
-        """Do the work and give what is to be committed. Raises `TryAgain`, `GiveUp`; any other error counts as `TryAgain`."""
+        """Do the work and give what is to be committed. Raises `TryAgain`, `GiveUp`; any other error counts as
+        `TryAgain`.
+        """
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """Say in the same transaction what becomes of the revision now that the task is dead."""

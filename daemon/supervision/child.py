@@ -1,8 +1,9 @@
 """What every child process does before its own work: die with its parent, log in one form, say that it is alive.
 
-A child is started as ``python -m daemon.supervision.child KIND``; its settings come as JSON on standard input (so that it runs
-with exactly what the supervisor validated), its heartbeats leave on the descriptor in ``KOPRU_STATUS_FD``. It must never
-outlive the supervisor: the kernel kills it when its parent is gone (PR_SET_PDEATHSIG, prctl(2)).
+A child is started as ``python -m daemon.supervision.child KIND``; its settings come as JSON on standard input (so
+that it runs with exactly what the supervisor validated), its heartbeats leave on the descriptor in
+``KOPRU_STATUS_FD``. It must never outlive the supervisor: the kernel kills it when its parent is gone
+(PR_SET_PDEATHSIG, prctl(2)).
 """
 
 import contextlib
@@ -83,7 +84,7 @@ def main() -> None:
     configure_logging(settings.log.level, settings.log.format, process=" ".join(sys.argv[1:]))
     status_fd = int(os.environ[STATUS_FD])
     os.set_blocking(status_fd, False)
-    os.set_inheritable(status_fd, False)
+    os.set_inheritable(status_fd, False)  # noqa: FBT003 - positional only
     child = Child(status_fd)
     signal.signal(signal.SIGTERM, lambda *_: child.stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to the supervisor, which drains us in order

@@ -1,4 +1,6 @@
-"""Tells systemd how the daemon is (sd_notify(3)) and takes sockets from it (sd_listen_fds(3)). Nothing without systemd."""
+"""Tells systemd how the daemon is (sd_notify(3)) and takes sockets from it (sd_listen_fds(3)). Nothing without
+systemd.
+"""
 
 import os
 import socket

@@ -1,8 +1,9 @@
-"""`kopru serve`: starts the children, restarts one that dies, tells systemd, drains, reloads. Does no other work itself.
+"""`kopru serve`: starts the children, restarts one that dies, tells systemd, drains, reloads. Does no other work
+itself.
 
 One thread, one loop: child status pipes, signals and timers. Children are started by `exec`, never by a bare fork, so
-none inherits a thread's or a GPU's state. A second daemon on the same data folder is refused by a lock. Order of stopping:
-receivers (so that nothing new is acknowledged), then the engine, then runtime and console.
+none inherits a thread's or a GPU's state. A second daemon on the same data folder is refused by a lock. Order of
+stopping: receivers (so that nothing new is acknowledged), then the engine, then runtime and console.
 """
 
 import contextlib
@@ -291,5 +292,5 @@ def _listening_socket(settings: Settings) -> socket.socket:
         return given[0]
     family = socket.AF_INET6 if ":" in settings.dicom.address else socket.AF_INET
     listener = socket.create_server((settings.dicom.address, settings.dicom.port), family=family, backlog=512)
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003 - positional only
     return listener

@@ -1,0 +1,79 @@
+"""Checks of tensors against what a package declares: before a request may join others, and before an answer leaves.
+
+Messages name tensors, dtypes and shapes, never a value.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import BackendFailure, InvalidInput
+from runtime.inference import Array, Tensors
+from runtime.package import DType, ModelDescription, TensorSpec
+
+Form = tuple[str, tuple[int, ...]]
+"""A tensor's dtype (numpy's name) and shape."""
+
+
+def native(inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Array]:
+    """The same tensors, contiguous in C order and in this machine's byte order. Raises `InvalidInput` for other things."""
+    for name, array in inputs.items():
+        if not isinstance(array, np.ndarray) or array.dtype.name not in set(DType):
+            raise InvalidInput(f"input {name!r}: must be a numpy array of one of {', '.join(DType)}")
+    return {name: np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C") for name, array in inputs.items()}
+
+
+def forms(tensors: Tensors) -> dict[str, Form]:
+    """The form of each tensor."""
+    return {name: (array.dtype.name, array.shape) for name, array in tensors.items()}
+
+
+def count_samples(description: ModelDescription, inputs: Mapping[str, Form]) -> int:
+    """Compare a request's tensors with the declared inputs; return its samples. Raises `InvalidInput`."""
+    declared = {spec.name: spec for spec in description.inputs}
+    if set(inputs) != set(declared):
+        raise InvalidInput(f"{description.name} takes the inputs {sorted(declared)}, not {sorted(inputs)}")
+    for name, spec in declared.items():
+        _check_form(spec, *inputs[name])
+    counts = {shape[0] for _, shape in inputs.values()}
+    samples = counts.pop()
+    if counts:
+        raise InvalidInput("the inputs have different numbers of samples (first dimensions)")
+    if not 1 <= samples <= description.batch.size:
+        raise InvalidInput(f"{description.name} takes 1 to {description.batch.size} samples at once, not {samples}")
+    return samples
+
+
+def _check_form(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> None:
+    if dtype != spec.dtype or len(shape) == 0 or shape[1:] != spec.sample_shape:
+        raise InvalidInput(f"input {spec.name!r}: is {dtype} {list(shape)}, must be {spec.dtype} {_declared(spec)}")
+
+
+def _declared(spec: TensorSpec) -> str:
+    return f"[{', '.join(map(str, spec.shape))}]"
+
+
+def check_finite_inputs(inputs: Tensors) -> None:
+    """Raise `InvalidInput` if a number is NaN or infinite."""
+    for name, array in inputs.items():
+        if not is_finite(array):
+            raise InvalidInput(f"input {name!r}: holds numbers that are not finite")
+
+
+def is_finite(array: Array) -> bool:
+    """Whether all numbers are finite; integers always are."""
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def check_outputs(description: ModelDescription, outputs: Tensors, samples: int) -> None:
+    """Compare what a backend gave for `samples` samples with the declared outputs. Raises `BackendFailure`."""
+    for spec in description.outputs:
+        found = outputs.get(spec.name)
+        if found is None:
+            raise BackendFailure(f"{description.name}: the backend gave no output {spec.name!r}")
+        if found.dtype.name != spec.dtype or found.shape != (samples, *spec.sample_shape):
+            raise BackendFailure(
+                f"{description.name}: output {spec.name!r} is {found.dtype.name} {list(found.shape)} for {samples} "
+                f"samples, declared as {spec.dtype} {_declared(spec)}"
+            )

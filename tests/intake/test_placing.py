@@ -1,0 +1,185 @@
+"""Where an arrival belongs: duplicates, variants, corrections, conflicts, own results, rejections, late instances (DESIGN §5)."""
+
+import itertools
+import uuid
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from daemon.audit import AuditWriter
+from daemon.database import schema as t
+from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
+from daemon.intake.closing import close_revision
+from daemon.intake.placing import place
+from daemon.states import IllegalMove, RevisionState, Standing, move
+
+AUDIT = AuditWriter("test")
+_numbers = itertools.count(1)
+
+
+def patient(name: str) -> PatientKeyed:
+    number = uuid.uuid5(uuid.NAMESPACE_URL, name).hex
+    return PatientKeyed(number, f"scope {name}", f"KP-{name}", number, b"sealed")
+
+
+def arrival(uid: str = "one", study: str = "study", **changes) -> Arrival:
+    number = next(_numbers)
+    made = Arrival(
+        instance_id=uuid.uuid4().hex,
+        object_ref=f"objects/r/00000000/{number}",
+        kind=ArrivalKind.IMAGE,
+        patient=patient("A"),
+        association_id=uuid.uuid4().hex,
+        source="CT1",
+        received_at=1000.0 + number,
+        uid_tag=uid,
+        study_uid_tag=study,
+        series_tag="series",
+        accession_tag=None,
+        sealed_description=b"sealed",
+        sop_class_uid="1.2",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        modality="DX",
+        content_tag=f"content of {uid}",
+        identity_tag="identity",
+        pixel_tag=f"pixels of {uid}",
+        byte_length=10,
+        priority=10,
+        expected_instances=None,
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture
+def put(database):
+    return lambda one: database.retrying(lambda connection: place(connection, AUDIT, one))
+
+
+def revisions(database) -> list[tuple[int, str]]:
+    with database.read() as connection:
+        rows = connection.execute(sa.select(t.revision.c.number, t.revision.c.state).order_by(t.revision.c.number))
+        return [(row.number, row.state) for row in rows]
+
+
+def close(database) -> str:
+    def work(connection) -> str:
+        revision = connection.execute(
+            sa.select(t.revision.c.id).where(t.revision.c.state == RevisionState.ASSEMBLING)
+        ).scalar_one()
+        close_revision(connection, AUDIT, revision, reason="test", forced=False)
+        return revision
+
+    return database.retrying(work)
+
+
+def members(database, revision: str) -> int:
+    with database.read() as connection:
+        return connection.execute(
+            sa.select(sa.func.count())
+            .select_from(t.revision_instance)
+            .where(t.revision_instance.c.revision_id == revision)
+        ).scalar_one()
+
+
+def test_instances_of_a_study_gather_in_one_revision(database, put):
+    assert [put(arrival("one")), put(arrival("two"))] == [Standing.CURRENT] * 2
+    assert revisions(database) == [(1, "assembling")]
+    assert members(database, close(database)) == 2
+
+
+def test_the_same_bytes_again_are_a_duplicate_and_make_no_revision(database, put):
+    put(arrival())
+    close(database)
+    assert put(arrival()) is Standing.DUPLICATE
+    assert revisions(database) == [(1, "closed")]
+
+
+def test_a_difference_that_touches_nothing_vital_is_a_variant_and_the_first_stays(database, put):
+    put(arrival())
+    assert put(arrival(content_tag="other")) is Standing.VARIANT
+    assert members(database, close(database)) == 1
+
+
+def test_a_late_instance_makes_a_new_revision_and_supersedes_the_unsent_one(database, put):
+    put(arrival("one"))
+    close(database)
+    assert put(arrival("two")) is Standing.CURRENT
+    assert revisions(database) == [(1, "superseded"), (2, "assembling")]
+    assert members(database, close(database)) == 2
+
+
+def test_another_identity_is_a_correction_that_replaces_the_first(database, put):
+    put(arrival())
+    close(database)
+    assert put(arrival(content_tag="other", identity_tag="corrected")) is Standing.CURRENT
+    assert revisions(database) == [(1, "superseded"), (2, "assembling")]
+    assert members(database, close(database)) == 1
+
+
+def test_other_pixels_hold_the_study(database, put):
+    put(arrival())
+    assert put(arrival(content_tag="other", pixel_tag="other")) is Standing.CONFLICT
+    assert revisions(database) == [(1, "held")]
+
+
+def test_other_pixels_after_closing_hold_a_new_revision(database, put):
+    put(arrival())
+    close(database)
+    put(arrival(content_tag="other", pixel_tag="other"))
+    assert revisions(database) == [(1, "superseded"), (2, "held")]
+
+
+def test_a_second_patient_in_a_study_holds_it(database, put):
+    put(arrival("one"))
+    assert put(arrival("two", patient=patient("B"))) is Standing.CONFLICT
+    assert revisions(database) == [(1, "held")]
+
+
+def test_a_held_study_stays_held_whatever_comes(database, put):
+    put(arrival("one"))
+    put(arrival("two", patient=patient("B")))
+    assert put(arrival("three")) is Standing.CURRENT
+    assert revisions(database) == [(1, "held")]
+
+
+def test_a_uid_of_another_study_holds_the_newcomer(database, put):
+    put(arrival("one", study="first"))
+    assert put(arrival("one", study="second", content_tag="other")) is Standing.CONFLICT
+    assert sorted(state for _, state in revisions(database)) == ["assembling", "held"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "standing"),
+    [(ArrivalKind.UNSELECTED, Standing.UNSELECTED), (ArrivalKind.OWN_RESULT, Standing.OWN_RESULT)],
+)
+def test_what_no_pipeline_wants_and_what_we_made_opens_no_revision(database, put, kind, standing):
+    assert put(arrival(kind=kind)) is standing
+    assert revisions(database) == []
+
+
+def test_a_rejection_note_takes_instances_back_and_makes_a_revision(database, put):
+    put(arrival("one"))
+    put(arrival("two"))
+    close(database)
+    note = arrival("note", kind=ArrivalKind.REJECTION_NOTE, rejected_uid_tags=("two",))
+    assert put(note) is Standing.UNSELECTED
+    assert revisions(database) == [(1, "superseded"), (2, "assembling")]
+    assert members(database, close(database)) == 1
+
+
+def test_an_illegal_move_raises_and_changes_nothing(database, put):
+    put(arrival())
+    revision = close(database)
+    with pytest.raises(IllegalMove, match="cannot become delivered"):
+        database.retrying(lambda connection: move(connection, AUDIT, revision, RevisionState.DELIVERED))
+    assert revisions(database) == [(1, "closed")]
+
+
+def test_closing_puts_the_first_task_into_the_queue_with_the_audit_event(database, put):
+    put(arrival())
+    revision = close(database)
+    with database.read() as connection:
+        assert connection.execute(sa.select(t.task.c.kind, t.task.c.key)).all() == [("deidentify", revision)]
+        kinds = connection.execute(sa.select(t.audit_event.c.kind).order_by(t.audit_event.c.id)).scalars().all()
+    assert kinds == ["revision.opened", "instance.received", "revision.moved"]
