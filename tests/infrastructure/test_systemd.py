@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from adapters.keys.master import CREDENTIAL
 from tests.peers.availability import ROOT
 
 pytestmark = pytest.mark.systemd
@@ -49,6 +50,10 @@ def test_a_gpu_costs_only_what_the_drop_in_says(tmp_path):
 def test_the_measure_can_fail(tmp_path):
     dropped = re.compile(r"^(System|Protect|Restrict|Capability|NoNew|Private).*\n", re.MULTILINE)
     assert _exposure(_install(tmp_path, change=lambda text: dropped.sub("", text))) > 2.0
+
+
+def test_the_master_key_comes_under_the_name_that_the_program_looks_for():
+    assert f"\nLoadCredential={CREDENTIAL}:/etc/kopru/master.key\n" in (UNITS / "kopru.service").read_text()
 
 
 def test_systemd_understands_the_units(tmp_path):
