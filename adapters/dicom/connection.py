@@ -61,10 +61,9 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RD)
 
     def close(self, *, linger: bool = False) -> None:
-        """Close. With `linger`, wait briefly for the peer to close first, so that it reads what we sent last."""
+        """Close. With `linger`, let the peer close first (PS3.8 9.2, Sta13), so that it reads what we sent last."""
         with suppress(OSError):  # it is closed whatever the peer's end says
             if linger:
-                self._socket.shutdown(socket.SHUT_WR)
                 deadline = time.monotonic() + _LINGER_SECONDS
                 while (left := deadline - time.monotonic()) > 0:
                     self._socket.settimeout(left)

@@ -6,14 +6,16 @@ byte from the file. A file that cannot be sent gives a result that says why; it 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, register_transfer_syntax
-from pynetdicom import AE, _config
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import build_context
 
 from adapters.dicom.errors import SendError
@@ -82,32 +84,43 @@ def _inspect(path: Path) -> _File | SendResult:
 
 
 def _groups(files: list[_File]) -> Iterator[list[_File]]:
-    """The files in their order, cut where a group would need too many presentation contexts."""
-    group: list[_File] = []
-    contexts: set[tuple[str, str]] = set()
-    for file in files:
-        if file.context not in contexts and len(contexts) == MAXIMUM_CONTEXTS:
-            yield group
-            group, contexts = [], set()
-        group.append(file)
-        contexts.add(file.context)
-    if group:
+    """The files, cut where a group would need too many presentation contexts.
+
+    A private transfer syntax gets a group of its own: pynetdicom cannot tell it from others of the same SOP class.
+    """
+
+    def private_syntax(file: _File) -> str:
+        return "" if UID(file.transfer_syntax_uid).is_transfer_syntax else file.transfer_syntax_uid
+
+    for _, alike in groupby(sorted(files, key=private_syntax), key=private_syntax):
+        group: list[_File] = []
+        contexts: set[tuple[str, str]] = set()
+        for file in alike:
+            if file.context not in contexts and len(contexts) == MAXIMUM_CONTEXTS:
+                yield group
+                group, contexts = [], set()
+            group.append(file)
+            contexts.add(file.context)
         yield group
 
 
 def _send_group(
     files: list[_File], called_ae: str, host: str, port: int, calling_ae: str, timeout_seconds: float
 ) -> Iterator[SendResult]:
-    for syntax in {file.transfer_syntax_uid for file in files}:
-        if not UID(syntax).is_transfer_syntax:
-            # A private one: pynetdicom wants to know how to encode what it will never encode.
-            register_transfer_syntax(syntax, implicit_vr=False, little_endian=True)
     entity = AE(ae_title=calling_ae)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_seconds
     contexts = [build_context(*context) for context in dict.fromkeys(file.context for file in files)]
-    association = entity.associate(host, port, contexts=contexts, ae_title=called_ae, max_pdu=0)
+    rejections: list[str] = []
+
+    def note_rejection(event: evt.Event) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            rejections.append(event.pdu.reason_str)
+
+    association = entity.associate(
+        host, port, contexts=contexts, ae_title=called_ae, max_pdu=0, evt_handlers=[(evt.EVT_PDU_RECV, note_rejection)]
+    )
     if not association.is_established:
-        raise SendError(f"{called_ae} at {host}:{port}: {_why_not(association)}")
+        raise SendError(f"{called_ae} at {host}:{port}: {_why_not(association, rejections)}")
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
     try:
         for file in files:
@@ -132,10 +145,10 @@ def _send(association: Association, file: _File, accepted: set[tuple[str, str]])
     return SendResult(file.path, int(status.Status), str(status.get("ErrorComment", "")))
 
 
-def _why_not(association: Association) -> str:
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        return f"the association was rejected: {answer.reason_str}" if answer else "the association was rejected"
+def _why_not(association: Association, rejections: list[str]) -> str:
+    """`rejections` come from the PDUs: a peer that rejects at once finds pynetdicom saying "aborted"."""
+    if rejections:
+        return f"the association was rejected: {rejections[0]}"
     if association.is_aborted:
         return "no association: the peer cannot be reached, aborted, or takes none of the files' kinds"
     return "the peer cannot be reached"
