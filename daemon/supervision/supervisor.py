@@ -289,6 +289,7 @@ def _listening_socket(settings: Settings) -> socket.socket:
     """The socket from systemd if it gave one, else a new one on the address and port of the settings."""
     given = inherited_sockets()
     if given:
+        given[0].setblocking(False)  # noqa: FBT003 - positional only
         return given[0]
     family = socket.AF_INET6 if ":" in settings.dicom.address else socket.AF_INET
     listener = socket.create_server((settings.dicom.address, settings.dicom.port), family=family, backlog=512)

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from adapters.dicom import send_files
 from daemon.control import ControlClient, ControlError
 from tests.peers.process import free_port
@@ -79,11 +81,15 @@ class Kopru:
         else:
             destination = f'name = "reports"\nkind = "directory"\npath = "{self.reports}"'
         folder.mkdir(parents=True, exist_ok=True)
+        url = sa.make_url(database_url.replace("sqlite+pysqlite", "sqlite"))
+        self.environment = {**os.environ, "KOPRU_DATABASE__PASSWORD": url.password or ""}
+        if not url.password:
+            del self.environment["KOPRU_DATABASE__PASSWORD"]
         self.settings.write_text(
             _SETTINGS.format(
                 data=self.data,
                 runtime=self.runtime,
-                database=database_url.replace("sqlite+pysqlite", "sqlite"),
+                database=url._replace(password=None).render_as_string(),
                 port=self.port,
                 receivers=receivers,
                 source=SOURCE,
@@ -103,6 +109,7 @@ class Kopru:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=self.environment,
                 start_new_session=True,
             )
         wait_until(self._is_ready, f"the daemon to get ready; its log is {self.log}", 90)
@@ -148,6 +155,7 @@ class Kopru:
             [sys.executable, "-m", "daemon.cli", "--config", self.settings, *arguments],
             capture_output=True,
             text=True,
+            env=self.environment,
             timeout=120,
         )
         if code is not None:
