@@ -7,6 +7,7 @@ C-STORE only after `IntakeWriter.write` has returned. Whatever the peer sends en
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -66,6 +67,7 @@ class Association:
         self._rules = rules
         self._intake = intake
         self._request: AssociateRequest | None = None
+        self._slot = ExitStack()
         self._aborting = False
         self._stored = 0
         self._refused = 0
@@ -107,10 +109,9 @@ class Association:
             self._reject(request, rejection)
             return True
         assert give_back is not None
-        try:
+        with ExitStack() as self._slot:
+            self._slot.callback(give_back)
             self._accept_and_receive(request)
-        finally:
-            give_back()
         return True
 
     def _read_request(self) -> AssociateRequest:
@@ -158,6 +159,7 @@ class Association:
         detail = "released within a message" if cut else ""
         self._log.info("association_released", stored=self._stored, refused=self._refused, detail=detail)
         self._record(EventKind.ASSOCIATION_RELEASED, request, detail=detail)
+        self._slot.close()  # before the peer knows: it may ask for its next association at once
         self._connection.send(encode_release_response())
 
     def _end(self, detail: str, abort_reason: AbortReason | None) -> None:
