@@ -10,24 +10,35 @@ from typing import Any
 
 import pipelines
 
+SYSTEM_CONFIGURATION = Path("/etc/kopru")
+"""Settings that lie here are those of the service that the whole machine shares."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Set by systemd to the folder of a unit's credentials (systemd.exec(5))."""
 
 
-def data_directory(environ: Mapping[str, str]) -> Path:
-    """Where everything is kept: systemd's state directory, else the user's data folder (XDG base directories)."""
+def data_directory(environ: Mapping[str, str], file: Path | None) -> Path:
+    """Where everything is kept: systemd's state directory, else the user's data folder (XDG base directories).
+
+    A command line beside the service is not told by systemd, so it goes by where the settings file lies.
+    """
     if state := environ.get("STATE_DIRECTORY"):
         return Path(state.split(":")[0])
+    if _is_system(file):
+        return Path("/var/lib/kopru")
     if home := environ.get("XDG_DATA_HOME"):
         return Path(home, "kopru")
     return Path(environ.get("HOME") or Path.home(), ".local", "share", "kopru")
 
 
-def runtime_directory(data: Path, environ: Mapping[str, str]) -> Path:
+def runtime_directory(data: Path, environ: Mapping[str, str], file: Path | None) -> Path:
     """Where the Unix sockets are: systemd's runtime directory, else in the data folder."""
     if runtime := environ.get("RUNTIME_DIRECTORY"):
         return Path(runtime.split(":")[0])
-    return data / "run"
+    return Path("/run/kopru") if _is_system(file) else data / "run"
+
+
+def _is_system(file: Path | None) -> bool:
+    return file is not None and file.is_relative_to(SYSTEM_CONFIGURATION)
 
 
 def folder_defaults(data: Path, runtime: Path, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -32,10 +32,11 @@ class Draft:
         lines = lines or {}
         if not isinstance(value, dict):
             for old in [old for old in self.values if old[: len(path)] == path]:
-                del self.values[old]
+                del self.values[old], self.origins[old]
         for below, leaf in leaves(value, path).items():
             for end in range(1, len(below)):
-                self.values.pop(below[:end], None)  # a value that is a table now
+                if self.values.pop(below[:end], None) is not None:  # a value that is a table now
+                    del self.origins[below[:end]]
             self.values[below] = leaf
             self.origins[below] = lines.get(below, origin)
         self.origins |= {at: line for at, line in lines.items() if at[: len(path)] == path}

@@ -32,7 +32,7 @@ def explain(error: ErrorDetails, draft: Draft, file: Path | None) -> Problem:
     allowed = (fields[0].description or "") if fields else ""
     if error["type"] in {"missing", "union_tag_not_found"}:
         return Problem(key, place, "must be set.", allowed)
-    value = error["input"]
+    value = draft.values.get(path) if isinstance(error["input"], dict) else error["input"]
     repeatable = path[-1] not in _NEVER_REPEATED and isinstance(value, str | int | float)
     repeated = f"{value!r:.{_LONGEST_REPEATED}} " if repeatable else ""
     return Problem(key, place, f"{repeated}{_reason(error)}.", allowed)

@@ -24,7 +24,14 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from daemon.settings.defaults import credential, data_directory, folder_defaults, machine_defaults, runtime_directory
+from daemon.settings.defaults import (
+    SYSTEM_CONFIGURATION,
+    credential,
+    data_directory,
+    folder_defaults,
+    machine_defaults,
+    runtime_directory,
+)
 from daemon.settings.draft import Draft, dotted, leaves
 from daemon.settings.errors import Problem, SettingsError
 from daemon.settings.explaining import explain
@@ -58,16 +65,19 @@ class Loaded:
             yield key, value, self.provenance[key]
 
 
-def load_settings(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Loaded:
+def load_settings(
+    path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str], *, secrets: bool = True
+) -> Loaded:
     """Read, merge and check all settings.
 
     `path` is the TOML file, if there is one; `overrides` maps dotted keys to values from the command line; `environ` is
-    the process's environment. Raises `SettingsError` with every problem found.
+    the process's environment. Without `secrets`, files of secrets are left alone: an operator's command that only asks
+    the daemon must work for accounts that cannot read them. Raises `SettingsError` with every problem found.
     """
     document, lines = _read(path)
     draft = Draft()
-    data = _folder("data", document, overrides, environ) or data_directory(environ)
-    runtime = _folder("runtime_directory", document, overrides, environ) or runtime_directory(data, environ)
+    data = _folder("data", document, overrides, environ) or data_directory(environ, path)
+    runtime = _folder("runtime_directory", document, overrides, environ) or runtime_directory(data, environ, path)
     for defaults in (machine_defaults(), folder_defaults(data, runtime, environ)):
         for section, values in defaults.items():
             draft.assign((section,), values, DEFAULT)
@@ -78,7 +88,8 @@ def load_settings(path: Path | None, overrides: Mapping[str, str], environ: Mapp
         draft.assign_text(key.split("."), text, Origin(OriginKind.COMMAND_LINE, key))
     _inherit_source_defaults(draft)
     _refuse_written_secrets(draft)
-    _resolve_secrets(draft, environ)
+    if secrets:
+        _resolve_secrets(draft, environ)
     settings = _validate(draft, path)
     values = leaves(settings.model_dump(mode="json"))
     provenance = {dotted(at, values): draft.origins[at] if at in draft.values else DEFAULT for at in values}
@@ -89,8 +100,11 @@ def default_path(environ: Mapping[str, str]) -> Path | None:
     """The TOML file to use where none is named: `KOPRU_CONFIG`, else /etc/kopru/kopru.toml if it exists."""
     if named := environ.get("KOPRU_CONFIG"):
         return Path(named)
-    usual = Path("/etc/kopru/kopru.toml")
-    return usual if usual.exists() else None
+    usual = SYSTEM_CONFIGURATION / "kopru.toml"
+    try:
+        return usual if usual.exists() else None
+    except PermissionError:
+        return usual  # it may be there: reading it says what is wrong, and other defaults would mislead
 
 
 def _read(path: Path | None) -> tuple[dict[str, Any], dict[KeyPath, Origin]]:
