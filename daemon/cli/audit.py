@@ -17,7 +17,7 @@ app = typer.Typer(help="The audit log.", no_args_is_help=True)
 
 
 def _ask(context: typer.Context) -> ControlClient:
-    return ControlClient(options(context).settings().node.runtime_directory)
+    return ControlClient(options(context).settings(secrets=False).node.runtime_directory)
 
 
 @app.command("tail")

@@ -46,7 +46,9 @@ def _package(context: typer.Context, model: str) -> ModelPackage:
     try:
         if Path(model).is_dir():
             return ModelPackage.load(Path(model))
-        packages = {p.name: p for p in map(ModelPackage.load, options(context).settings().runtime.packages)}
+        packages = {
+            p.name: p for p in map(ModelPackage.load, options(context).settings(secrets=False).runtime.packages)
+        }
     except RuntimeFailure as error:
         fail(str(error))
         raise typer.Exit(FAILED) from None

@@ -12,7 +12,7 @@ app = typer.Typer(help="Model packages.", no_args_is_help=True)
 
 
 def _packages(context: typer.Context) -> list[ModelPackage]:
-    return [ModelPackage.load(path) for path in options(context).settings().runtime.packages]
+    return [ModelPackage.load(path) for path in options(context).settings(secrets=False).runtime.packages]
 
 
 def _described(package: ModelPackage) -> dict[str, Any]:

@@ -21,9 +21,13 @@ class Options:
     config: Path | None = None
     overrides: dict[str, str] = field(default_factory=dict)
 
-    def settings(self) -> Settings:
-        """The settings, validated. Raises `SettingsError`, which `main` prints."""
-        return load_settings(self.config or default_path(os.environ), self.overrides, os.environ).settings
+    def settings(self, *, secrets: bool = True) -> Settings:
+        """The settings, validated. Raises `SettingsError`, which `main` prints.
+
+        A command that only asks the daemon does without secrets: its account need not be able to read them.
+        """
+        path = self.config or default_path(os.environ)
+        return load_settings(path, self.overrides, os.environ, secrets=secrets).settings
 
 
 def options(context: typer.Context) -> Options:

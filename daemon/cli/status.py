@@ -10,7 +10,7 @@ from daemon.control import ControlClient
 
 def status(context: typer.Context, json: Json = False) -> None:
     """Show what the daemon holds, what waits, what needs a person, and what was refused in the last day."""
-    answer = ControlClient(options(context).settings().node.runtime_directory).ask("status")
+    answer = ControlClient(options(context).settings(secrets=False).node.runtime_directory).ask("status")
     if json:
         print_json(answer)
         return

@@ -13,7 +13,7 @@ Study = Annotated[str, typer.Argument(help="The study's id, from `kopru studies 
 
 
 def _ask(context: typer.Context) -> ControlClient:
-    return ControlClient(options(context).settings().node.runtime_directory)
+    return ControlClient(options(context).settings(secrets=False).node.runtime_directory)
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ TaskId = Annotated[int, typer.Argument(help="The task's number, from `kopru task
 
 
 def _ask(context: typer.Context) -> ControlClient:
-    return ControlClient(options(context).settings().node.runtime_directory)
+    return ControlClient(options(context).settings(secrets=False).node.runtime_directory)
 
 
 @app.command("list")
