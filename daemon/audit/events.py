@@ -18,6 +18,7 @@ The body
 import json
 import re
 import secrets
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -257,15 +258,23 @@ class AuditWriter:
         connection.execute(sa.insert(audit_event), rows if len(rows) > 1 else rows[0])
 
     def _take_numbers(self, connection: sa.Connection, count: int) -> tuple[str, int, float]:
-        """A writer of this name, locked until the transaction ends; its last number, now that `count` are taken; the
-        time.
-        """
-        taken = connection.execute(_TAKE, {"of_name": str(self.name), "count": count}).one_or_none()
+        """A writer of this name, locked until the transaction ends; its last number with `count` taken; the time."""
+        transaction = connection.get_transaction() or connection.begin()
+        held_in, held_name, held = connection.info.get(_HELD, (None, None, None))
+        taken = None
+        if held_in is not None and held_in() is transaction and held_name == self.name:
+            taken = connection.execute(_TAKE_HELD, {"held": held, "count": count}).one_or_none()
         if taken is None:
-            writer = f"{self.name}.{secrets.token_hex(4)}"
-            taken = connection.execute(_MAKE, {"name": str(self.name), "writer": writer, "last": count}).one()
+            taken = connection.execute(_TAKE_FREE, {"of_name": str(self.name), "count": count}).one_or_none()
+        if taken is None:
+            new = {"name": str(self.name), "writer": f"{self.name}.{secrets.token_hex(4)}", "last": count}
+            taken = connection.execute(_MAKE, new).one()
+        connection.info[_HELD] = (weakref.ref(transaction), self.name, taken.writer)
         return taken.writer, taken.last, taken.now
 
+
+_HELD = "kopru.audit-writer"
+"""Where a connection notes its transaction's writer, so that one transaction keeps to one."""
 
 _free = audit_writer.alias("free")
 _FREE = (
@@ -279,10 +288,11 @@ _FREE = (
 _NUMBERS: Sequence[sa.ColumnElement[Any]] = (audit_writer.c.writer, audit_writer.c.last, database_now().label("now"))
 _TAKE = (
     sa.update(audit_writer)
-    .where(audit_writer.c.writer == _FREE)
     .values(last=audit_writer.c.last + sa.bindparam("count", type_=sa.BigInteger))
     .returning(*_NUMBERS)
 )
+_TAKE_HELD = _TAKE.where(audit_writer.c.writer == sa.bindparam("held"))
+_TAKE_FREE = _TAKE.where(audit_writer.c.writer == _FREE)
 _MAKE = sa.insert(audit_writer).returning(*_NUMBERS)
 
 

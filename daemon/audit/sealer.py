@@ -50,7 +50,6 @@ class Sealer:
         self._database = database
         self._key = key
         self._heads = HeadsFile(heads_directory)
-        self._heads.prepare(key.public)
         self._interval_seconds = interval_seconds
         self._lease_seconds = lease_seconds
         self._batch = batch
@@ -61,8 +60,9 @@ class Sealer:
     def run(self, stop: threading.Event) -> None:
         """Seal until `stop` is set, then seal what is left and give the lease back.
 
-        A database that does not answer is tried again. Raises LogDivergedError, HeadsFileError and OSError (heads not
-        writable): nothing is sealed until an operator has looked, while events are recorded as before.
+        A database that does not answer is tried again. Raises LogDivergedError, HeadsFileError, SigningKeyError
+        (another log's heads lie there) and OSError (heads not writable): nothing is sealed until an operator has
+        looked, while events are recorded as before.
         """
         while True:
             is_last = stop.wait(self._interval_seconds)
@@ -88,9 +88,9 @@ class Sealer:
             if not self._is_published:
                 self._publish()
             count = self._seal_batch()
+            sealed += count
             if not count:
                 return sealed
-            sealed += count
 
     def _holds_lease(self) -> bool:
         """Take the lease, or keep the one held; renewed by each batch, and here when half of it has passed."""
@@ -171,6 +171,7 @@ class Sealer:
 
     def _publish(self) -> None:
         """Bring the heads file up to the database."""
+        self._heads.prepare(self._key.public)
         with self._database.read() as connection:
             size = connection.execute(sa.select(sa.func.max(audit_head.c.size))).scalar_one_or_none()
             self._heads.append_after_last(lambda last: self._heads_after(connection, last, size))

@@ -13,6 +13,12 @@ from daemon.database.schema import audit_event
 SUBJECT = "5ab1ec75" * 4
 
 
+ONLY_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+ONLY_POSTGRESQL = pytest.mark.parametrize(
+    "dialect", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
+)
+
+
 def event(number: int = 0, subject: str | None = None) -> AuditEvent:
     """An event such as the engine records."""
     return AuditEvent(Kind.REVISION_MOVED, "engine", subject, {"revision": Id(f"{number:032x}"), "number": number})

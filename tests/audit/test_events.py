@@ -1,4 +1,4 @@
-"""Events take ids and codes only, and the numbering of each writer has no gaps whatever rolls back, at once or in threads."""
+"""Events take ids and codes only, and the numbering of each writer has no gaps, whatever rolls back."""
 
 import json
 import string
@@ -16,7 +16,7 @@ from daemon.audit import AETitle, AuditEvent, AuditWriter, EventError, Id, Kind,
 from daemon.audit.events import canonical_json, parse_body, time_text
 from daemon.database import Database
 from daemon.database.schema import audit_event, audit_writer
-from tests.audit.conftest import SUBJECT, Log, event
+from tests.audit.conftest import ONLY_POSTGRESQL, SUBJECT, Log, event
 
 
 class _Purpose(StrEnum):
@@ -223,9 +223,8 @@ def test_a_restarted_process_goes_on_with_the_numbering(database: Database):
     assert list(_numbers(database).values()) == [[1, 2, 3]]
 
 
+@ONLY_POSTGRESQL  # SQLite has one writing transaction at a time
 def test_transactions_at_once_do_not_wait_for_each_other(database: Database):
-    if database.is_sqlite:
-        pytest.skip("SQLite has one writing transaction at a time")
     writer = AuditWriter("engine@ward")
     with database.write() as one, database.write() as other:
         writer.record(one, event())
