@@ -23,6 +23,8 @@ def associate_with(receivers: Receivers, process: subprocess.Popen[str], stack: 
     others = [other for other in receivers.processes if other is not process]
     for other in others:
         os.kill(other.pid, signal.SIGSTOP)
+        if other.poll() is None:
+            wait_until(lambda other=other: _state(other) == "T", "the other receiver to be stopped")
     try:
         peer = stack.enter_context(RawPeer(receivers.port))
         peer.associate()
@@ -30,6 +32,11 @@ def associate_with(receivers: Receivers, process: subprocess.Popen[str], stack: 
         for other in others:
             os.kill(other.pid, signal.SIGCONT)
     return peer
+
+
+def _state(process: subprocess.Popen[str]) -> str:
+    """The process's state as in proc(5): R, S, T …"""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def answer_to_request(port: int) -> tuple[int, tuple[int, ...]]:
