@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ class ControlClient:
                     f"no daemon answers at {self._path} ({error.strerror}); start it with `kopru serve`, "
                     "or run this as its account"
                 ) from None
-            connection.sendall(request)
-            with connection.makefile("rb") as lines:
+            with suppress(ConnectionError), connection.makefile("rb") as lines:
+                connection.sendall(request)
                 for line in lines:
+                    if not line.endswith(b"\n"):
+                        break
                     answer = json.loads(line)
                     if "error" in answer:
                         raise CommandFailed(answer["error"], answer.get("exit_code", 1))
