@@ -41,7 +41,7 @@ class Waker:
     def __init__(self, runtime_directory: Path) -> None:
         self._path = str(runtime_directory / SOCKET_NAME)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.setblocking(False)
+        self._socket.setblocking(False)  # noqa: FBT003 - positional only
 
     def wake(self) -> None:
         """Wake the engine, if it listens."""
