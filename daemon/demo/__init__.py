@@ -1,1 +1,1 @@
-"""The demonstration: a drawn study (`phantom`) sent through a real daemon (`scene`), told on the terminal (`telling`)."""
+"""The demonstration: a drawn study (`phantom`), sent through a real daemon (`scene`), told to people (`telling`)."""

@@ -20,6 +20,7 @@ from anonymize import Action, Decision, PatientPseudonym, ReceivedInstance, deid
 from daemon.cli.output import console
 
 _WIDTH: Final = 30
+_LONGEST: Final = 24  # characters of a value, so that three columns fit a terminal of 80
 _SHOWN_TAGS: Final = (
     0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101040, 0x00102154, 0x00080050, 0x00080080, 0x00080090,
     0x00081030, 0x00080020, 0x0020000D, 0x00204000,
@@ -53,7 +54,7 @@ def _tell_removed(image: Dataset, pseudonym: str) -> None:
         table.add_column(heading, no_wrap=True)
     for tag in _SHOWN_TAGS:
         if tag in image:
-            after = Text(_short(clean[tag].value) or "(empty)", "green") if tag in clean else Text("removed", "red")
+            after = Text(_short(clean[tag].value) or "emptied", "green") if tag in clean else Text("removed", "red")
             table.add_row(dictionary_description(tag), Text(_short(image[tag].value), "yellow"), after)
     console.print(table)
     counted = {action: sum(decision.action is action for decision in trail) for action in Action}
@@ -90,6 +91,9 @@ def _tell_model(bundle: dict[str, Any]) -> None:
     console.print(table)
     report = next(resource for resource in resources if resource["resourceType"] == "DiagnosticReport")
     console.print(Text(report["conclusion"], "dim"))
+    console.print(
+        Text("The images are drawings and show nobody: what a model says about them means nothing.", "yellow")
+    )
 
 
 def _findings(resources: list[dict[str, Any]]) -> Iterator[tuple[str, float, float]]:
@@ -101,4 +105,4 @@ def _findings(resources: list[dict[str, Any]]) -> Iterator[tuple[str, float, flo
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 44 else f"{text[:43]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
