@@ -5,8 +5,8 @@ reads front to back, so that a million records need no more memory than a thousa
 settings.
 
 What the record at an index must be is told by the first of these:
-1. the leaf hashes with the log's own next head, if they extend the log so far to the signed root;
-2. those with that head in the heads file, likewise;
+1. the leaf hashes with the next head in the heads file, if they extend the log so far to its signed root;
+2. those with the log's own next head, likewise;
 3. nothing: the records' own hashes must then give the next signed root together, else some record up to it was changed.
 """
 
@@ -139,24 +139,58 @@ class _Verification:
         )
 
     def _check_next_head(self) -> SignedHead:
-        """Compare the records up to the next signed size with what its head vouches for."""
-        size = min(head.size for head in (self._own.next, self._published.next) if head)
-        own = self._own.take() if self._own.next and self._own.next.size == size else None
-        published = self._published.take() if self._published.next and self._published.next.size == size else None
-        if own is None:
-            what = f"a head at size {size} was published, but the log has none"
-            self._findings.add(Problem(ProblemKind.REMOVED_HEAD, what))
-        elif published is not None and own.root != published.root:
-            what = f"two heads at size {size} are signed but differ: whoever has the signing key wrote two histories"
-            self._findings.add(Problem(ProblemKind.FORKED, what))
-            own = None
-        heads = [head for head in (own, published) if head]
-        self._check_records(heads, own)
+        """Compare the records up to a next head with what it vouches for."""
+        published, own = self._published.next, self._own.next
+        if published is not None and published.extends(self._frontier):
+            self._check_by_published(published)
+            return published
+        size = min(head.size for head in (own, published) if head)
+        heads = [head for head in (own, published) if head and head.size == size]
+        if own in heads:
+            self._own.take()
+        else:
+            self._lacks_head(size)
+        if published in heads:
+            self._published.take()
+        if len(heads) > 1 and heads[0].root != heads[1].root:
+            self._is_forked(size)
+            heads = heads[1:]
+        self._check_records(heads)
         self._frontier = heads[0].after()
         return heads[0]
 
-    def _check_records(self, heads: list[SignedHead], own: SignedHead | None) -> None:
-        """The records from where the log was checked to, up to the size of `heads`: one or two of the same root."""
+    def _check_by_published(self, head: SignedHead) -> None:
+        """The records that a published head vouches for; the log's own heads among them must say the same."""
+        self._published.take()
+        has_own = False
+        for index in range(head.first, head.size):
+            self._check_place(index, head.leaf(index))
+            self._frontier.append(head.leaf(index))
+            if (own := self._own.next) is None or own.size != self._frontier.size:
+                continue
+            self._own.take()
+            has_own = own.size == head.size
+            if own.root != self._frontier.root():
+                self._is_forked(own.size)
+            elif has_own and own.leaves != head.leaves:
+                self._has_wrong_leaves(own.size)
+        if not has_own:
+            self._lacks_head(head.size)
+
+    def _lacks_head(self, size: int) -> None:
+        what = f"a head at size {size} was published, but the log has none"
+        self._findings.add(Problem(ProblemKind.REMOVED_HEAD, what))
+
+    def _is_forked(self, size: int) -> None:
+        what = f"the head at size {size} is signed but not the published one: whoever has the key wrote two histories"
+        self._findings.add(Problem(ProblemKind.FORKED, what))
+
+    def _has_wrong_leaves(self, size: int) -> None:
+        what = f"the leaf hashes with the head at size {size} are not those that were signed"
+        self._findings.add(Problem(ProblemKind.FORGED_HEAD, what))
+
+    def _check_records(self, heads: list[SignedHead]) -> None:
+        """The records from where the log was checked to, up to the size of `heads`, of which the first has the root."""
         start, size = self._frontier.size, heads[0].size
         running = self._frontier.copy()
         # Where a head between is missing, its records have nothing but their own hashes until this head's leaves begin.
@@ -173,9 +207,8 @@ class _Verification:
                 what = "these records do not give the signed root: one of them was changed, removed or moved"
                 self._findings.add(Problem(ProblemKind.DIVERGED, what, start, size - 1))
                 return
-        if own is not None and vouching is not own:
-            what = f"the leaf hashes with the log's head at size {size} are not those that were signed"
-            self._findings.add(Problem(ProblemKind.FORGED_HEAD, what))
+        if vouching is not heads[0]:
+            self._has_wrong_leaves(size)
 
     def _append_own_hash(self, running: Frontier, index: int) -> None:
         """Check a record for which no leaf hash is vouched; a missing one leaves a hole that no root will fit."""

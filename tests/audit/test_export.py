@@ -2,6 +2,9 @@
 
 import base64
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,3 +170,20 @@ def test_a_forged_head_in_a_selected_export_is_found(selected: Path, full_log: L
     line["head"]["root"] = "00" * 32
     _edit(selected, 1, line)
     assert {p.kind for p in verify_export(selected, full_log.public).problems} == {ProblemKind.FORGED_HEAD}
+
+
+def test_the_program_in_the_documentation_needs_nothing_of_ours(exported: Path, full_log: Log, tmp_path: Path):
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "outsider.py").write_text(program)
+    key = full_log.folder / "heads" / "public-key.pem"
+
+    def run() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", tmp_path / "outsider.py", exported, key]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert run().stdout == "40 records are as they were sealed\n"
+    line = _line(exported, 5)
+    line["event"]["body"] = str(line["event"]["body"]).replace("engine", "nobody", 1)
+    _edit(exported, 5, line)
+    assert "a record from 0 to 6 was changed" in run().stderr

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from daemon.audit import ProblemKind, Report, SigningKey
+from daemon.audit import ProblemKind, Report, Sealer, SigningKey
 from daemon.audit.heads import SignedHead
 from daemon.audit.merkle import Frontier, leaf_hash
 from daemon.audit.records import head_of_row
@@ -319,6 +319,19 @@ def test_a_forger_with_the_signing_key_is_found_exactly_by_the_published_heads(f
     report = full_log.verify()
     assert (ProblemKind.CHANGED, 16) in _found(report)
     assert _kinds(report) == {ProblemKind.CHANGED, ProblemKind.FORKED}
+
+
+def test_a_forger_with_the_signing_key_who_sealed_anew_in_other_batches_is_found_exactly(full_log: Log):
+    _change(full_log, 16)
+    full_log.execute("DELETE FROM audit_head")
+    full_log.execute("DELETE FROM lease")
+    full_log.execute("UPDATE audit_event SET leaf_hash = NULL, log_index = NULL")
+    Sealer(full_log.database, full_log.key, full_log.folder / "forged", batch=10).seal()
+    assert full_log.verify(with_heads_file=False).size == 40
+    report = full_log.verify()
+    assert (ProblemKind.CHANGED, 16) in _found(report)
+    assert {p.log_index for p in report.problems} == {16, None}
+    assert _kinds(report) >= {ProblemKind.FORKED, ProblemKind.REMOVED_HEAD}
 
 
 def test_damage_to_the_heads_file_is_named_by_its_line(full_log: Log):
