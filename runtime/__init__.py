@@ -14,6 +14,7 @@ RuntimeFailure
 └── RuntimeUnavailable    no process answers, or it stopped meanwhile        retryable
 """
 
+from runtime.client import RuntimeClient
 from runtime.errors import (
     BackendFailure,
     BackendLost,
@@ -25,21 +26,31 @@ from runtime.errors import (
     RuntimeFailure,
     RuntimeUnavailable,
 )
+from runtime.inference import Device, InferenceResult, ModelHealth, Runtime
+from runtime.local import LocalRuntime
 from runtime.package import ModelDescription, ModelPackage, write_package
 from runtime.preprocess import to_input
+from runtime.server import serve
 
 __all__ = [
     "BackendFailure",
     "BackendLost",
     "DeadlineExceeded",
+    "Device",
+    "InferenceResult",
     "InvalidInput",
+    "LocalRuntime",
     "ModelDescription",
+    "ModelHealth",
     "ModelNotFound",
     "ModelPackage",
     "Overloaded",
     "PackageError",
+    "Runtime",
+    "RuntimeClient",
     "RuntimeFailure",
     "RuntimeUnavailable",
+    "serve",
     "to_input",
     "write_package",
 ]

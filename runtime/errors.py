@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 
-class RuntimeFailure(Exception):  # noqa: N818  # what went wrong is said by the classes below
+class RuntimeFailure(Exception):  # what went wrong is said by the classes below
     """Base of all errors of this package."""
 
     retryable: ClassVar[bool] = False

@@ -4,7 +4,7 @@ Messages name tensors, dtypes and shapes, never a value.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,14 +12,16 @@ from runtime.errors import BackendFailure, InvalidInput
 from runtime.inference import Array, Tensors
 from runtime.package import DType, ModelDescription, TensorSpec
 
+_DTYPES: Final = frozenset(dtype.value for dtype in DType)
+
 Form = tuple[str, tuple[int, ...]]
 """A tensor's dtype (numpy's name) and shape."""
 
 
 def native(inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Array]:
-    """The same tensors, contiguous in C order and in this machine's byte order. Raises `InvalidInput` for other things."""
+    """The same tensors, C-contiguous and in this machine's byte order. Raises `InvalidInput` for what is none."""
     for name, array in inputs.items():
-        if not isinstance(array, np.ndarray) or array.dtype.name not in set(DType):
+        if not isinstance(array, np.ndarray) or array.dtype.name not in _DTYPES:
             raise InvalidInput(f"input {name!r}: must be a numpy array of one of {', '.join(DType)}")
     return {name: np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C") for name, array in inputs.items()}
 

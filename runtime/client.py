@@ -1,0 +1,241 @@
+"""Asks the runtime process over its Unix socket. Knows only the protocol of `runtime.wire`; loads no model library."""
+
+import contextlib
+import math
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from runtime import wire
+from runtime.errors import (
+    BackendFailure,
+    BackendLost,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelNotFound,
+    Overloaded,
+    RuntimeFailure,
+    RuntimeUnavailable,
+)
+from runtime.inference import ROUTINE, InferenceResult, ModelHealth
+from runtime.package import ModelDescription
+from runtime.tensors import native
+
+_T = TypeVar("_T")
+
+_KEPT_CONNECTIONS: Final = 32
+_LISTING_SECONDS: Final = 5.0
+_DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
+_HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
+_ERRORS: Final[dict[str, type[RuntimeFailure]]] = {
+    kind.__name__: kind
+    for kind in (
+        BackendFailure,
+        BackendLost,
+        DeadlineExceeded,
+        InvalidInput,
+        ModelNotFound,
+        Overloaded,
+        RuntimeUnavailable,
+    )
+}
+
+
+class RuntimeClient:
+    """A `Runtime` in another process. Safe to use from several threads; connects when it is asked something."""
+
+    def __init__(self, socket_path: Path) -> None:
+        """Remember where the runtime's socket is."""
+        self._path = socket_path
+        self._lock = threading.Lock()
+        self._idle: list[socket.socket] = []
+        self._owner = os.getpid()
+
+    def infer(
+        self, model: str, inputs: Mapping[str, np.ndarray[Any, Any]], *, priority: int = ROUTINE, timeout_seconds: float
+    ) -> InferenceResult:
+        """See `Runtime.infer`. When the time is over the connection is closed, so that the runtime drops it."""
+        if not 0 < timeout_seconds < math.inf:
+            raise DeadlineExceeded("timeout_seconds is not a positive, finite number: no time is left")
+        end = time.monotonic() + timeout_seconds
+        tensors = native(inputs)
+        request = _infer_request(model, wire.tensor_headers(tensors), priority, timeout_seconds)
+        with _closing(wire.write_tensors(tensors)) as body:
+            reply, answer = self._ask(request, body, end)
+        with _closing(answer):
+            if not isinstance(reply, wire.InferReply) or answer is None:
+                raise _not_understood()
+            return InferenceResult(
+                outputs=_read_outputs(answer, reply),
+                model=reply.model,
+                version=reply.version,
+                weights_sha256=reply.weights_sha256,
+                batch_size=reply.batch_size,
+                queue_seconds=reply.queue_seconds,
+                run_seconds=reply.run_seconds,
+            )
+
+    def models(self) -> tuple[ModelDescription, ...]:
+        """All loaded models, by name. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
+        return self._document(wire.ModelsRequest(), _DESCRIPTIONS)
+
+    def health(self) -> tuple[ModelHealth, ...]:
+        """How the models are doing, by name. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
+        return self._document(wire.HealthRequest(), _HEALTH)
+
+    def close(self) -> None:
+        """Close the connections that are not in use. The client can still be used."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _document(self, request: wire.Request, form: TypeAdapter[_T]) -> _T:
+        reply, answer = self._ask(request, None, time.monotonic() + _LISTING_SECONDS)
+        with _closing(answer):
+            if not isinstance(reply, wire.DocumentReply) or answer is None:
+                raise _not_understood()
+            try:
+                return form.validate_json(wire.read_document(answer))
+            except (ValidationError, wire.BadMessage):
+                raise _not_understood() from None
+
+    def _ask(self, request: wire.Request, body: int | None, end: float) -> tuple[wire.Reply, int | None]:
+        """Send a request and wait for its reply until `end`; the caller closes the reply's body.
+
+        A connection is kept only after a whole reply, so that an answer never meets another's question.
+        """
+        connection = self._connect(end)
+        try:
+            connection.settimeout(_left(end))
+            wire.send(connection, request, body)
+            connection.settimeout(_left(end))
+            header, answer = wire.receive(connection)
+        except TimeoutError:
+            connection.close()
+            raise DeadlineExceeded("the runtime gave no answer in time; try again later") from None
+        except (OSError, wire.BadMessage) as error:
+            connection.close()
+            raise self._unavailable(error) from None
+        except BaseException:
+            connection.close()
+            raise
+        if not header:
+            connection.close()
+            raise RuntimeUnavailable(f"{self._path}: the runtime closed the connection before it answered; try again")
+        self._keep(connection)
+        return _parsed(header, answer), answer
+
+    def _connect(self, end: float) -> socket.socket:
+        """An idle connection that still stands, or a new one."""
+        while True:
+            with self._lock:
+                if (
+                    self._owner != os.getpid()
+                ):  # after a fork the idle ones are the parent's; two users would mix answers
+                    self._idle, self._owner = [], os.getpid()
+                if not self._idle:
+                    break
+                connection = self._idle.pop()
+            if _stands(connection):
+                return connection
+            connection.close()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.settimeout(_left(end))
+            connection.connect(str(self._path))
+        except TimeoutError:
+            connection.close()
+            raise DeadlineExceeded("the runtime did not take the connection in time; try again later") from None
+        except OSError as error:
+            connection.close()
+            raise self._unavailable(error) from None
+        return connection
+
+    def _keep(self, connection: socket.socket) -> None:
+        with self._lock:
+            if len(self._idle) < _KEPT_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _unavailable(self, error: Exception) -> RuntimeUnavailable:
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+        return RuntimeUnavailable(f"{self._path}: no runtime answers there ({reason}); is the daemon running?")
+
+
+def _infer_request(
+    model: str, tensors: tuple[wire.TensorHeader, ...], priority: int, timeout_seconds: float
+) -> wire.InferRequest:
+    try:
+        return wire.InferRequest(model=model, priority=priority, timeout_seconds=timeout_seconds, tensors=tensors)
+    except ValidationError:
+        raise InvalidInput(
+            "the model's name, the priority or the number of inputs is beyond what can be sent"
+        ) from None
+
+
+def _parsed(header: bytes, answer: int | None) -> wire.Reply:
+    """The reply of a header; an error that the runtime reports is raised here."""
+    try:
+        reply = wire.REPLY.validate_json(header)
+        if isinstance(reply, wire.ErrorReply):
+            raise _ERRORS.get(reply.error, BackendFailure)(reply.message)
+    except BaseException as error:
+        if answer is not None:
+            os.close(answer)
+        if isinstance(error, ValidationError):
+            raise _not_understood() from None
+        raise
+    return reply
+
+
+def _read_outputs(answer: int, reply: wire.InferReply) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        return wire.read_tensors(answer, reply.tensors)
+    except wire.BadMessage:
+        raise _not_understood() from None
+
+
+def _not_understood() -> RuntimeUnavailable:
+    return RuntimeUnavailable("the runtime answered what this version does not understand; start the daemon anew")
+
+
+def _stands(connection: socket.socket) -> bool:
+    """Whether an idle connection is quiet: anything to read, even the end, means that it cannot be used."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return not poll.poll(0)
+
+
+def _left(end: float) -> float:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+@contextlib.contextmanager
+def _closing(fd: int | None) -> Iterator[int | None]:
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            os.close(fd)

@@ -1,0 +1,297 @@
+"""The runtime process: owns the models and answers clients of its own account on a Unix socket.
+
+One thread takes requests, checks them and queues them; each model's thread sends its answers itself. No peer can make
+it block, fault or run out of memory: what is not well formed closes that peer's connection, what is not what the
+package declares gets an answer that says so, and both cost nobody else anything.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import selectors
+import socket
+import stat
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from runtime import wire
+from runtime.errors import BackendLost, InvalidInput, Overloaded, RuntimeFailure, RuntimeUnavailable
+from runtime.host import ModelHost
+from runtime.inference import Device, InferenceResult, ModelHealth
+from runtime.package import ModelDescription, ModelPackage
+from runtime.tensors import count_samples
+
+_log = structlog.get_logger(__name__)
+
+_BACKLOG: Final = 1024
+_TICK_SECONDS: Final = 0.1
+_MOST_CONNECTIONS: Final = 4096
+_DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
+_HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
+
+
+def serve(
+    socket_path: Path,
+    package_dirs: Sequence[Path],
+    *,
+    on_ready: Callable[[], None],
+    stop: threading.Event,
+    threads: int | None = None,
+    device: Device = Device.AUTO,
+    drain_seconds: float = 10.0,
+) -> None:
+    """Load the packages, then answer on `socket_path` (mode 0600) until `stop` is set; `on_ready` is called in between.
+
+    After `stop`, requests in progress are finished for at most `drain_seconds`. `threads` share one run on the CPU, by
+    default one a core.
+
+    Raises `PackageError` for a package that cannot be used, `BackendFailure` for a `device` that is not there,
+    `RuntimeUnavailable` if another process serves the socket, and `BackendLost` when only a new process can go on.
+    """
+    packages = [ModelPackage.load(directory) for directory in package_dirs]
+    host = ModelHost(packages, threads=threads or len(os.sched_getaffinity(0)), device=device)
+    try:
+        with _listening(socket_path) as listener:
+            server = _Server(listener, host)
+            for health in host.health():
+                _log.info("model_loaded", model=health.model, version=health.version, device=health.device)
+            on_ready()
+            server.answer(until=lambda: stop.is_set() or host.lost)
+        server.drain(0 if host.lost else drain_seconds)
+        if host.lost:
+            raise BackendLost("a device is lost; the runtime process must be started again")
+    finally:
+        host.close(0)
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    socket: socket.socket
+    # Held while sending and closing: the number of a closed socket can be another client's in the next moment.
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    open: bool = True
+    running: Future[InferenceResult] | None = None
+
+
+class _Server:
+    def __init__(self, listener: socket.socket, host: ModelHost) -> None:
+        self._listener = listener
+        self._host = host
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ, None)
+        self._connections: set[_Connection] = set()
+        self._most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+    def answer(self, until: Callable[[], bool]) -> None:
+        """Take connections and requests until the condition holds, which is asked often."""
+        while not until():
+            for key, _ in self._selector.select(_TICK_SECONDS):
+                if key.data is None:
+                    self._accept()
+                else:
+                    self._take(key.data)
+        self._selector.unregister(self._listener)
+
+    def drain(self, seconds: float) -> None:
+        """Let go of idle clients, finish the requests of the others, for at most `seconds`; then close all."""
+        end = time.monotonic() + seconds
+        while True:
+            for connection in list(self._connections):
+                if connection.running is None:
+                    self._close(connection)
+            if not self._connections or time.monotonic() >= end:
+                break
+            for key, _ in self._selector.select(_TICK_SECONDS / 10):
+                self._take(key.data)
+        for connection in list(self._connections):
+            self._close(connection)
+        self._selector.close()
+
+    def _accept(self) -> None:
+        try:
+            peer, _ = self._listener.accept()
+        except OSError as error:  # the client has gone already, or the kernel is short of memory for now
+            _log.warning("accept_failed", reason=error.strerror)
+            return
+        peer.settimeout(0)
+        connection = _Connection(peer)
+        uid = _peer_uid(peer)
+        if uid != os.geteuid():
+            _log.warning("peer_refused", uid=uid)
+            peer.close()
+            return
+        self._connections.add(connection)
+        if len(self._connections) > self._most:
+            _send_error(connection, Overloaded(f"{self._most} clients are connected already; try again later"))
+            self._close(connection)
+            return
+        self._selector.register(peer, selectors.EVENT_READ, connection)
+
+    def _take(self, connection: _Connection) -> None:
+        """Receive what a client sent; whatever is not exactly one request ends the connection."""
+        if not connection.open:  # closed earlier in the same round of events
+            return
+        try:
+            header, body = wire.receive(connection.socket)
+        except BlockingIOError:
+            return
+        except (OSError, wire.BadMessage) as error:
+            _log.warning("client_dropped", reason=type(error).__name__)
+            self._close(connection)
+            return
+        try:
+            if not header or connection.running is not None:  # gone, or does not wait for its answer
+                self._close(connection)
+            else:
+                self._reply(connection, header, body)
+        finally:
+            if body is not None:
+                os.close(body)
+
+    def _reply(self, connection: _Connection, header: bytes, body: int | None) -> None:
+        try:
+            request = wire.REQUEST.validate_json(header)
+            if isinstance(request, wire.InferRequest):
+                self._start(connection, request, body)
+            elif isinstance(request, wire.ModelsRequest):
+                _send_document(connection, _DESCRIPTIONS.dump_json(self._host.descriptions()))
+            else:
+                _send_document(connection, _HEALTH.dump_json(self._host.health()))
+        except (ValidationError, wire.BadMessage) as error:
+            reason = str(error) if isinstance(error, wire.BadMessage) else "the header is no request"
+            _send_error(connection, InvalidInput(f"{reason}; are client and runtime of the same version?"))
+            self._close(connection)
+        except RuntimeFailure as error:
+            _send_error(connection, error)
+        except (MemoryError, OSError) as error:  # of memfd_create or pread: the machine is short of something
+            _log.warning("request_not_read", reason=type(error).__name__)
+            _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
+
+    def _start(self, connection: _Connection, request: wire.InferRequest, body: int | None) -> None:
+        """Queue an inference; its answer is sent by the thread of the model."""
+        package = self._host.package(request.model)
+        headers = {tensor.name: (tensor.dtype.value, tensor.shape) for tensor in request.tensors}
+        if body is None or len(headers) != len(request.tensors):
+            raise wire.BadMessage("the request has no body, or two tensors of one name")
+        count_samples(package, headers)  # before memory is taken for them
+        inputs = wire.read_tensors(body, request.tensors)
+        future = self._host.submit(
+            request.model, inputs, priority=request.priority, timeout_seconds=request.timeout_seconds
+        )
+        connection.running = future
+        future.add_done_callback(lambda done: _send_result(connection, done))
+
+    def _close(self, connection: _Connection) -> None:
+        """Forget a client; what it waits for is not run if it has not begun."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            with contextlib.suppress(KeyError):  # refused before it was registered
+                self._selector.unregister(connection.socket)
+        with connection.lock:
+            connection.open = False
+            connection.socket.close()
+        running = connection.running
+        if running is not None:
+            running.cancel()
+
+
+def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None:
+    """Send the answer of a finished request, in the thread of its model."""
+    try:
+        result = done.result()
+    except CancelledError:
+        return
+    except RuntimeFailure as error:
+        _send_error(connection, error)
+        return
+    try:
+        body = wire.write_tensors(result.outputs)
+    except (MemoryError, OSError) as error:
+        _log.warning("answer_not_written", reason=type(error).__name__)
+        _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
+        return
+    header = wire.InferReply(
+        tensors=wire.tensor_headers(result.outputs),
+        model=result.model,
+        version=result.version,
+        weights_sha256=result.weights_sha256,
+        batch_size=result.batch_size,
+        queue_seconds=result.queue_seconds,
+        run_seconds=result.run_seconds,
+    )
+    _send(connection, header, body)
+
+
+def _send_document(connection: _Connection, document: bytes) -> None:
+    _send(connection, wire.DocumentReply(), wire.write_document(document))
+
+
+def _send_error(connection: _Connection, error: RuntimeFailure) -> None:
+    _send(connection, wire.ErrorReply(error=type(error).__name__, message=str(error)), None)
+
+
+def _send(connection: _Connection, header: wire.Reply, body: int | None) -> None:
+    """Send without waiting. A client that reads nothing, or has gone, loses its connection and nothing else."""
+    try:
+        with connection.lock:
+            connection.running = None  # before sending: the client may ask again as soon as it has the answer
+            if connection.open:
+                wire.send(connection.socket, header, body)
+    except (OSError, wire.BadMessage) as error:
+        _log.warning("answer_not_sent", reason=type(error).__name__)
+        with connection.lock, contextlib.suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)  # the server's thread sees the end and closes it
+    finally:
+        if body is not None:
+            os.close(body)
+
+
+@contextlib.contextmanager
+def _listening(path: Path) -> Iterator[socket.socket]:
+    """Bind and listen; in the end remove the name, so that clients hear at once that nobody is there.
+
+    Nobody can connect between bind(2) and listen(2), so the mode is right from the first moment.
+    """
+    _remove_stale(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        own = path.lstat()
+        listener.listen(_BACKLOG)
+        listener.settimeout(0)
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(path.lstat(), own):
+                    path.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket that a killed process left. Anything else of that name stays, and bind(2) fails on it."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.settimeout(0)
+        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise RuntimeUnavailable(f"{path}: another process listens on this socket; stop that one first")
+    path.unlink(missing_ok=True)
+
+
+def _peer_uid(peer: socket.socket) -> int:
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", raw)[1]
+    return uid

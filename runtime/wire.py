@@ -1,0 +1,239 @@
+"""How client and runtime process talk: messages on a Unix socket, tensors in sealed shared memory.
+
+One message of a SOCK_SEQPACKET socket is a JSON object of at most 64 KiB, and at most one file descriptor (SCM_RIGHTS,
+unix(7)) of its *body*: a memfd (memfd_create(2)) sealed against every change, with
+
+- the tensors that the header lists, in that order, each at the next multiple of 64 bytes, in C order and the machine's
+  byte order;
+- or, for a `DocumentReply`, JSON.
+
+The receiver asks for the seals before anything else, so a body is plain memory that cannot change, block or shrink
+while it is read; and it reads it with pread(2), never maps it, so no peer can make it fault. A body must have exactly
+the size that its header says. A client sends one request at a time and waits for its reply.
+"""
+
+import array
+import fcntl
+import math
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from runtime.inference import Array
+from runtime.package import DType
+
+MAX_HEADER_BYTES: Final = 1 << 16
+MAX_DOCUMENT_BYTES: Final = 1 << 24
+_ALIGNMENT: Final = 64
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_FD_BYTES: Final = array.array("i").itemsize
+_MOST_FDS: Final = 4  # room for more than the one allowed, so that a peer that sends more is found out
+
+
+class BadMessage(Exception):  # internal to this package: server and client turn it into their own errors
+    """The peer does not keep to the protocol. The message says how, without data."""
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TensorHeader(_Header):
+    """One tensor of a body."""
+
+    name: str = Field(max_length=256)
+    dtype: DType
+    shape: tuple[Annotated[int, Field(ge=0, le=1 << 40)], ...] = Field(max_length=16)
+
+    @property
+    def nbytes(self) -> int:
+        """Its size, without padding."""
+        return math.prod(self.shape) * np.dtype(self.dtype.value).itemsize
+
+
+Tensors = Annotated[tuple[TensorHeader, ...], Field(max_length=64)]
+
+
+class InferRequest(_Header):
+    """Run a model on the tensors of the body."""
+
+    verb: Literal["infer"] = "infer"
+    model: str = Field(max_length=64)
+    priority: int = Field(ge=-(1 << 31), lt=1 << 31)
+    timeout_seconds: float
+    tensors: Tensors
+
+
+class ModelsRequest(_Header):
+    """List the models."""
+
+    verb: Literal["models"] = "models"
+
+
+class HealthRequest(_Header):
+    """Say how the models are doing."""
+
+    verb: Literal["health"] = "health"
+
+
+class InferReply(_Header):
+    """The answer to `InferRequest`; the tensors of the body are the outputs."""
+
+    status: Literal["result"] = "result"
+    tensors: Tensors
+    model: str
+    version: str
+    weights_sha256: str
+    batch_size: int
+    queue_seconds: float
+    run_seconds: float
+
+
+class DocumentReply(_Header):
+    """The answer to the other requests; the body is JSON."""
+
+    status: Literal["document"] = "document"
+
+
+class ErrorReply(_Header):
+    """`error` is the name of a class of `runtime.errors`."""
+
+    status: Literal["error"] = "error"
+    error: str
+    message: str
+
+
+Request = InferRequest | ModelsRequest | HealthRequest
+Reply = InferReply | DocumentReply | ErrorReply
+REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
+REPLY: Final[TypeAdapter[Reply]] = TypeAdapter(Annotated[Reply, Field(discriminator="status")])
+
+
+def tensor_headers(tensors: Mapping[str, Array]) -> tuple[TensorHeader, ...]:
+    """Describe `tensors`, which must be C-contiguous and in the machine's byte order."""
+    return tuple(
+        TensorHeader.model_construct(name=name, dtype=DType(tensor.dtype.name), shape=tensor.shape)
+        for name, tensor in tensors.items()
+    )
+
+
+def write_tensors(tensors: Mapping[str, Array]) -> int:
+    """Put `tensors` into a new sealed memfd; the caller closes it."""
+    headers = tensor_headers(tensors)
+    offsets, size = _layout(headers)
+    parts = [np.ascontiguousarray(tensor).reshape(-1).view(np.uint8) for tensor in tensors.values()]
+    return _write_body(size, zip(offsets, parts, strict=True))
+
+
+def read_tensors(body: int, headers: Sequence[TensorHeader]) -> dict[str, Array]:
+    """Copy the tensors out of a body. Raises `BadMessage` if it is not sealed or has another size.
+
+    The caller has checked the headers: as much memory is taken as they say.
+    """
+    offsets, size = _layout(headers)
+    _check_body(body, size)
+    tensors = {}
+    for offset, header in zip(offsets, headers, strict=True):
+        tensor = np.empty(header.shape, header.dtype.value)
+        _read_into(body, offset, tensor.reshape(-1).view(np.uint8))
+        tensors[header.name] = tensor
+    return tensors
+
+
+def write_document(data: bytes) -> int:
+    """Put `data` into a new sealed memfd; the caller closes it."""
+    return _write_body(len(data), [(0, np.frombuffer(data, np.uint8))])
+
+
+def read_document(body: int) -> bytes:
+    """Copy a document out of a body. Raises `BadMessage`."""
+    size = os.fstat(body).st_size
+    if size > MAX_DOCUMENT_BYTES:
+        raise BadMessage("the document is too large")
+    _check_body(body, size)
+    data = np.empty(size, np.uint8)
+    _read_into(body, 0, data)
+    return data.tobytes()
+
+
+def send(connection: socket.socket, header: Request | Reply, body: int | None) -> None:
+    """Send one message. Raises `OSError`, and `BadMessage` for a header that is too large."""
+    data = header.model_dump_json().encode()
+    if len(data) > MAX_HEADER_BYTES:
+        raise BadMessage("the header is too large")
+    rights = [] if body is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [body]))]
+    connection.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+
+
+def receive(connection: socket.socket) -> tuple[bytes, int | None]:
+    """Receive one message: its header, empty when the peer is gone, and its body, which the caller closes.
+
+    Raises `OSError`, and `BadMessage` for a message that is too large or carries more than one descriptor.
+    """
+    data, ancillary, flags, _ = connection.recvmsg(
+        MAX_HEADER_BYTES, socket.CMSG_SPACE(_MOST_FDS * _FD_BYTES), socket.MSG_CMSG_CLOEXEC
+    )
+    fds = list(_descriptors(ancillary))
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(fds) > 1:
+        for fd in fds:
+            os.close(fd)
+        raise BadMessage("the message is too large, or carries more than one descriptor")
+    return data, fds[0] if fds else None
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds = array.array("i")
+            fds.frombytes(data[: len(data) - len(data) % _FD_BYTES])
+            yield from fds
+
+
+def _layout(headers: Sequence[TensorHeader]) -> tuple[list[int], int]:
+    """Where each tensor starts, and the size of the whole."""
+    offsets, end = [], 0
+    for header in headers:
+        start = -(-end // _ALIGNMENT) * _ALIGNMENT
+        offsets.append(start)
+        end = start + header.nbytes
+    return offsets, end
+
+
+def _write_body(size: int, parts: Any) -> int:
+    body = os.memfd_create("tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(body, size)
+        for offset, part in parts:
+            view = memoryview(part)
+            while view:
+                written = os.pwrite(body, view, offset)
+                view, offset = view[written:], offset + written
+        fcntl.fcntl(body, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(body)
+        raise
+    return body
+
+
+def _check_body(body: int, size: int) -> None:
+    try:
+        seals = fcntl.fcntl(body, fcntl.F_GET_SEALS)
+    except OSError:
+        raise BadMessage("the body is no memfd") from None
+    if seals & _SEALS != _SEALS:
+        raise BadMessage("the body is not sealed against changes")
+    if os.fstat(body).st_size != size:
+        raise BadMessage("the body has another size than its header says")
+
+
+def _read_into(body: int, offset: int, target: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    view = target.data
+    while view:
+        count = os.preadv(body, [view], offset)
+        if count == 0:
+            raise BadMessage("the body is shorter than its header says")
+        view, offset = view[count:], offset + count
