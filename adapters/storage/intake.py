@@ -8,6 +8,7 @@ import fcntl
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -15,12 +16,12 @@ from typing import Final
 from adapters.durable_files import Buffer, fsync_directory, make_directory, write_synced
 from adapters.storage.container import KeyKind, KeyName, seal_object
 from adapters.storage.errors import StoreFull, StoreInUse, store_errors
-from adapters.storage.objects import LOCK_NAME, ObjectStore, as_buffers
+from adapters.storage.objects import LOCK_NAME, TEMPORARY_FOLDER, ObjectStore, as_buffers
 from adapters.storage.receipt import Receipt, ReceiptKind
 from adapters.storage.references import INTAKE, Batch, ObjectRef
 
 OBJECTS_PER_BATCH: Final = 256
-_TEMPORARY_FOLDER: Final = "tmp"
+_HOLD_SECONDS: Final = 1.0
 
 
 class IntakeWriter:
@@ -43,7 +44,7 @@ class IntakeWriter:
         self._minimum_free_bytes = minimum_free_bytes
         self._objects_per_batch = objects_per_batch
         self._folder = store.root / INTAKE / receiver_id
-        self._temporary = self._folder / _TEMPORARY_FOLDER
+        self._temporary = self._folder / TEMPORARY_FOLDER
         self._naming = threading.Lock()
         with store_errors(f"intake of {receiver_id}"):
             make_directory(self._temporary)
@@ -103,10 +104,15 @@ class IntakeWriter:
 
 
 def _hold(path: Path) -> int:
+    """Take the lock. It may be held for a moment by who asks `ObjectStore.is_live`; whoever keeps it is a writer."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreInUse("a live process holds this receiver id; each receiver needs its own") from None
-    return descriptor
+    give_up = time.monotonic() + _HOLD_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                os.close(descriptor)
+                raise StoreInUse("a live process holds this receiver id; each receiver needs its own") from None
+            time.sleep(0.01)

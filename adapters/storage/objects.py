@@ -5,6 +5,7 @@ through `adapters.storage.intake`.
 """
 
 import fcntl
+import math
 import os
 import secrets
 import threading
@@ -24,6 +25,7 @@ from adapters.storage.references import DERIVED, INTAKE, SUFFIX, Batch, ObjectRe
 from adapters.storage.wraps import FILE_NAME, append_wraps, pack_record, read_wraps
 
 TEMPORARY: Final = ".tmp"
+TEMPORARY_FOLDER: Final = "tmp"
 LOCK_NAME: Final = "writer.lock"
 _WRAP_PURPOSE: Final = "objects"
 _CACHED_FOLDERS: Final = 64
@@ -105,15 +107,17 @@ class ObjectStore:
                 fsync_directory(path.parent)
 
     def remove_abandoned(self, older_than_seconds: float = 86_400.0) -> int:
-        """Remove temporary files of derived objects that a killed process left; gives how many."""
-        removed = 0
+        """Remove temporary files that killed processes left, so were never acknowledged; gives how many."""
         limit = time.time() - older_than_seconds
         with store_errors("removing abandoned files"):
-            for path in (self.root / DERIVED).glob(f"*/*{TEMPORARY}"):
-                if path.stat().st_mtime < limit:
-                    path.unlink(missing_ok=True)
-                    removed += 1
-        return removed
+            abandoned = list((self.root / DERIVED).glob(f"*/*{TEMPORARY}"))
+            for receiver_id in self.receivers():
+                if not self.is_live(receiver_id):
+                    abandoned += (self.root / INTAKE / receiver_id / TEMPORARY_FOLDER).glob("*")
+            old = [path for path in abandoned if _modified_at(path) < limit]
+            for path in old:
+                path.unlink(missing_ok=True)
+        return len(old)
 
     # Recovery and indexing
 
@@ -128,7 +132,7 @@ class ObjectStore:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         finally:
@@ -214,6 +218,14 @@ class ObjectStore:
         with store_errors(folder), os.scandir(self.root / folder) as entries:
             names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
         return [ObjectRef(folder, name.removesuffix(SUFFIX)) for name in names]
+
+
+def _modified_at(path: Path) -> float:
+    """When the file was last written; never, from now on, if it has got its final name meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def as_buffers(data: Buffer | Iterable[Buffer]) -> Iterable[Buffer]:

@@ -289,14 +289,39 @@ def test_derived_objects_are_listed_and_deleted(store: ObjectStore) -> None:
         store.open(gone)
 
 
-def test_only_old_temporary_files_are_removed_as_abandoned(store: ObjectStore) -> None:
-    folder = store.root / "derived" / "ab"
-    folder.mkdir()
-    for name, age in (("old", 100_000), ("new", 10)):
-        (folder / f"{name}.tmp").write_bytes(b"")
-        os.utime(folder / f"{name}.tmp", (time.time() - age,) * 2)
+def test_only_old_temporary_files_are_removed_as_abandoned(store: ObjectStore, writer: IntakeWriter) -> None:
+    derived, intake = store.root / "derived" / "ab", store.root / "objects" / writer.receiver_id / "tmp"
+    derived.mkdir()
+    for folder in (derived, intake):
+        for name, age in (("old", 100_000), ("new", 10)):
+            (folder / f"{name}.tmp").write_bytes(b"")
+            os.utime(folder / f"{name}.tmp", (time.time() - age,) * 2)
     assert store.remove_abandoned() == 1
-    assert [path.name for path in folder.iterdir()] == ["new.tmp"]
+    assert [path.name for path in derived.iterdir()] == ["new.tmp"]
+    writer.close()  # what a live receiver writes is not looked at, however long it takes
+    assert store.remove_abandoned() == 1
+    assert [path.name for path in intake.iterdir()] == ["new.tmp"]
+
+
+def test_asking_whether_a_receiver_lives_does_not_keep_it_from_starting(store: ObjectStore) -> None:
+    done = threading.Event()
+    (store.root / "objects" / "receiver-9").mkdir()
+    (store.root / "objects" / "receiver-9" / "writer.lock").touch()
+
+    def ask() -> None:
+        while not done.is_set():
+            store.is_live("receiver-9")
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    try:
+        for _ in range(20):
+            IntakeWriter(store, "receiver-9").close()
+    finally:
+        done.set()
+        for thread in asking:
+            thread.join()
 
 
 @pytest.mark.parametrize(
