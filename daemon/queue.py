@@ -179,10 +179,15 @@ def claim(database: Database, owner: str, kinds: Collection[str], limit: int, le
     """
     if len(owner) > _LONGEST_OWNER:
         raise ValueError(f"the worker's name has more than {_LONGEST_OWNER} characters")
-    with database.read() as connection:  # a worker with nothing to do must not hold up those that write
-        if not connection.execute(sa.select(due_tasks(kinds).exists() | _expired(kinds).exists())).scalar_one():
-            return []
+    if database.is_sqlite and not _anything_to_claim(database, kinds):
+        return []  # there is one write lock: a worker with nothing to do must not hold up those that write
     return database.retrying(lambda connection: _claim(connection, owner, kinds, limit, lease_seconds))
+
+
+def _anything_to_claim(database: Database, kinds: Collection[str]) -> bool:
+    with database.read() as connection:
+        found = connection.execute(sa.select(due_tasks(kinds).exists() | _expired(kinds).exists())).scalar_one()
+    return bool(found)
 
 
 def _claim(
