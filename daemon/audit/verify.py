@@ -28,7 +28,8 @@ from daemon.database import Database
 def verify(database: Database, key: PublicKey, heads_file: Path | None = None) -> Report:
     """Verify the log in a database; with a `heads.jsonl`, also against what left the machine.
 
-    Raises OSError when the heads file cannot be read. A log that is not sound is no error: the report says so.
+    A log that is not sound is no error: the report says so, also when heads were signed and the file is gone. Raises
+    OSError when the heads file is there but cannot be read.
     """
     with open_database_log(database) as log:
         return verify_log(log, key, heads_file, Findings())
@@ -109,7 +110,7 @@ class _Verification:
         self._findings = findings
         self._own = _AuthenticHeads(log.heads(), key, self._findings)
         self._published = _AuthenticHeads(_published(heads_file), key, self._findings)
-        self._has_heads_file = heads_file is not None
+        self._heads_file = heads_file
         self._records = _Records(log.sealed())
         self._placement = Placement(self._findings)
         self._numbering = Numbering(self._findings)
@@ -127,6 +128,9 @@ class _Verification:
             unsealed += 1
             self._check_itself(event, is_vouched=True)
             self._check_not_sealed(event)
+        if last is not None and self._heads_file is not None and not self._heads_file.exists():
+            what = f"the heads were published, but {self._heads_file} is gone"
+            self._findings.add(Problem(ProblemKind.REMOVED_HEAD, what))
         self._placement.settle(self._frontier.size)
         self._numbering.settle(self._log.counters())
         return Report(
@@ -134,7 +138,7 @@ class _Verification:
             size=self._frontier.size,
             head=last,
             unsealed=unsealed,
-            published=self._published.size if self._has_heads_file else None,
+            published=self._published.size if self._heads_file else None,
             omitted=self._findings.omitted,
         )
 
@@ -285,7 +289,7 @@ def _body(event: StoredEvent) -> Body | None:
 
 
 def _published(heads_file: Path | None) -> Iterator[tuple[str, SignedHead | None]]:
-    if heads_file is not None:
+    if heads_file is not None and heads_file.exists():
         for number, head in read_heads(heads_file):
             yield f"line {number} of the heads file", head
 

@@ -72,10 +72,10 @@ def log(database: Database, tmp_path: Path) -> Log:
 @pytest.fixture
 def full_log(log: Log) -> Log:
     """40 sealed records of three writers under 6 heads, published."""
-    for writer in ("engine@ward", "console@ward", "cli@ward"):
-        log.record(6, writer, SUBJECT)
-        log.record(6, writer)
-    log.record(4, subject=SUBJECT)
+    with log.database.write() as connection:
+        for name in ("engine@ward", "console@ward", "cli@ward"):
+            AuditWriter(name).record(connection, *(event(number, SUBJECT) for number in range(6)))
+            AuditWriter(name).record(connection, *(event(number) for number in range(6)))
+        AuditWriter("engine@ward").record(connection, *(event(number, SUBJECT) for number in range(4)))
     assert log.sealer.seal() == 40
-    assert log.verify().sound
     return log
