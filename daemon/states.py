@@ -9,7 +9,7 @@ The way of a revision:
     assembling ─▶ closed ─▶ deidentified ─▶ inferred ─▶ reported ─▶ delivered
         │            │            │             │           ├──▶ undelivered   a destination refused for good
         │            │            │             │           └──▶ held          a patient could not be matched
-        │            │            └─────────────┴──▶ failed                    a step gave up; reprocess makes it anew
+        │            │            └─────────────┴──▶ failed                    a step gave up; a retry goes back
         │            ├──▶ unselected                                           no pipeline wants any of it
         │            └──▶ quarantined                                          cannot be proven clean
         └──▶ held                                                              contradicts itself; a person decides
@@ -77,8 +77,8 @@ _NOT_SENT = frozenset(
 )
 MOVES = MappingProxyType(
     {
-        _S.CLOSED: frozenset({_S.ASSEMBLING}),
-        _S.DEIDENTIFIED: frozenset({_S.CLOSED}),
+        _S.CLOSED: frozenset({_S.ASSEMBLING, _S.FAILED}),
+        _S.DEIDENTIFIED: frozenset({_S.CLOSED, _S.FAILED}),
         _S.INFERRED: frozenset({_S.DEIDENTIFIED}),
         _S.REPORTED: frozenset({_S.INFERRED, _S.UNDELIVERED, _S.HELD}),
         _S.DELIVERED: frozenset({_S.REPORTED}),

@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import audit, config, demo, models, send, serve, status, studies, tasks
-from daemon.cli import deidentify as deidentify_command
-from daemon.cli import infer as infer_command
+from daemon.cli.audit import app as audit_app
+from daemon.cli.config import app as config_app
+from daemon.cli.deidentify import deidentify
+from daemon.cli.demo import demo
+from daemon.cli.infer import infer
+from daemon.cli.models import app as models_app
 from daemon.cli.options import FAILED, USAGE, Options
 from daemon.cli.output import fail
+from daemon.cli.send import send
+from daemon.cli.serve import serve
+from daemon.cli.status import status
+from daemon.cli.studies import app as studies_app
+from daemon.cli.tasks import app as tasks_app
 from daemon.control import CommandFailed, ControlError
 from daemon.settings import SettingsError
 
@@ -22,17 +30,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
-app.command("status")(status.status)
-app.command("send")(send.send)
-app.command("deidentify")(deidentify_command.deidentify)
-app.command("infer")(infer_command.infer)
-app.add_typer(studies.app, name="studies")
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(audit.app, name="audit")
-app.add_typer(models.app, name="models")
-app.add_typer(config.app, name="config")
+for command in (serve, demo, status, send, deidentify, infer):
+    app.command(command.__name__)(command)
+for name, group in (
+    ("studies", studies_app),
+    ("tasks", tasks_app),
+    ("audit", audit_app),
+    ("models", models_app),
+    ("config", config_app),
+):
+    app.add_typer(group, name=name)
 
 
 def _print_version(wanted: bool) -> None:

@@ -34,7 +34,9 @@ def read_instance(path: Path) -> ReceivedInstance:
     try:
         meta = read_file_meta_info(path)
         start = _PREAMBLE_BYTES + 4 + 12 + int(meta.FileMetaInformationGroupLength)
-        uids = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
+        sop_class, sop_instance, syntax = (
+            str(uid) for uid in (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
+        )
     except (AttributeError, ValueError, EOFError, KeyError, struct.error):
         raise NotDicom("the File Meta Information is damaged or incomplete") from None
-    return ReceivedInstance(*(str(uid) for uid in uids), data_set=data[start:])
+    return ReceivedInstance(sop_class, sop_instance, syntax, data[start:])

@@ -25,7 +25,7 @@ def send(
     match = _PEER.fullmatch(to)
     if match is None:
         raise typer.BadParameter("AE@host:port, such as KOPRU@127.0.0.1:11112", param_hint="--to")
-    peer = {"called_ae": match["ae"], "host": match["host"].strip("[]"), "port": int(match["port"])}
+    host, port = match["host"].strip("[]"), int(match["port"])
     try:
         results = [
             {
@@ -34,7 +34,7 @@ def send(
                 "status": None if result.status is None else f"0x{result.status:04X}",
                 "detail": result.message,
             }
-            for result in send_files(walk_files(paths), **peer, calling_ae=calling)
+            for result in send_files(walk_files(paths), called_ae=match["ae"], host=host, port=port, calling_ae=calling)
         ]
     except SendError as error:
         fail(str(error))

@@ -25,7 +25,7 @@ from daemon.intake.closing import close_revision
 from daemon.intake.placing import begin_revision
 from daemon.node import Node
 from daemon.queue import QueueError, TaskState
-from daemon.states import NEEDS_A_PERSON, RevisionState, Standing
+from daemon.states import NEEDS_A_PERSON, RevisionState, Standing, move
 from runtime import RuntimeFailure
 
 _RECENT_SECONDS: Final = 86_400.0
@@ -169,9 +169,25 @@ def tasks_retry(node: Node, actor: str, task: int) -> dict[str, Any]:
 
     def work(connection: sa.Connection) -> None:
         queue.requeue(connection, task)
+        _bring_back(connection, node, actor, task)
         node.audit.record(connection, AuditEvent(Kind.TASK_RETRIED, actor=actor, details={"task": task}))
 
     return _decided(node, work, task)
+
+
+_BACK_TO: Final = {"deidentify": RevisionState.CLOSED, "infer": RevisionState.DEIDENTIFIED}
+"""Where a failed revision goes back to, so that the step which failed finds it as it left it."""
+
+
+def _bring_back(connection: sa.Connection, node: Node, actor: str, task: int) -> None:
+    row = connection.execute(sa.select(t.task.c.kind, t.task.c.key).where(t.task.c.id == task)).one()
+    if row.kind not in _BACK_TO:
+        return
+    state = connection.execute(sa.select(t.revision.c.state).where(t.revision.c.id == row.key)).scalar_one()
+    if state == RevisionState.SUPERSEDED:
+        raise CommandFailed("a newer revision has replaced this one; there is nothing to retry")
+    if state == RevisionState.FAILED:
+        move(connection, node.audit, row.key, _BACK_TO[row.kind], actor=actor)
 
 
 def tasks_close(node: Node, actor: str, task: int, reason: str) -> dict[str, Any]:
@@ -188,7 +204,7 @@ def audit_verify(node: Node, actor: str) -> dict[str, Any]:
     """Check the whole log against its signed heads."""
     key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
     heads_file = node.settings.audit.heads_directory / "heads.jsonl"
-    return report_as_json(verify(node.database, key.public, heads_file if heads_file.exists() else None))
+    return report_as_json(verify(node.database, key.public, heads_file))
 
 
 def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from daemon.steps.maintenance import MAINTENANCE
 from daemon.steps.report import Report
 
 _IDLE_SECONDS: Final = 0.2
+_MOST_ATTEMPTS: Final = 2000  # whatever a step allows itself; beyond it, the task has ended its worker each time
 _log = structlog.get_logger(__name__)
 STEPS: Final[dict[str, Step]] = {step.kind: step for step in (Deidentify(), Infer(), Report(), Deliver(), *MAINTENANCE)}
 
@@ -89,13 +90,16 @@ class TaskLoop:
                 tasks = list(self._running.values())
             for task in tasks:
                 try:
-                    self._database.retrying(
-                        lambda c, one=task: queue.extend(c, one, lease_seconds=self._settings.lease_seconds)
-                    )
+                    self._extend(task)
                 except LeaseLost:
                     continue  # it has just ended, or its step will find out when it commits
                 except sa.exc.DBAPIError as error:
                     _log.error("lease_not_extended", task=task.id, error=type(error).__name__)
+
+    def _extend(self, task: Task) -> None:
+        self._database.retrying(
+            lambda connection: queue.extend(connection, task, lease_seconds=self._settings.lease_seconds)
+        )
 
     def _run(self, task: Task) -> None:
         log = _log.bind(task=task.id, kind=task.kind, attempt=task.attempts)
@@ -114,7 +118,7 @@ class TaskLoop:
 
     def _attempt(self, task: Task, log: structlog.typing.FilteringBoundLogger) -> None:
         step = STEPS[task.kind]
-        if task.attempts > queue.MAXIMUM_ATTEMPTS:
+        if task.attempts > _MOST_ATTEMPTS:
             self._bury(step, task, "it ended its worker each time")
             return
         try:
@@ -132,16 +136,18 @@ class TaskLoop:
             self._bury(step, task, str(error))
         except TryAgain as error:
             log.info("task_put_back", reason=str(error))
-            self._put_back(step, task, str(error), error.after_seconds or 0.0)
+            self._put_back(step, task, str(error), error.after_seconds or 0.0, error.maximum_attempts)
         except Exception as error:  # noqa: BLE001 - whatever it is, the task must go back into the queue
             log.error("task_failed", error=type(error).__name__, trace=places(error))
-            self._put_back(step, task, type(error).__name__, 0.0)
+            self._put_back(step, task, type(error).__name__, 0.0, queue.MAXIMUM_ATTEMPTS)
 
-    def _put_back(self, step: Step, task: Task, reason: str, delay_seconds: float) -> None:
-        if task.attempts >= queue.MAXIMUM_ATTEMPTS:
+    def _put_back(self, step: Step, task: Task, reason: str, delay_seconds: float, most: int) -> None:
+        if task.attempts >= most:
             self._bury(step, task, reason)
             return
-        self._database.retrying(lambda connection: queue.retry(connection, task, reason, delay_seconds))
+        self._database.retrying(
+            lambda connection: queue.retry(connection, task, reason, delay_seconds, maximum_attempts=most)
+        )
 
     def _bury(self, step: Step, task: Task, reason: str) -> None:
         def bury(connection: sa.Connection) -> None:

@@ -14,6 +14,7 @@ not indexed yet keeps its revision open. Nothing is ever discarded.
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -76,9 +77,15 @@ def close_due(database: Database, audit: AuditWriter, settings: Settings, indexe
         with database.read() as connection:
             due = decide(_facts(connection, revision_id, study_id, indexed_until), rules) is not None
         if due:
-            closed += database.retrying(
-                lambda c, r=revision_id, s=study_id, rules=rules: _close(c, audit, rules, r, s, indexed_until)
+            close = partial(
+                _close,
+                audit=audit,
+                rules=rules,
+                revision_id=revision_id,
+                study_id=study_id,
+                indexed_until=indexed_until,
             )
+            closed += database.retrying(close)
     return closed
 
 

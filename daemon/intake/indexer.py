@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 import sqlalchemy as sa
 import structlog
 
-from adapters.keys import KeyDestroyed, KeyMissing, KeyStoreCorrupt, PatientEntry
-from adapters.storage import Batch, ObjectDamaged, ObjectRef, Receipt, ReceiptKind
+from adapters.keys import KeyDestroyed, KeyMissing, KeyStoreCorrupt, KeyStoreError, PatientEntry
+from adapters.storage import Batch, ObjectDamaged, ObjectRef, Receipt, ReceiptKind, StoreError
 from adapters.storage import EventKind as ReceiverEvent
 from anonymize import MalformedDataSet
 from daemon.audit import AETitle, AuditEvent, Detail, Id, Kind, Name
@@ -26,6 +27,7 @@ from daemon.intake.arrival import Arrival
 from daemon.intake.closing import close_due
 from daemon.intake.placing import place
 from daemon.intake.reading import Reader
+from daemon.logs import places
 from daemon.node import Node
 from daemon.states import Standing
 
@@ -56,6 +58,17 @@ class _Group:
 
     def __len__(self) -> int:
         return len(self.arrivals) + len(self.events) + len(self.unreadable)
+
+    def singles(self) -> Iterator["_Group"]:
+        """A group for each member."""
+        yield from (_Group(arrivals=[one]) for one in self.arrivals)
+        yield from (_Group(events=[event]) for event in self.events)
+        yield from (_Group(unreadable=[one]) for one in self.unreadable)
+
+    def set_aside(self, error: str) -> "_Group":
+        """The only member as something that cannot be indexed, and why."""
+        members = [(ref, receipt) for _, _, ref, receipt in self.arrivals] + self.events
+        return _Group(unreadable=[(ref, receipt, f"cannot be indexed: {error}") for ref, receipt in members])
 
 
 class IndexingLost(Exception):
@@ -143,12 +156,28 @@ class Indexer:
             group.unreadable.append((ref, receipt, "the data set cannot be read"))
         except (ObjectDamaged, KeyMissing, KeyStoreCorrupt) as error:
             _log.error("object_unreadable", object=str(ref), error=type(error).__name__)
-            group.unreadable.append((ref, receipt, f"the object does not open: {type(error).__name__}"))
+            group.unreadable.append((ref, None, f"the object does not open: {type(error).__name__}"))
+        except (StoreError, KeyStoreError, OSError):
+            raise  # a disk, not this object: the pass is tried again
+        except Exception as error:  # noqa: BLE001 - one object that nobody foresaw must not stop all others
+            _log.error("object_not_indexable", object=str(ref), error=type(error).__name__, trace=places(error))
+            group.unreadable.append((ref, receipt, f"cannot be indexed: {type(error).__name__}"))
         else:
             group.arrivals.append((arrival, entry, ref, receipt))
             group.size += arrival.byte_length
 
     def _commit(self, group: _Group) -> None:
+        """Index a group; if the database refuses one of its values, index one by one and set that one aside."""
+        try:
+            self._commit_together(group)
+        except (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.ProgrammingError, ValueError) as error:
+            if len(group) == 1 and group.unreadable:
+                raise
+            _log.error("group_not_indexable", objects=len(group), error=type(error).__name__, trace=places(error))
+            for single in group.singles() if len(group) > 1 else [group.set_aside(type(error).__name__)]:
+                self._commit(single)
+
+    def _commit_together(self, group: _Group) -> None:
         """Rewrap first, then one transaction for rows and audit events."""
         owners = [(ref, entry) for _, entry, ref, _ in group.arrivals]
         owners += [(ref, self._own_scope(ref)) for ref, receipt, _ in group.unreadable if receipt is not None]
@@ -162,8 +191,8 @@ class Indexer:
         for arrival, _, ref, receipt in sorted(group.arrivals, key=lambda one: one[0].received_at):
             _ensure_association(connection, arrival.association_id, _receiver_of(ref), receipt)
             place(connection, audit, arrival)
-        for ref, receipt, reason in group.unreadable:
-            connection.execute(sa.insert(t.instance).values(_unreadable_row(ref, receipt, reason)))
+        for ref, known, reason in group.unreadable:
+            connection.execute(sa.insert(t.instance).values(_unreadable_row(ref, known, reason)))
             details: dict[str, Detail] = {"instance": Id(ref.id)}
             audit.record(connection, AuditEvent(Kind.INSTANCE_QUARANTINED, actor="indexer", details=details))
 
@@ -186,7 +215,7 @@ class Indexer:
             )
         details: dict[str, Detail] = {
             "source": AETitle.claimed(receipt.calling_ae),
-            "peer": Name(receipt.peer_address or "unknown-address"),
+            "peer": _peer_name(receipt.peer_address),
             "status": receipt.status,
             "stored": receipt.stored,
             "refused": receipt.refused,
@@ -285,9 +314,9 @@ def _ensure_association(connection: sa.Connection, association_id: str, receiver
             sa.insert(t.association).values(
                 id=association_id,
                 receiver_id=receiver_id,
-                source=receipt.calling_ae[:16],
-                called=receipt.called_ae[:16],
-                peer=receipt.peer_address[:64],
+                source=_plain(receipt.calling_ae, 16),
+                called=_plain(receipt.called_ae, 16),
+                peer=_plain(receipt.peer_address, 64),
                 state="open",
                 opened_at=receipt.received_at,
                 stored=0,
@@ -296,16 +325,29 @@ def _ensure_association(connection: sa.Connection, association_id: str, receiver
         )
 
 
+def _peer_name(address: str) -> Name:
+    """The network address as the audit log takes it; a text that is no address is not repeated."""
+    try:
+        return Name(f"ip:{ip_address(address.partition('%')[0])}")
+    except ValueError:
+        return Name("ip:unknown")
+
+
+def _plain(text: str, length: int) -> str:
+    """Text from a peer, cut to a column's length, without what a database refuses or a terminal obeys."""
+    return "".join(character for character in text if character.isprintable())[:length]
+
+
 def _event_row(ref: ObjectRef, receipt: Receipt) -> dict[str, object]:
     return {
         "id": ref.id,
         "at": receipt.received_at,
         "kind": receipt.event,
         "association_id": receipt.association_id or None,
-        "source": receipt.calling_ae[:16],
-        "peer": receipt.peer_address[:64],
+        "source": _plain(receipt.calling_ae, 16),
+        "peer": _plain(receipt.peer_address, 64),
         "status": receipt.status,
-        "detail": receipt.detail[:400],
+        "detail": _plain(receipt.detail, 400),
     }
 
 
@@ -316,8 +358,8 @@ def _unreadable_row(ref: ObjectRef, receipt: Receipt | None, reason: str) -> dic
         "object_ref": str(ref),
         "association_id": receipt.association_id if receipt else None,
         "uid_tag": "",
-        "sop_class_uid": receipt.sop_class_uid if receipt else "",
-        "transfer_syntax_uid": receipt.transfer_syntax_uid if receipt else "",
+        "sop_class_uid": _plain(receipt.sop_class_uid, 64) if receipt else "",
+        "transfer_syntax_uid": _plain(receipt.transfer_syntax_uid, 64) if receipt else "",
         "standing": Standing.QUARANTINED,
         "reason": reason,
         "content_tag": "",

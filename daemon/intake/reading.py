@@ -7,6 +7,7 @@ placeholder ID gets a scope of its own study, so that two unknown patients are n
 import hashlib
 import hmac
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,7 @@ _PLACEHOLDERS: Final = frozenset(
         "BILINMIYOR",
     }
 )
+_CODE: Final = re.compile(r"[A-Z0-9_ ]{1,16}")  # VR CS (PS3.5 6.2)
 _KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 _NO_REVISION: Final = (
     "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
@@ -102,7 +104,7 @@ class Reader:
             sealed_description=seal_column(entry, "study.description", "", description.to_json()),
             sop_class_uid=header.sop_class_uid,
             transfer_syntax_uid=receipt.transfer_syntax_uid,
-            modality=header.modality[:16] or None,
+            modality=header.modality if _CODE.fullmatch(header.modality) else None,
             content_tag=tag.of("content", data),
             identity_tag=tag.of("identity", _identity_bytes(header, issuer)),
             pixel_tag=tag.of("pixels", _pixels(header, data)),

@@ -23,7 +23,7 @@ from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.queue import Task
-from daemon.states import RevisionState, Standing, move
+from daemon.states import RevisionState, move
 from daemon.steps.step import Commit, Context, nothing
 from pipelines.pipeline import Technical
 
@@ -147,11 +147,8 @@ def _quarantine(context: Context, revision_id: str, refused: _Refused) -> Commit
     reason = f"{_NOT_PROVEN_CLEAN}: {refused.reason}"
 
     def commit(connection: sa.Connection) -> None:
-        connection.execute(
-            sa.update(t.instance)
-            .where(t.instance.c.id == refused.instance_id)
-            .values(standing=Standing.QUARANTINED, reason=reason)
-        )
+        # The instance stays current: a revision that a late instance makes must not go on without it.
+        connection.execute(sa.update(t.instance).where(t.instance.c.id == refused.instance_id).values(reason=reason))
         move(connection, audit, revision_id, RevisionState.QUARANTINED, reason=reason)
         details: dict[str, Detail] = {
             "revision": Id(revision_id),

@@ -21,6 +21,7 @@ from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import open_column
 
 KIND: Final = "deliver"
+_WAITS: Final = 1000  # attempts: for the other revision's delivery to end, one way or another
 _D = DeliveryState
 
 
@@ -44,7 +45,8 @@ class Deliver:
         outcome = destination.deliver(open_column(entry, "delivery", delivery_id, row.sealed_document))
         if isinstance(outcome, Retry):
             _note_failure(context, delivery_id, outcome)
-            raise TryAgain(outcome.reason, seconds_until(outcome.not_before))
+            most = next(d.maximum_attempts for d in node.settings.destinations if d.name == row.destination)
+            raise TryAgain(outcome.reason, seconds_until(outcome.not_before), maximum_attempts=most)
         if isinstance(outcome, Dead):
             raise GiveUp(_said(outcome))
         return _commit(context, delivery_id, row.revision_id, row.destination, outcome)
@@ -82,7 +84,8 @@ class Deliver:
         try:
             return database.retrying(begin)
         except IntegrityError:
-            raise TryAgain("another revision of this report is being written to the destination") from None
+            reason = "another revision of this report is being written to the destination"
+            raise TryAgain(reason, maximum_attempts=_WAITS) from None
 
 
 def _note_failure(context: Context, delivery_id: str, outcome: Retry) -> None:

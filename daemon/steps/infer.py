@@ -33,6 +33,7 @@ from runtime import ModelPackage, RuntimeFailure
 
 KIND: Final = "infer"
 _TIMEOUT_SECONDS: Final = 60.0
+_WAITS: Final = 1000  # attempts, ten minutes apart in the end: a study waits for its model
 
 
 class Infer:
@@ -108,10 +109,12 @@ def _ask(
                 timeout_seconds=_TIMEOUT_SECONDS,
             )
         except RuntimeFailure as error:
-            ending = TryAgain if error.retryable else GiveUp
-            raise ending(f"the runtime gave no answer: {type(error).__name__}") from None
+            reason = f"the runtime gave no answer: {type(error).__name__}"
+            if error.retryable:
+                raise TryAgain(reason, maximum_attempts=_WAITS) from None
+            raise GiveUp(reason) from None
         if answer.weights_sha256 != package.weights_sha256:
-            raise TryAgain("the runtime has loaded another version of the model than the engine")
+            raise TryAgain("the runtime has loaded another version of the model", maximum_attempts=_WAITS)
         outputs[item.sop_instance_uid] = answer.outputs[package.outputs[0].name][0]
     return outputs
 

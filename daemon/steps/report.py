@@ -24,6 +24,13 @@ from pipelines.results import StudyResult
 
 KIND: Final = "report"
 ENGINE: Final = "engine"
+_WITHOUT_DOCUMENT: Final = (DeliveryState.PENDING, DeliveryState.DEAD)  # dead: a person has let the task run again
+_MAY_BE_REPORTED: Final = (
+    RevisionState.INFERRED,
+    RevisionState.REPORTED,
+    RevisionState.UNDELIVERED,
+    RevisionState.HELD,
+)
 
 
 class Report:
@@ -38,7 +45,8 @@ class Report:
         with node.database.read() as connection:
             row = _load(connection, delivery_id)
             previous = _previous_document(connection, row)
-        if row.state != DeliveryState.PENDING or row.revision_state != RevisionState.INFERRED:
+        waits = row.state in _WITHOUT_DOCUMENT and row.sealed_document is None
+        if not waits or row.revision_state not in _MAY_BE_REPORTED:
             return nothing
         destination = context.destinations.get(row.destination)
         if destination is None:
@@ -47,7 +55,9 @@ class Report:
         identity, study = node.vault.reidentify(row.study_id, Purpose.REPORT, ENGINE)
         match = destination.match_patient(identity)
         if isinstance(match, Retry):
-            raise TryAgain(f"matching the patient: {match.reason}", seconds_until(match.not_before))
+            most = next(d.maximum_attempts for d in node.settings.destinations if d.name == row.destination)
+            reason = f"matching the patient: {match.reason}"
+            raise TryAgain(reason, seconds_until(match.not_before), maximum_attempts=most)
         if isinstance(match, Dead):
             raise GiveUp(f"matching the patient: {match.reason}")
         if isinstance(match, Held):
@@ -109,7 +119,7 @@ def _commit(context: Context, row: sa.Row[Any], sealed: bytes) -> Commit:
     def commit(connection: sa.Connection) -> None:
         changed = connection.execute(
             sa.update(t.delivery)
-            .where(t.delivery.c.id == row.id, t.delivery.c.state == DeliveryState.PENDING)
+            .where(t.delivery.c.id == row.id, t.delivery.c.state.in_(_WITHOUT_DOCUMENT))
             .values(state=DeliveryState.PREPARED, sealed_document=sealed, updated_at=database_now())
         )
         if not changed.rowcount:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from daemon import queue
 from daemon.destinations import Destination
 from daemon.node import Node
 from daemon.queue import Task
@@ -27,11 +28,20 @@ class StepError(Exception):
 
 
 class TryAgain(StepError):
-    """Something outside is not ready. `after_seconds` is a wish of the other side (Retry-After), or None."""
+    """Something outside is not ready. `after_seconds` is a wish of the other side (Retry-After), or None; after
+    `maximum_attempts` the task is dead.
+    """
 
-    def __init__(self, message: str, after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        after_seconds: float | None = None,
+        *,
+        maximum_attempts: int = queue.MAXIMUM_ATTEMPTS,
+    ) -> None:
         super().__init__(message)
         self.after_seconds = after_seconds
+        self.maximum_attempts = maximum_attempts
 
 
 class GiveUp(StepError):

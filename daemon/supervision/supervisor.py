@@ -225,7 +225,8 @@ class Supervisor:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
         try:
             fresh = self.reload()
-        except SettingsError as error:
+            self._rebind(fresh)
+        except (SettingsError, OSError) as error:
             _log.error("reload_refused", problem=str(error))
         else:
             self.settings = fresh
@@ -239,6 +240,15 @@ class Supervisor:
             for slot in self._slots:
                 slot.start_at = slot.failures = 0
         notify("READY=1")
+
+    def _rebind(self, fresh: Settings) -> None:
+        """Listen where the new settings say, if that is elsewhere. Raises `OSError`: then the old socket stays."""
+        before = self.settings.dicom
+        if (fresh.dicom.address, fresh.dicom.port) != (before.address, before.port):
+            listener = _listening_socket(fresh)
+            if self._listener is not None:
+                self._listener.close()
+            self._listener = listener
 
     # --- stopping ---------------------------------------------------------------------------------------------------
 
