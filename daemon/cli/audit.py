@@ -57,7 +57,11 @@ def verify(
         Path | None, typer.Option("--export", help="Verify this export instead of the daemon's log.")
     ] = None,
     public_key: Annotated[
-        Path | None, typer.Option(help="The public key (PEM) that the heads must be signed with.")
+        Path | None,
+        typer.Option(help="The public key (PEM) that the heads must be signed with; by default this installation's."),
+    ] = None,
+    heads: Annotated[
+        Path | None, typer.Option(help="A heads.jsonl that left the machine, to verify an export against, too.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -65,14 +69,7 @@ def verify(
     if export_file is None:
         report: dict[str, Any] = _ask(context).ask("audit.verify")
     else:
-        from daemon.audit import PublicKey
-        from daemon.audit.export import verify_export
-
-        if public_key is None:
-            raise typer.BadParameter(
-                "an export is verified with a public key that did not come with it", param_hint="--public-key"
-            )
-        report = report_as_json(verify_export(export_file, PublicKey.read(public_key)))
+        report = _verify_export(export_file, public_key or _own_public_key(context), heads)
     if json:
         print_json(report)
     else:
@@ -82,3 +79,27 @@ def verify(
         console.print(f"audit log of {report['size']} records {state}; {report['unsealed']} not sealed yet")
     if report["problems"]:
         raise typer.Exit(FAILED)
+
+
+def _verify_export(export_file: Path, public_key: Path, heads: Path | None) -> dict[str, Any]:
+    from daemon.audit import AuditError, PublicKey
+    from daemon.audit.export import verify_export
+
+    try:
+        return report_as_json(verify_export(export_file, PublicKey.read(public_key), heads))
+    except (AuditError, OSError) as error:
+        fail(str(error))
+        raise typer.Exit(FAILED) from None
+
+
+def _own_public_key(context: typer.Context) -> Path:
+    """The public key of the installation whose settings are at hand."""
+    from daemon.audit import public_key_path
+
+    audit = options(context).settings().audit
+    for path in (public_key_path(audit.signing_key_file), audit.heads_directory / "public-key.pem"):
+        if path.is_file():
+            return path
+    raise typer.BadParameter(
+        "there is no public key here; give the one of whoever made the export", param_hint="--public-key"
+    )

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from adapters.keys import KeyStore, MasterKey
 from adapters.storage import ObjectStore
@@ -18,7 +19,7 @@ IMAGES = 3
 @pytest.mark.node
 @pytest.mark.data
 def test_real_radiographs_become_reports_about_the_right_patients(
-    tmp_path: Path, empty_database_url: str, dialect: str, fhir_server, data_folder: Path
+    tmp_path: Path, empty_database_url: str, dialect: str, fhir_server, data_folder: Path, request
 ):
     patients = [MadeUpPatient(number) for number in range(IMAGES)]
     for patient in patients:
@@ -38,7 +39,7 @@ def test_real_radiographs_become_reports_about_the_right_patients(
         assert report["problems"] == []
         kopru.stop()
         planted = [identifier for patient in patients for identifier in patient.planted]
-        _assert_nothing_in_the_clear(kopru, planted, dialect)
+        _assert_nothing_in_the_clear(kopru, planted, dialect, request, empty_database_url)
         _assert_the_opened_objects_hold_them(kopru, patients)
     finally:
         kopru.close()
@@ -55,16 +56,20 @@ def _assert_reported(fhir_server, patient: MadeUpPatient) -> None:
     assert fhir_server.problems(report) == []
 
 
-def _assert_nothing_in_the_clear(kopru: Kopru, planted: list[str], dialect: str) -> None:
+def _assert_nothing_in_the_clear(kopru: Kopru, planted: list[str], dialect: str, request, empty_database_url) -> None:
     assert search_tree(kopru.data, planted) == []
     assert search_bytes(kopru.log.read_bytes(), planted, "the log") == []
     if dialect == "sqlite":
         assert search_sqlite(kopru.folder.parent / "kopru.sqlite", planted) == []
+    else:
+        server = request.getfixturevalue("postgresql_server")
+        dump = server.dump(sa.make_url(empty_database_url).database)
+        assert b"sealed_identity" in dump
+        assert search_bytes(dump, planted, "the dump") == []
 
 
 def _assert_the_opened_objects_hold_them(kopru: Kopru, patients: list[MadeUpPatient]) -> None:
     """The same search over the opened objects finds every identifier: it is able to fail."""
-    keys = kopru.data / "keys"
     master = MasterKey.from_file(next(kopru.data.rglob("master*")))
     mirrors = sorted(path.parent for path in kopru.data.rglob("erased.ledger"))
     store = ObjectStore(
@@ -76,7 +81,6 @@ def _assert_the_opened_objects_hold_them(kopru: Kopru, patients: list[MadeUpPati
         for batch in store.batches(receiver)
         for ref in store.objects(batch)
     )
-    assert keys is not None
     for patient in patients:
         found = {sighting.identifier for sighting in search_bytes(opened, patient.planted, "opened objects")}
         assert found == set(patient.planted)
@@ -94,7 +98,6 @@ def test_storescu_and_echoscu_work_as_a_modality_would(kopru: Kopru, tmp_path: P
 
 @pytest.mark.orthanc
 def test_orthanc_pushes_a_study_from_its_rest_api(kopru: Kopru, orthanc):
-    orthanc.process  # noqa: B018 - the fixture has started it
     uid = "2.25.1234567890123456789"
     for number, view in ((1, "PA"), (2, "LL")):
         image = as_dx(drawn_image(number), MadeUpPatient(2), study_uid=uid, view=view, number=number)
