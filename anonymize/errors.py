@@ -10,7 +10,7 @@ class AnonymizeError(Exception):
     """Base of all errors of this package."""
 
 
-class MalformedDataSet(AnonymizeError):  # noqa: N818
+class MalformedDataSet(AnonymizeError):
     """The bytes are no data set of the transfer syntax they were sent in (PS3.5 7).
 
     `offset` is the byte offset of the element or item at fault within the (inflated) data set; `reason` is one of a
@@ -47,7 +47,7 @@ class QuarantineReason(StrEnum):
     REMOTE_PIXEL_DATA = "remote-pixel-data"  # the pixels lie behind a URL (PS3.5 A.6): nothing to check or to pass on
 
 
-class Quarantine(AnonymizeError):  # noqa: N818
+class Quarantine(AnonymizeError):
     """The instance is not passed on: `reason` says why, for a machine. Holds no data."""
 
     def __init__(self, reason: QuarantineReason) -> None:
@@ -59,5 +59,5 @@ class Quarantine(AnonymizeError):  # noqa: N818
         return type(self), (self.reason,)
 
 
-class InvalidProfile(AnonymizeError):  # noqa: N818
+class InvalidProfile(AnonymizeError):
     """The table of confidentiality rules that ships with the package is damaged or holds an action we do not know."""

@@ -259,6 +259,7 @@ class Association:
             sop_class_uid=message.command.sop_class_uid if message else "",
             sop_instance_uid=message.command.sop_instance_uid if message else "",
             transfer_syntax_uid=context.transfer_syntax if context else "",
+            high_priority=message.command.high_priority if message else False,
             event=event,
             status=status,
             detail=detail,

@@ -41,13 +41,17 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What matters of a command set: `kind` is the Command Field (0000,0100); "" for a UID that is not there."""
+    """What matters of a command set: `kind` is the Command Field (0000,0100); "" for a UID that is not there.
+
+    `high_priority` is whether the sender gave Priority (0000,0700) as HIGH (PS3.7 9.3.1.1).
+    """
 
     kind: int
     message_id: int
     sop_class_uid: str
     sop_instance_uid: str = field(repr=False)
     has_data_set: bool
+    high_priority: bool = False
 
     @property
     def is_response(self) -> bool:
@@ -124,6 +128,9 @@ class _Unfinished:
     oversized: bool = False
 
 
+_HIGH: Final = (0x0001).to_bytes(2, "little")
+
+
 def parse_command(command_set: bytes) -> Command:
     """Read a command set: Implicit VR Little Endian, group 0000 only (PS3.7 6.3.1). Raises `ProtocolError`."""
     values: dict[int, bytes] = {}
@@ -143,6 +150,7 @@ def parse_command(command_set: bytes) -> Command:
         sop_class_uid=_uid(values, 0x0002) or _uid(values, 0x0003),
         sop_instance_uid=_uid(values, 0x1000) or _uid(values, 0x1001),
         has_data_set=_unsigned(values, 0x0800) != _NO_DATA_SET,
+        high_priority=values.get(0x0700) == _HIGH,
     )
 
 

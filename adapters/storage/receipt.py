@@ -32,9 +32,9 @@ class Receipt:
     """Where an object came from. `received_at` is UTC epoch seconds; unknown texts are empty.
 
     For `INSTANCE`, the UIDs are those of the C-STORE request (PS3.7 9.3.1.1), compared with the data set, and of the
-    presentation context. For `EVENT`, `event` says what happened, `status` is the DIMSE status of a refused instance
-    (PS3.7 Annex C), `detail` a sentence without data, `stored` and `refused` count the instances of an association that
-    ended.
+    presentation context; `high_priority` is the sender's wish. For `EVENT`, `event` says what happened, `status` is
+    the DIMSE status of a refused instance (PS3.7 Annex C), `detail` a sentence without data, `stored` and `refused`
+    count the instances of an association that ended.
     """
 
     kind: ReceiptKind
@@ -46,6 +46,7 @@ class Receipt:
     sop_class_uid: str = ""
     sop_instance_uid: str = field(default="", repr=False)
     transfer_syntax_uid: str = ""
+    high_priority: bool = False
     event: EventKind | None = None
     status: int | None = None
     detail: str = ""

@@ -109,7 +109,7 @@ class Reader:
             identity_tag=tag.of("identity", _identity_bytes(header, issuer)),
             pixel_tag=tag.of("pixels", _pixels(header, data)),
             byte_length=len(data),
-            priority=Priority.ROUTINE,
+            priority=Priority.STAT if receipt.high_priority else Priority.ROUTINE,
             expected_instances=header.number_of_study_related_instances,
             rejected_uid_tags=tuple(self.master.lookup_tag("instance", uid) for uid in rejected),
         )

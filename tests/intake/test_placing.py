@@ -1,4 +1,4 @@
-"""Where an arrival belongs: duplicates, variants, corrections, conflicts, own results, rejections, late instances (DESIGN §5)."""
+"""Where an arrival belongs: duplicates, variants, corrections, conflicts, own results, rejections (DESIGN §5)."""
 
 import itertools
 import uuid

@@ -182,8 +182,9 @@ class Kopru:
         try:
             wait_until(reached, f"studies to be {states}", seconds)
         except AssertionError:
+            others = [study for study in self.studies() if study["state"] not in states][:5]
             raise AssertionError(
-                f"waited for {states}; there are {self.studies()}\n{self.log.read_text()[-4000:]}"
+                f"waited for {states}; not yet, such as {others}\n{self.log.read_text()[-4000:]}"
             ) from None
         return self.studies()
 

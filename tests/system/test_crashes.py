@@ -22,13 +22,14 @@ from tests.waiting import wait_until
 
 VICTIMS = ("receiver", "receiver", "engine", "engine", "runtime", "console", "supervisor")
 SECONDS_BETWEEN = (0.2, 2.5)
+_IMAGES_PER_STUDY = 2
 
 
 class Load:
     """A modality that sends one study after the other and repeats what was not acknowledged, as modalities do."""
 
-    def __init__(self, kopru: Kopru, fhir_server, folder: Path, images_per_study: int = 2) -> None:
-        self.kopru, self.fhir, self.folder, self.images_per_study = kopru, fhir_server, folder, images_per_study
+    def __init__(self, kopru: Kopru, fhir_server, folder: Path, pause_seconds: float) -> None:
+        self.kopru, self.fhir, self.folder, self.pause_seconds = kopru, fhir_server, folder, pause_seconds
         self.acknowledged: dict[str, MadeUpPatient] = {}  # SOP Instance UID
         self.patients: list[MadeUpPatient] = []
         self._stop = threading.Event()
@@ -48,14 +49,14 @@ class Load:
         while not self._stop.is_set():
             number += 1
             self._send_study(MadeUpPatient(number))
-            self._stop.wait(0.15)
+            self._stop.wait(self.pause_seconds)
 
     def _send_study(self, patient: MadeUpPatient) -> None:
         self.fhir.create(patient.fhir(SYSTEM))
         self.patients.append(patient)
         study_uid = None
         waiting: dict[Path, str] = {}
-        for number in range(self.images_per_study):
+        for number in range(_IMAGES_PER_STUDY):
             image = as_dx(drawn_image(patient.number * 10 + number), patient, study_uid=study_uid, number=number + 1)
             study_uid = image.StudyInstanceUID
             path = save(image, self.folder / f"{patient.number}-{number}.dcm")
@@ -92,7 +93,7 @@ def _crash(kopru: Kopru, load: Load, kills: int, seed: int) -> Counter:
 def _check(kopru: Kopru, load: Load, fhir_server) -> None:
     studies = len(load.patients)
     wait_until(kopru._is_ready, "the daemon after the last kill", 90)
-    kopru.wait_for_states({"delivered": studies}, seconds=180)
+    kopru.wait_for_states({"delivered": studies}, seconds=600)
     assert kopru.ask("audit.verify")["problems"] == []
     assert kopru.stop() == 0
     assert _stored_uids(kopru) >= set(load.acknowledged)
@@ -119,11 +120,13 @@ def _stored_uids(kopru: Kopru) -> set[str]:
     return found
 
 
-def _crash_and_check(tmp_path: Path, url: str, fhir_server, kills: int, seed: int) -> Counter:
+def _crash_and_check(
+    tmp_path: Path, url: str, fhir_server, kills: int, seed: int, pause_seconds: float = 0.3
+) -> Counter:
     kopru = Kopru(tmp_path / "node", url, fhir_url=fhir_server.url, receivers=2)
     try:
         kopru.start()
-        load = Load(kopru, fhir_server, tmp_path / "in")
+        load = Load(kopru, fhir_server, tmp_path / "in", pause_seconds)
         load.start()
         killed = _crash(kopru, load, kills, seed)
         load.finish()
@@ -144,5 +147,5 @@ def test_nothing_is_lost_or_doubled_by_a_few_kills(tmp_path: Path, fhir_server):
 @pytest.mark.timeout(3000)
 def test_nothing_is_lost_or_doubled_by_a_hundred_kills(tmp_path: Path, empty_database_url: str, fhir_server):
     kills = int(os.environ.get("KOPRU_SOAK_KILLS", "110"))
-    killed = _crash_and_check(tmp_path, empty_database_url, fhir_server, kills, seed=2026)
+    killed = _crash_and_check(tmp_path, empty_database_url, fhir_server, kills, seed=2026, pause_seconds=1.5)
     assert sum(killed.values()) >= kills

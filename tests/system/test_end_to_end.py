@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydicom import dcmread
+from pynetdicom import AE
 
 from adapters.keys import KeyStore, MasterKey
 from adapters.storage import ObjectStore
+from daemon.queue import Priority
 from tests.planted import search_bytes, search_sqlite, search_tree
 from tests.system.kopru import SOURCE, SYSTEM, Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, real_images, save
@@ -145,3 +148,16 @@ def test_the_index_is_rebuilt_from_objects_and_keys_alone(kopru: Kopru, tmp_path
     after = kopru.wait_for_states({"delivered": 3})
     assert {study["pseudonym"] for study in after} == {study["pseudonym"] for study in before}
     assert len(list(kopru.reports.glob("*.json"))) == 3
+
+
+def test_an_instance_sent_with_high_priority_makes_a_stat_study(kopru: Kopru, tmp_path: Path):
+    file = save(as_dx(drawn_image(1), MadeUpPatient(1)), tmp_path / "in" / "1.dcm")
+    entity = AE(ae_title=SOURCE)
+    image = dcmread(file)
+    entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", kopru.port, ae_title="KOPRU")
+    assert association.send_c_store(image, priority=1).Status == 0  # HIGH (PS3.7 9.3.1.1)
+    association.release()
+    kopru.wait_for_states({"delivered": 1})
+    priorities = {task["kind"]: task["priority"] for task in kopru.ask("tasks.list")}
+    assert {priorities[kind] for kind in ("deidentify", "infer", "report", "deliver")} == {Priority.STAT}
