@@ -1,0 +1,305 @@
+"""The runtime as its clients meet it: another process, many threads, stops, kills and restarts."""
+
+import os
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime import (
+    BackendLost,
+    DeadlineExceeded,
+    InvalidInput,
+    LocalRuntime,
+    ModelNotFound,
+    ModelPackage,
+    PackageError,
+    RuntimeClient,
+    RuntimeFailure,
+    RuntimeUnavailable,
+    serve,
+)
+from runtime import host as host_module
+from tests.runtime.gate import GatedBackend
+from tests.runtime.packages import classifier, images, make_package
+from tests.runtime.process import RuntimeProcess, running
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runtime")
+
+
+@pytest.fixture(scope="module")
+def package(folder: Path) -> ModelPackage:
+    return make_package(folder / "tiny")
+
+
+@pytest.fixture(scope="module")
+def process(folder: Path, package: ModelPackage) -> Iterator[RuntimeProcess]:
+    other = make_package(folder / "log", classifier(logarithm=True), name="log")
+    with running(folder / "socket", [package.directory, other.directory], folder / "log.txt") as started:
+        yield started
+
+
+@pytest.fixture
+def client(process: RuntimeProcess) -> Iterator[RuntimeClient]:
+    with RuntimeClient(process.socket) as connected:
+        yield connected
+
+
+def _ask(client: RuntimeClient, image: np.ndarray | None = None) -> np.ndarray:
+    inputs = {"image": images(1) if image is None else image}
+    return client.infer("tiny", inputs, timeout_seconds=30).outputs["probabilities"]
+
+
+def test_client_and_local_runtime_give_the_same_answers(client: RuntimeClient, package: ModelPackage) -> None:
+    with LocalRuntime([package], threads=1) as local:
+        for samples in (1, 2, 8):
+            here = local.infer("tiny", {"image": images(samples)}, timeout_seconds=30)
+            there = client.infer("tiny", {"image": images(samples)}, timeout_seconds=30)
+            assert np.array_equal(here.outputs["probabilities"], there.outputs["probabilities"])
+            assert here.weights_sha256 == there.weights_sha256
+            assert (there.model, there.version, there.batch_size) == ("tiny", "1.0.0", samples)
+        assert client.models()[1] == local.models()[0]
+
+
+def test_many_clients_share_batches_and_each_gets_its_own_answer(client: RuntimeClient, package: ModelPackage) -> None:
+    threads, rounds = 8, 25
+    pictures = images(threads)
+    with LocalRuntime([package], threads=1) as local:
+        expected = local.infer("tiny", {"image": pictures}, timeout_seconds=30).outputs["probabilities"]
+    barrier = threading.Barrier(threads)
+
+    def work(number: int) -> list[int]:
+        sizes = []
+        for _ in range(rounds):
+            barrier.wait(30)
+            answer = client.infer("tiny", {"image": pictures[number : number + 1]}, timeout_seconds=30)
+            assert np.allclose(answer.outputs["probabilities"][0], expected[number], atol=1e-5)
+            sizes.append(answer.batch_size)
+        return sizes
+
+    with ThreadPoolExecutor(threads) as pool:
+        sizes = [size for one in pool.map(work, range(threads)) for size in one]
+    assert max(sizes) >= threads // 2
+    assert np.mean(sizes) > 2
+
+
+def test_errors_cross_the_socket_as_themselves(client: RuntimeClient) -> None:
+    with pytest.raises(ModelNotFound, match="loaded: log, tiny"):
+        client.infer("other", {"image": images(1)}, timeout_seconds=30)
+    with pytest.raises(InvalidInput, match="must be float32"):
+        client.infer("tiny", {"image": images(1).astype(np.int32)}, timeout_seconds=30)
+    with pytest.raises(InvalidInput, match="not finite"):
+        client.infer("tiny", {"image": images(1) * np.nan}, timeout_seconds=30)
+    with pytest.raises(RuntimeFailure, match="not finite"):
+        client.infer("log", {"image": -images(1)}, timeout_seconds=30)
+    with pytest.raises(InvalidInput, match="beyond what can be sent"):
+        client.infer("m" * 65, {"image": images(1)}, timeout_seconds=30)
+    with pytest.raises(InvalidInput, match="beyond what can be sent"):
+        client.infer("tiny", {"image": images(1)}, priority=1 << 40, timeout_seconds=30)
+    with pytest.raises(DeadlineExceeded):
+        client.infer("tiny", {"image": images(1)}, timeout_seconds=float("nan"))
+    assert _ask(client).shape == (1, 3)
+
+
+def test_health_lists_the_models(client: RuntimeClient) -> None:
+    assert [(model.model, model.device, model.waiting_samples) for model in client.health()] == [
+        ("log", "cpu", 0),
+        ("tiny", "cpu", 0),
+    ]
+
+
+def test_the_socket_belongs_to_its_account_alone(process: RuntimeProcess) -> None:
+    assert stat.S_IMODE(process.socket.stat().st_mode) == 0o600
+
+
+def test_a_runtime_that_answers_nothing_is_a_deadline_exceeded(process: RuntimeProcess, client: RuntimeClient) -> None:
+    process.popen.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(DeadlineExceeded):
+            client.infer("tiny", {"image": images(1)}, timeout_seconds=0.2)
+    finally:
+        process.popen.send_signal(signal.SIGCONT)
+    assert _ask(client).shape == (1, 3)
+
+
+def test_nothing_stays_open_after_many_requests(process: RuntimeProcess, client: RuntimeClient) -> None:
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{process.popen.pid}/fd"))
+
+    _ask(client)
+    before = descriptors(), len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        _ask(client)
+        with pytest.raises(InvalidInput):
+            _ask(client, images(9))
+    wait_until(lambda: descriptors() <= before[0], "the runtime's descriptors to be closed")
+    assert len(os.listdir("/proc/self/fd")) == before[1]
+
+
+def test_a_forked_client_does_not_use_its_parents_connections(client: RuntimeClient) -> None:
+    expected = _ask(client)
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if np.array_equal(_ask(client), expected) and len(client._idle) == 1 else 1)
+        finally:
+            os._exit(2)
+    assert np.array_equal(_ask(client), expected)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_no_daemon_is_runtime_unavailable(tmp_path: Path) -> None:
+    client = RuntimeClient(tmp_path / "nothing")
+    with pytest.raises(RuntimeUnavailable, match="is the daemon running"):
+        client.models()
+    assert RuntimeUnavailable.retryable
+
+
+def test_a_killed_runtime_is_unavailable_until_it_is_started_again(tmp_path: Path, package: ModelPackage) -> None:
+    socket, log = tmp_path / "socket", tmp_path / "log.txt"
+    with RuntimeClient(socket) as client:
+        with running(socket, [package.directory], log) as first:
+            expected = _ask(client)
+            first.popen.send_signal(signal.SIGSTOP)
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(_ask, client)
+                wait_until(lambda: not client._idle, "the request to be on its way")
+                first.kill()
+                with pytest.raises(RuntimeUnavailable):
+                    asked.result(30)
+            with pytest.raises(RuntimeUnavailable):
+                _ask(client)
+        with running(socket, [package.directory], log):
+            assert np.array_equal(_ask(client), expected)
+
+
+def test_a_second_runtime_does_not_take_the_socket(process: RuntimeProcess, package: ModelPackage) -> None:
+    with pytest.raises(RuntimeUnavailable, match="stop that one first"):
+        serve(process.socket, [package.directory], on_ready=lambda: None, stop=threading.Event(), threads=1)
+    assert process.socket.exists()
+
+
+def test_something_else_of_that_name_is_left_alone(tmp_path: Path, package: ModelPackage) -> None:
+    path = tmp_path / "socket"
+    path.write_text("a file of somebody's")
+    with pytest.raises(OSError, match="in use"):
+        serve(path, [package.directory], on_ready=lambda: None, stop=threading.Event(), threads=1)
+    assert path.read_text() == "a file of somebody's"
+
+
+def test_a_tampered_package_is_not_served(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "tiny")
+    (package.directory / "model.onnx").write_bytes(b"something else")
+    with pytest.raises(PackageError, match="was changed"):
+        serve(tmp_path / "socket", [package.directory], on_ready=lambda: None, stop=threading.Event(), threads=1)
+    assert not (tmp_path / "socket").exists()
+
+
+class InThread:
+    """A server in a thread of this process, over a gated backend."""
+
+    def __init__(self, socket: Path, package: ModelPackage, drain_seconds: float) -> None:
+        self.client = RuntimeClient(socket)
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._serve, args=(socket, package, drain_seconds))
+        ready = self._ready = threading.Event()
+        self._thread.start()
+        assert ready.wait(30)
+
+    def _serve(self, socket: Path, package: ModelPackage, drain_seconds: float) -> None:
+        try:
+            serve(socket, [package.directory], on_ready=self._ready.set, stop=self.stop, drain_seconds=drain_seconds)
+        except RuntimeFailure as error:
+            self.error = error
+
+    def join(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[GatedBackend]:
+    backend = GatedBackend()
+    monkeypatch.setattr(host_module, "open_backend", lambda *_, **__: backend)
+    monkeypatch.setattr(host_module, "_warm_up", lambda *_: None)
+    yield backend
+    backend.open(1000)
+
+
+def test_stopping_finishes_what_runs_and_takes_nothing_new(
+    tmp_path: Path, package: ModelPackage, gate: GatedBackend
+) -> None:
+    server = InThread(tmp_path / "socket", package, drain_seconds=30)
+    with ThreadPoolExecutor(2) as pool:
+        running_one = pool.submit(_ask, server.client)
+        assert gate.entered.acquire(timeout=30)
+        waiting_one = pool.submit(_ask, server.client)
+        wait_until(lambda: RuntimeClient(tmp_path / "socket").health()[0].waiting_samples == 1, "a request to wait")
+        server.stop.set()
+        wait_until(lambda: not (tmp_path / "socket").exists(), "the socket to be gone")
+        with pytest.raises(RuntimeUnavailable):
+            RuntimeClient(tmp_path / "socket").models()
+        gate.open(2)
+        assert running_one.result(30).shape == (1, 3)
+        assert waiting_one.result(30).shape == (1, 3)
+    server.join()
+    assert server.error is None
+
+
+def test_stopping_does_not_wait_for_a_model_that_hangs(
+    tmp_path: Path, package: ModelPackage, gate: GatedBackend
+) -> None:
+    server = InThread(tmp_path / "socket", package, drain_seconds=0.1)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_ask, server.client)
+        assert gate.entered.acquire(timeout=30)
+        server.stop.set()
+        with pytest.raises(RuntimeUnavailable):
+            asked.result(30)
+    server.join()
+
+
+def test_what_a_client_that_went_away_asked_is_not_run(
+    tmp_path: Path, package: ModelPackage, gate: GatedBackend
+) -> None:
+    server = InThread(tmp_path / "socket", package, drain_seconds=30)
+    with ThreadPoolExecutor(1) as pool:
+        running_one = pool.submit(_ask, server.client, np.ones_like(images(1)))
+        assert gate.entered.acquire(timeout=30)
+        with pytest.raises(DeadlineExceeded):
+            server.client.infer("tiny", {"image": images(1)}, timeout_seconds=0.1)
+        patient = pool.submit(_ask, server.client, np.zeros_like(images(1)))
+        gate.open(10)
+        running_one.result(30)
+        patient.result(30)
+    assert gate.batches == [[1.0], [0.0]]
+    server.stop.set()
+    server.join()
+
+
+def test_a_lost_device_ends_the_process_so_that_a_new_one_can_start(
+    tmp_path: Path, package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_: np.ndarray) -> None:
+        raise BackendLost("the device is gone")
+
+    backend = GatedBackend(lose)
+    backend.open(10)
+    monkeypatch.setattr(host_module, "open_backend", lambda *_, **__: backend)
+    monkeypatch.setattr(host_module, "_warm_up", lambda *_: None)
+    server = InThread(tmp_path / "socket", package, drain_seconds=30)
+    with pytest.raises(RuntimeFailure) as caught:
+        _ask(server.client)
+    assert caught.value.retryable
+    server.join()
+    assert isinstance(server.error, BackendLost)
