@@ -195,14 +195,17 @@ def _parse_line(line: bytes, place: str) -> SignedHead:
         ) from error
 
 
-def read_heads(path: Path) -> Iterator[tuple[int, SignedHead | None]]:
+def read_heads(path: Path, length: int | None = None) -> Iterator[tuple[int, SignedHead | None]]:
     """The heads of a `heads.jsonl`, line by line, with the line's number from 1; None for a line that is no head.
 
-    A last line without its newline is one that a crash cut short, or that is being written: it is left out.
+    A last line without its newline is one that a crash cut short, or that is being written: it is left out. So is what
+    lies beyond the first `length` bytes: it was appended after the caller had taken that length.
     """
+    position = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
+            position += len(line)
+            if not line.endswith(b"\n") or (length is not None and position > length):
                 return
             try:
                 yield number, _parse_line(line, f"{path}:{number}")

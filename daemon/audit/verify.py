@@ -31,13 +31,21 @@ def verify(database: Database, key: PublicKey, heads_file: Path | None = None) -
     A log that is not sound is no error: the report says so, also when heads were signed and the file is gone. Raises
     OSError when the heads file is there but cannot be read.
     """
+    # A head is published after its commit. So whatever the file held before the database's snapshot was taken is in the
+    # snapshot, while a sealer at work may publish more at any time.
+    length = heads_file.stat().st_size if heads_file is not None and heads_file.exists() else None
     with open_database_log(database) as log:
-        return verify_log(log, key, heads_file, Findings())
+        return verify_log(log, key, heads_file, Findings(), heads_length=length)
 
 
-def verify_log(log: StoredLog, key: PublicKey, heads_file: Path | None, findings: Findings) -> Report:
-    """Verify a whole log wherever it stands, see `verify`; `findings` are what was found before, and are added to."""
-    return _Verification(log, key, heads_file, findings).run()
+def verify_log(
+    log: StoredLog, key: PublicKey, heads_file: Path | None, findings: Findings, heads_length: int | None = None
+) -> Report:
+    """Verify a whole log wherever it stands, see `verify`; `findings` are what was found before, and are added to.
+
+    Of the heads file, only the first `heads_length` bytes count, if that is given.
+    """
+    return _Verification(log, key, heads_file, findings, heads_length).run()
 
 
 class _AuthenticHeads:
@@ -105,11 +113,18 @@ def _stands_before(log_index: object, index: int) -> bool:
 class _Verification:
     """One run over a log."""
 
-    def __init__(self, log: StoredLog, key: PublicKey, heads_file: Path | None, findings: Findings) -> None:
+    def __init__(
+        self,
+        log: StoredLog,
+        key: PublicKey,
+        heads_file: Path | None,
+        findings: Findings,
+        heads_length: int | None,
+    ) -> None:
         self._log = log
         self._findings = findings
         self._own = _AuthenticHeads(log.heads(), key, self._findings)
-        self._published = _AuthenticHeads(_published(heads_file), key, self._findings)
+        self._published = _AuthenticHeads(_published(heads_file, heads_length), key, self._findings)
         self._heads_file = heads_file
         self._records = _Records(log.sealed())
         self._placement = Placement(self._findings)
@@ -288,9 +303,9 @@ def _body(event: StoredEvent) -> Body | None:
         return None
 
 
-def _published(heads_file: Path | None) -> Iterator[tuple[str, SignedHead | None]]:
+def _published(heads_file: Path | None, length: int | None) -> Iterator[tuple[str, SignedHead | None]]:
     if heads_file is not None and heads_file.exists():
-        for number, head in read_heads(heads_file):
+        for number, head in read_heads(heads_file, length):
             yield f"line {number} of the heads file", head
 
 

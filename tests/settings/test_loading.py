@@ -194,7 +194,7 @@ def test_a_source_without_a_table_gets_the_defaults_and_one_with_a_table_inherit
 def test_reports_go_to_a_directory_unless_a_destination_is_set(load):
     [default] = load().settings.destinations
     assert default == DirectoryDestination(
-        name="reports", kind="directory", path=Path("/home/nobody/.local/share/kopru/reports")
+        name="reports", kind="directory", path=Path(HOME["HOME"]) / ".local/share/kopru/reports"
     )
     [configured] = load(EHR).settings.destinations
     assert isinstance(configured, FhirDestination)
