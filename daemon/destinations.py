@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from adapters.directory import DirectoryDestination as Folder
-
 from adapters.fhir import DeliveryOutcome, FhirDestination, FhirServerSettings, PatientMatch
 from daemon.settings import Destination as DestinationSettings
 from daemon.settings import DirectoryDestination, Settings
