@@ -64,7 +64,7 @@ def test_the_association_limit_counts_all_processes(make_receivers: MakeReceiver
         assert answer_to_request(receivers.port)[0] != ASSOCIATE_RJ  # a killed process holds no slot
         again.release()
     rejected = [event for event in receivers.events() if event.event is EventKind.ASSOCIATION_REJECTED]
-    assert len(rejected) >= 2
+    assert rejected  # the second receiver may have been killed before it noted its own
     assert "as many associations" in rejected[0].detail
 
 
