@@ -66,11 +66,20 @@ def _is_device_fault(message: str) -> bool:
     return "cuda" in text and "out of memory" not in text and "failed to allocate" not in text
 
 
-def _open_session(package: ModelPackage, threads: int, device: Device) -> Any:
+def session_options(threads: int) -> Any:
+    """How every session is run. Its threads sleep when they have nothing to do: spinning would gain little on an idle
+    machine, and take the cores away from the host's other processes on a busy one.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _open_session(package: ModelPackage, threads: int, device: Device) -> Any:
+    options = session_options(threads)
     weights = package.read_weights()
     try:
         return onnxruntime.InferenceSession(weights, options, providers=_providers(device))
