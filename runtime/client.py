@@ -147,9 +147,8 @@ class RuntimeClient:
         """An idle connection that still stands, or a new one."""
         while True:
             with self._lock:
-                if (
-                    self._owner != os.getpid()
-                ):  # after a fork the idle ones are the parent's; two users would mix answers
+                # After a fork the idle ones are the parent's, and two users of one would mix up their answers.
+                if self._owner != os.getpid():
                     self._idle, self._owner = [], os.getpid()
                 if not self._idle:
                     break

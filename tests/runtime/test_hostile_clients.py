@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from runtime import RuntimeClient, wire
 from tests.runtime.packages import SIDE, images, make_package
 from tests.runtime.process import RuntimeProcess, running
+from tests.waiting import wait_until
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SAMPLE_BYTES = SIDE * SIDE * 4
@@ -38,7 +39,7 @@ def _all_is_well_afterwards(process: RuntimeProcess) -> Iterator[None]:
     assert process.popen.poll() is None
     with RuntimeClient(process.socket) as client:
         assert client.infer("tiny", {"image": images(1)}, timeout_seconds=30).batch_size == 1
-        assert client.health()[0].waiting_samples == 0
+        wait_until(lambda: client.health()[0].waiting_samples == 0, "the queue to be empty")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from runtime import (
     RuntimeFailure,
     RuntimeUnavailable,
     serve,
+    wire,
 )
 from runtime import host as host_module
 from tests.runtime.gate import GatedBackend
@@ -146,14 +148,20 @@ def test_nothing_stays_open_after_many_requests(process: RuntimeProcess, client:
 
 
 def test_a_forked_client_does_not_use_its_parents_connections(client: RuntimeClient) -> None:
+    def connection() -> int:
+        (idle,) = client._idle
+        return os.fstat(idle.fileno()).st_ino
+
     expected = _ask(client)
+    parents = connection()
     child = os.fork()
     if child == 0:
         try:
-            os._exit(0 if np.array_equal(_ask(client), expected) and len(client._idle) == 1 else 1)
+            os._exit(0 if np.array_equal(_ask(client), expected) and connection() != parents else 1)
         finally:
             os._exit(2)
     assert np.array_equal(_ask(client), expected)
+    assert connection() == parents
     assert os.waitpid(child, 0)[1] == 0
 
 
@@ -165,9 +173,9 @@ def test_no_daemon_is_runtime_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_killed_runtime_is_unavailable_until_it_is_started_again(tmp_path: Path, package: ModelPackage) -> None:
-    socket, log = tmp_path / "socket", tmp_path / "log.txt"
-    with RuntimeClient(socket) as client:
-        with running(socket, [package.directory], log) as first:
+    path, log = tmp_path / "socket", tmp_path / "log.txt"
+    with RuntimeClient(path) as client:
+        with running(path, [package.directory], log) as first:
             expected = _ask(client)
             first.popen.send_signal(signal.SIGSTOP)
             with ThreadPoolExecutor(1) as pool:
@@ -178,7 +186,17 @@ def test_a_killed_runtime_is_unavailable_until_it_is_started_again(tmp_path: Pat
                     asked.result(30)
             with pytest.raises(RuntimeUnavailable):
                 _ask(client)
-        with running(socket, [package.directory], log):
+        with running(path, [package.directory], log):
+            assert np.array_equal(_ask(client), expected)
+
+
+def test_a_restart_between_two_requests_goes_unnoticed(tmp_path: Path, package: ModelPackage) -> None:
+    path, log = tmp_path / "socket", tmp_path / "log.txt"
+    with RuntimeClient(path) as client:
+        with running(path, [package.directory], log) as first:
+            expected = _ask(client)
+            assert first.stop() == 0
+        with running(path, [package.directory], log):
             assert np.array_equal(_ask(client), expected)
 
 
@@ -207,18 +225,18 @@ def test_a_tampered_package_is_not_served(tmp_path: Path) -> None:
 class InThread:
     """A server in a thread of this process, over a gated backend."""
 
-    def __init__(self, socket: Path, package: ModelPackage, drain_seconds: float) -> None:
-        self.client = RuntimeClient(socket)
+    def __init__(self, path: Path, package: ModelPackage, drain_seconds: float) -> None:
+        self.client = RuntimeClient(path)
         self.stop = threading.Event()
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._serve, args=(socket, package, drain_seconds))
+        self._thread = threading.Thread(target=self._serve, args=(path, package, drain_seconds))
         ready = self._ready = threading.Event()
         self._thread.start()
         assert ready.wait(30)
 
-    def _serve(self, socket: Path, package: ModelPackage, drain_seconds: float) -> None:
+    def _serve(self, path: Path, package: ModelPackage, drain_seconds: float) -> None:
         try:
-            serve(socket, [package.directory], on_ready=self._ready.set, stop=self.stop, drain_seconds=drain_seconds)
+            serve(path, [package.directory], on_ready=self._ready.set, stop=self.stop, drain_seconds=drain_seconds)
         except RuntimeFailure as error:
             self.error = error
 
@@ -276,8 +294,17 @@ def test_what_a_client_that_went_away_asked_is_not_run(
     with ThreadPoolExecutor(1) as pool:
         running_one = pool.submit(_ask, server.client, np.ones_like(images(1)))
         assert gate.entered.acquire(timeout=30)
-        with pytest.raises(DeadlineExceeded):
-            server.client.infer("tiny", {"image": images(1)}, timeout_seconds=0.1)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hasty:
+            hasty.connect(str(tmp_path / "socket"))
+            tensors = {"image": images(1)}
+            request = wire.InferRequest(
+                model="tiny", priority=0, timeout_seconds=60.0, tensors=wire.tensor_headers(tensors)
+            )
+            body = wire.write_tensors(tensors)
+            wire.send(hasty, request, body)
+            os.close(body)
+            wait_until(lambda: server.client.health()[0].waiting_samples == 1, "the request to wait")
+        server.client.health()  # answered after the end of that connection was noticed
         patient = pool.submit(_ask, server.client, np.zeros_like(images(1)))
         gate.open(10)
         running_one.result(30)
