@@ -5,7 +5,9 @@ Report, matching, console, erasure and export use it, each with a purpose and an
 have no access: they get a `PatientPseudonym`, which holds nothing of the identity.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,6 +16,7 @@ from anonymize import PatientPseudonym
 from daemon.audit import AuditEvent, AuditWriter, Id, Kind
 from daemon.database import Database
 from daemon.database import schema as t
+from daemon.states import Standing
 from pipelines.identity import PatientIdentity, StudyDescription
 
 
@@ -38,28 +41,79 @@ class Vault:
         entry = self._keys.patient(patient_id)
         return PatientPseudonym(entry.pseudonym, entry.subkey("uid"), entry.date_offset_days)
 
-    def reidentify(self, study_id: str, purpose: Purpose, actor: str) -> tuple[PatientIdentity, StudyDescription]:
-        """Who the patient of the study is, and what the hospital calls the study."""
+    def reidentify(self, revision_id: str, purpose: Purpose, actor: str) -> tuple[PatientIdentity, StudyDescription]:
+        """Who the patient of the revision is, and what the hospital calls the study, as the revision's own instances
+        say.
+
+        Raises `IdentityContradiction` where they do not agree: then nobody may be named.
+        """
         with self._database.read() as connection:
-            row = connection.execute(
-                sa.select(
-                    t.patient.c.id, t.patient.c.audit_tag, t.patient.c.sealed_identity, t.study.c.sealed_description
-                )
-                .join(t.study, t.study.c.patient_id == t.patient.c.id)
-                .where(t.study.c.id == study_id)
-            ).one()
+            rows = connection.execute(_of_members(revision_id)).all()
+            if not rows:  # everything was taken back: as what was taken back said
+                rows = connection.execute(_of_rejected(revision_id)).all()
+        if not rows:
+            raise IdentityContradiction("no instance says whose study this is")
         event = AuditEvent(
             Kind.VAULT_ANSWERED,
             actor=actor,
-            subject=row.audit_tag,
-            details={"study": Id(study_id), "purpose": purpose},
+            subject=rows[0].audit_tag,
+            details={"revision": Id(revision_id), "purpose": purpose},
         )
         self._database.retrying(lambda connection: self._audit.record(connection, event))
-        entry = self._keys.patient(row.id)
-        return (
-            PatientIdentity.from_json(open_column(entry, "patient.identity", row.id, row.sealed_identity)),
-            StudyDescription.from_json(open_column(entry, "study.description", "", row.sealed_description)),
-        )
+        entry = self._keys.patient(rows[0].patient_id)
+        one_for_each = {row.identity_tag: row for row in rows}.values()
+        said = [_read(open_column(entry, "instance.identity", row.id, row.sealed_identity)) for row in one_for_each]
+        return _agreed([identity for identity, _ in said]), said[-1][1]
+
+
+class IdentityContradiction(Exception):
+    """The instances of one revision say different things about who the patient is."""
+
+
+def said_by_instance(identity: PatientIdentity, description: StudyDescription) -> bytes:
+    """What one instance says of patient and study, to be sealed with its row."""
+    return identity.to_json() + b"\n" + description.to_json()
+
+
+def _read(data: bytes) -> tuple[PatientIdentity, StudyDescription]:
+    identity, _, description = data.partition(b"\n")
+    return PatientIdentity.from_json(identity), StudyDescription.from_json(description)
+
+
+def _agreed(identities: Sequence[PatientIdentity]) -> PatientIdentity:
+    """The one identity that all tell; what is missing in one is taken from another, what differs is a contradiction."""
+    agreed: dict[str, str] = {}
+    for name in ("patient_id", "issuer", "name", "birth_date", "sex"):
+        told = {_normal(name, getattr(i, name)): getattr(i, name) for i in identities if getattr(i, name).strip(" ^=")}
+        if len(told) > 1:
+            raise IdentityContradiction(f"the study's instances do not agree on the patient's {name.replace('_', ' ')}")
+        agreed[name] = next(iter(told.values()), "")
+    return PatientIdentity(**agreed)
+
+
+def _normal(name: str, value: str) -> str:
+    """A value without what makes no difference: case, padding, empty components at the end of a name (PS3.5 6.2.1)."""
+    return "=".join(group.strip(" ^") for group in value.casefold().split("=")) if name == "name" else value.strip()
+
+
+def _said() -> sa.Select[Any]:
+    columns = (t.instance.c.id, t.instance.c.identity_tag, t.instance.c.sealed_identity, t.patient.c.audit_tag)
+    return (
+        sa.select(*columns, t.patient.c.id.label("patient_id"))
+        .join(t.patient, t.patient.c.id == t.instance.c.patient_id)
+        .where(t.instance.c.sealed_identity.is_not(None))
+        .order_by(t.instance.c.received_at, t.instance.c.id)
+    )
+
+
+def _of_members(revision_id: str) -> sa.Select[Any]:
+    members = sa.select(t.revision_instance.c.instance_id).where(t.revision_instance.c.revision_id == revision_id)
+    return _said().where(t.instance.c.id.in_(members))
+
+
+def _of_rejected(revision_id: str) -> sa.Select[Any]:
+    study = sa.select(t.revision.c.study_id).where(t.revision.c.id == revision_id).scalar_subquery()
+    return _said().where(t.instance.c.study_id == study, t.instance.c.standing == Standing.REJECTED)
 
 
 def seal_column(entry: PatientEntry, column: str, row_id: str, value: bytes) -> bytes:

@@ -59,6 +59,7 @@ class Kind(StrEnum):
     INSTANCE_VARIANT = "instance.variant"
     INSTANCE_CORRECTION = "instance.correction"
     INSTANCE_CONFLICT = "instance.pixel-conflict"
+    INSTANCE_REJECTED = "instance.rejected"
     INSTANCE_OWN_RESULT = "instance.own-result"
     INSTANCE_UNSELECTED = "instance.unselected"
 

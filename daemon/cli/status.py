@@ -35,6 +35,7 @@ def status(context: typer.Context, json: Json = False) -> None:
         print_table(
             ({"state": name, "count": number} for name, number in sorted(counted.items())), ("state", "count"), title
         )
+    print_table(answer["set_aside"], ("received_at", "id", "reason"), "Objects set aside, in no study")
     print_table(
         answer["refused_last_day"],
         ("last_at", "times", "kind", "source", "peer", "status", "detail"),

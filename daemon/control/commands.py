@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from daemon import queue
-from daemon.audit import AuditEvent, Kind, SigningKey, verify
+from daemon.audit import AuditEvent, Kind, PublicKey, public_key_path, verify
 from daemon.audit.export import export
 from daemon.control.answers import report_as_json
 from daemon.control.errors import CommandFailed
@@ -26,6 +26,7 @@ from daemon.intake.placing import begin_revision
 from daemon.node import Node
 from daemon.queue import QueueError, TaskState
 from daemon.states import NEEDS_A_PERSON, RevisionState, Standing, move
+from daemon.steps.report import bury
 from runtime import RuntimeFailure
 
 _RECENT_SECONDS: Final = 86_400.0
@@ -54,6 +55,15 @@ def status(node: Node, actor: str) -> dict[str, Any]:
             .limit(50)
         ).mappings()
         refused = [dict(row) for row in incidents]
+        set_aside = [
+            dict(row)
+            for row in connection.execute(
+                sa.select(t.instance.c.id, t.instance.c.reason, t.instance.c.received_at)
+                .where(t.instance.c.standing == Standing.QUARANTINED)
+                .order_by(t.instance.c.received_at.desc())
+                .limit(50)
+            ).mappings()
+        ]
         unsealed = connection.execute(
             sa.select(sa.func.count()).select_from(t.audit_event).where(t.audit_event.c.log_index.is_(None))
         ).scalar_one()
@@ -67,6 +77,7 @@ def status(node: Node, actor: str) -> dict[str, Any]:
         "instances": instances,
         "tasks": tasks,
         "open_associations": open_associations,
+        "set_aside": set_aside,
         "needs_a_person": sum(revisions.get(state, 0) for state in NEEDS_A_PERSON)
         + instances.get(Standing.QUARANTINED, 0),
         "refused_last_day": refused,
@@ -135,6 +146,7 @@ def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
     """Make a new revision of what is current in the study and process it, whatever became of the last one."""
 
     def work(connection: sa.Connection) -> str:
+        connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study).with_for_update())
         newest = connection.execute(
             sa.select(t.revision.c.priority).where(t.revision.c.study_id == study).order_by(t.revision.c.number.desc())
         ).first()
@@ -181,12 +193,17 @@ _BACK_TO: Final = {"deidentify": RevisionState.CLOSED, "infer": RevisionState.DE
 
 def _bring_back(connection: sa.Connection, node: Node, actor: str, task: int) -> None:
     row = connection.execute(sa.select(t.task.c.kind, t.task.c.key).where(t.task.c.id == task)).one()
-    if row.kind not in _BACK_TO:
+    revision = row.key
+    if row.kind in ("report", "deliver"):
+        revision = connection.execute(
+            sa.select(t.delivery.c.revision_id).where(t.delivery.c.id == row.key)
+        ).scalar_one()
+    elif row.kind not in _BACK_TO:
         return
-    state = connection.execute(sa.select(t.revision.c.state).where(t.revision.c.id == row.key)).scalar_one()
+    state = connection.execute(sa.select(t.revision.c.state).where(t.revision.c.id == revision)).scalar_one()
     if state == RevisionState.SUPERSEDED:
         raise CommandFailed("a newer revision has replaced this one; there is nothing to retry")
-    if state == RevisionState.FAILED:
+    if row.kind in _BACK_TO and state == RevisionState.FAILED:
         move(connection, node.audit, row.key, _BACK_TO[row.kind], actor=actor)
 
 
@@ -195,16 +212,28 @@ def tasks_close(node: Node, actor: str, task: int, reason: str) -> dict[str, Any
 
     def work(connection: sa.Connection) -> None:
         queue.close(connection, task, reason)
+        _lay_down(connection, node, actor, task)
         node.audit.record(connection, AuditEvent(Kind.TASK_CLOSED, actor=actor, details={"task": task}))
 
     return _decided(node, work, task)
 
 
+def _lay_down(connection: sa.Connection, node: Node, actor: str, task: int) -> None:
+    """Let what the closed task was to bring on its way come to an end that is listed, instead of waiting for ever."""
+    row = connection.execute(sa.select(t.task.c.kind, t.task.c.key).where(t.task.c.id == task)).one()
+    if row.kind in ("report", "deliver"):
+        bury(connection, node.audit, row.key, "closed by an operator")
+    elif row.kind in _BACK_TO:
+        state = connection.execute(sa.select(t.revision.c.state).where(t.revision.c.id == row.key)).scalar_one()
+        if state in (RevisionState.CLOSED, RevisionState.DEIDENTIFIED):
+            move(connection, node.audit, row.key, RevisionState.FAILED, reason="closed by an operator", actor=actor)
+
+
 def audit_verify(node: Node, actor: str) -> dict[str, Any]:
     """Check the whole log against its signed heads."""
-    key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
+    key = PublicKey.read(public_key_path(node.settings.audit.signing_key_file))
     heads_file = node.settings.audit.heads_directory / "heads.jsonl"
-    return report_as_json(verify(node.database, key.public, heads_file))
+    return report_as_json(verify(node.database, key, heads_file))
 
 
 def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
@@ -217,12 +246,12 @@ def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
 
 def audit_export(node: Node, actor: str) -> Iterator[str]:
     """The sealed log as the lines of an export file."""
-    key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
+    key = PublicKey.read(public_key_path(node.settings.audit.signing_key_file))
     event = AuditEvent(Kind.LOG_EXPORTED, actor=actor)
     node.database.retrying(lambda connection: node.audit.record(connection, event))
     with tempfile.TemporaryDirectory(dir=node.settings.node.data) as folder:
         path = Path(folder) / "export"
-        export(node.database, path, key.public)
+        export(node.database, path, key)
         with path.open(encoding="utf-8") as file:
             for line in file:
                 yield line.rstrip("\n")

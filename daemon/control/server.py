@@ -4,7 +4,6 @@ Every command is an audit event before it runs. Only root, the daemon's own acco
 get through (the socket has mode 0660). An answer never holds an identity.
 """
 
-import grp
 import json
 import os
 import pwd
@@ -17,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from daemon.audit import AuditEvent, Kind, Name
+from daemon.audit import AuditEvent, EventError, Kind, Name
 from daemon.control.errors import CommandFailed
 from daemon.node import Node
 
@@ -89,11 +88,6 @@ def peer_name(connection: socket.socket) -> str:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _pid, uid, _gid = struct.unpack("3i", raw)
     try:
-        return f"user:{pwd.getpwuid(uid).pw_name}"
-    except KeyError:
+        return Name(f"user:{pwd.getpwuid(uid).pw_name}")
+    except (KeyError, EventError):  # an account without a name, or with one that the audit log does not take
         return f"uid:{uid}"
-
-
-def hand_to_group(path: Path, group: str) -> None:
-    """Let members of `group` use the socket."""
-    os.chown(path, -1, grp.getgrnam(group).gr_gid)

@@ -121,11 +121,20 @@ instance = sa.Table(
     sa.Column("modality", sa.String(16)),
     sa.Column("standing", _State, nullable=False, index=True),  # see daemon.states.Standing
     sa.Column("reason", sa.String(400)),
+    sa.Column("sealed_identity", sa.LargeBinary),  # who the patient is and what the study is called, as this one says
     sa.Column("content_tag", _Tag, nullable=False),
     sa.Column("identity_tag", _Tag, nullable=False),
     sa.Column("pixel_tag", _Tag, nullable=False),
     sa.Column("byte_length", sa.BigInteger, nullable=False),
     sa.Column("received_at", _Time, nullable=False),
+)
+
+# What a rejection note named (IHE IOCM). Kept, since notes and images may be indexed in any order.
+rejected_uid = sa.Table(
+    "rejected_uid",
+    metadata,
+    sa.Column("study_id", _Id, sa.ForeignKey("study.id"), primary_key=True),
+    sa.Column("uid_tag", _Tag, primary_key=True),
 )
 
 revision_instance = sa.Table(

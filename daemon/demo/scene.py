@@ -24,6 +24,7 @@ from daemon.control import ControlClient, ControlError
 from daemon.demo.phantom import phantom_study
 from daemon.demo.telling import tell
 from daemon.states import NEEDS_A_PERSON, RevisionState
+from daemon.supervision.supervisor import is_running
 
 T = TypeVar("T")
 _AE_TITLE: Final = "KOPRU"
@@ -31,6 +32,7 @@ _SOURCE: Final = "DEMO-PACS"
 _START_SECONDS: Final = 60.0
 _REPORT_SECONDS: Final = 90.0
 _POLL_SECONDS: Final = 0.1
+_MARK: Final = ".kopru-demo"  # only a folder with this file is ever removed
 
 
 class DemoFailed(Exception):
@@ -110,12 +112,15 @@ def _step(progress: Progress, description: str, work: Callable[[], T]) -> T:
 
 
 def _clear(out: Path) -> None:
-    """Make the folder anew, but never remove one that is not an earlier demo's."""
-    if out.exists():
-        if any(out.iterdir()) and not (out / "kopru.toml").is_file():
+    """Make the folder anew, but never remove one that is not an earlier demo's, or whose daemon still runs."""
+    if out.exists() and any(out.iterdir()):
+        if not (out / _MARK).is_file():
             raise DemoFailed(f"{out} is not an earlier demo's folder; give another with --out")
+        if is_running(out / "data"):
+            raise DemoFailed(f"the daemon of an earlier demo still runs on {out}; stop it, or give another with --out")
         shutil.rmtree(out)
-    out.mkdir(mode=0o700, parents=True)
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (out / _MARK).touch()
 
 
 def _free_port() -> int:

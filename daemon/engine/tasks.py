@@ -109,8 +109,8 @@ class TaskLoop:
             log.info("task_ended", seconds=round(time.monotonic() - began, 3))
         except LeaseLost:
             log.warning("task_lease_lost")
-        except sa.exc.DBAPIError as error:  # the task's lease runs out and it is tried again
-            log.error("task_not_committed", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the task's lease runs out and it is tried again
+            log.error("task_not_committed", error=type(error).__name__, trace=places(error))
         finally:
             with self._lock:
                 del self._running[task.id]

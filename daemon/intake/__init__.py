@@ -2,6 +2,6 @@
 (when a study is complete), driven by `indexer`.
 """
 
-from daemon.intake.indexer import INDEX_LEASE_SECONDS, Indexer, IndexingLost, is_indexed
+from daemon.intake.indexer import DOES_NOT_OPEN, INDEX_LEASE_SECONDS, Indexer, IndexingLost, is_indexed
 
-__all__ = ["INDEX_LEASE_SECONDS", "Indexer", "IndexingLost", "is_indexed"]
+__all__ = ["DOES_NOT_OPEN", "INDEX_LEASE_SECONDS", "Indexer", "IndexingLost", "is_indexed"]

@@ -42,6 +42,7 @@ class Arrival:
     series_tag: str | None
     accession_tag: str | None
     sealed_description: bytes = field(repr=False)
+    sealed_identity: bytes = field(repr=False)  # of this instance: patient and study as it says
     sop_class_uid: str
     transfer_syntax_uid: str
     modality: str | None

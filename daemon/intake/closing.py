@@ -12,6 +12,7 @@ Quiet is measured against how far the index has read, not against the clock: an 
 not indexed yet keeps its revision open. Nothing is ever discarded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -42,6 +43,7 @@ class Facts:
     opened_at: float
     last_instance_at: float
     instances: int
+    new_instances: int  # received since the revision was opened
     expected: int | None
     open_associations: int
     last_association_closed_at: float | None
@@ -58,20 +60,23 @@ def decide(facts: Facts, rules: SourceDefaults) -> Closing | None:
         return Closing.SETTLED
     if facts.indexed_until - facts.last_instance_at >= rules.timeout_seconds:
         return Closing.TIMED_OUT
-    if facts.instances >= rules.force_instances or facts.indexed_until - facts.opened_at >= rules.force_seconds:
+    if facts.new_instances >= rules.force_instances or facts.indexed_until - facts.opened_at >= rules.force_seconds:
         return Closing.FORCED
     return None
 
 
-def close_due(database: Database, audit: AuditWriter, settings: Settings, indexed_until: float) -> int:
-    """Close each revision whose time has come, with the task that follows; gives how many."""
+Write = Callable[[Callable[[sa.Connection], None]], None]
+"""Runs work in a transaction that only the one indexer may make."""
+
+
+def close_due(database: Database, write: Write, audit: AuditWriter, settings: Settings, indexed_until: float) -> None:
+    """Close each revision whose time has come, with the task that follows."""
     with database.read() as connection:
         candidates = connection.execute(
             sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source)
             .join(t.study, t.study.c.id == t.revision.c.study_id)
             .where(t.revision.c.state == RevisionState.ASSEMBLING)
         ).all()
-    closed = 0
     for revision_id, study_id, source in candidates:
         rules = settings.source_for(source)
         with database.read() as connection:
@@ -85,8 +90,7 @@ def close_due(database: Database, audit: AuditWriter, settings: Settings, indexe
                 study_id=study_id,
                 indexed_until=indexed_until,
             )
-            closed += database.retrying(close)
-    return closed
+            write(close)
 
 
 def _facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_until: float) -> Facts:
@@ -94,6 +98,11 @@ def _facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_u
     counted = (Standing.CURRENT, Standing.UNSELECTED)  # a duplicate or variant is not one more
     in_study = sa.and_(t.instance.c.study_id == study_id, t.instance.c.standing.in_(counted))
     instances = connection.execute(sa.select(sa.func.count()).select_from(t.instance).where(in_study)).scalar_one()
+    new_instances = connection.execute(
+        sa.select(sa.func.count())
+        .select_from(t.instance)
+        .where(in_study, t.instance.c.received_at >= revision.opened_at)
+    ).scalar_one()
     brought_by = sa.select(t.instance.c.association_id).where(t.instance.c.study_id == study_id).distinct()
     still_open, last_closed = connection.execute(
         sa.select(
@@ -104,6 +113,7 @@ def _facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_u
         opened_at=revision.opened_at,
         last_instance_at=revision.last_instance_at,
         instances=instances,
+        new_instances=new_instances,
         expected=revision.expected_instances,
         open_associations=still_open,
         last_association_closed_at=last_closed,
@@ -118,19 +128,19 @@ def _close(
     revision_id: str,
     study_id: str,
     indexed_until: float,
-) -> int:
+) -> None:
     """Close the revision if it is still due in this transaction: state, list of instances and task together."""
+    connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study_id).with_for_update())
     state = connection.execute(
         sa.select(t.revision.c.state).where(t.revision.c.id == revision_id).with_for_update()
     ).scalar_one()
     facts = _facts(connection, revision_id, study_id, indexed_until)
     closing = decide(facts, rules)
     if state != RevisionState.ASSEMBLING or closing is None:
-        return 0
+        return
     short_of_count = facts.expected is not None and facts.instances < facts.expected
     forced = closing is Closing.FORCED or short_of_count
     close_revision(connection, audit, revision_id, reason=closing.value, forced=forced)
-    return 1
 
 
 def close_revision(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
@@ -32,6 +33,8 @@ from daemon.node import Node
 from daemon.states import Standing
 
 INDEX_LEASE_SECONDS: Final = 15.0
+DOES_NOT_OPEN: Final = "the object does not open"
+_PATIENCE_SECONDS: Final = 600.0
 _OBJECTS_PER_TRANSACTION = 32
 _BYTES_PER_TRANSACTION = 64 << 20
 _log = structlog.get_logger(__name__)
@@ -91,6 +94,8 @@ class Indexer:
             rows = connection.execute(sa.select(t.receiver.c.id, t.receiver.c.complete_batch)).all()
         self._complete: dict[str, int] = {row.id: row.complete_batch for row in rows}
         self.indexed_until = 0.0
+        self._unread: dict[str, float] = {}  # objects whose disk or key failed, since when
+        self._read_again()
 
     def pass_once(self) -> int:
         """Index everything that lies in the store now, then close what is complete; gives how many objects were new."""
@@ -103,8 +108,9 @@ class Indexer:
             found += self._read_receiver(receiver_id)
             if not live:
                 self._mark_lost(receiver_id)
-        self.indexed_until = started
-        close_due(self._node.database, self._node.audit, self._node.settings, started)
+        if not self._unread:
+            self.indexed_until = started
+        close_due(self._node.database, self._write, self._node.audit, self._node.settings, self.indexed_until)
         return found
 
     def _read_receiver(self, receiver_id: str) -> int:
@@ -118,10 +124,26 @@ class Indexer:
             for group in self._groups(new):
                 self._commit(group)
                 found += len(group)
-            self._seen[batch].update(ref.id for ref in new)
-            if complete and batch.number == self._complete.get(receiver_id, -1) + 1:
+            unread = {ref.id for ref in new if ref.id in self._unread}
+            self._seen[batch].update(ref.id for ref in new if ref.id not in unread)
+            if complete and not unread and batch.number == self._complete.get(receiver_id, -1) + 1:
                 self._finish(batch)
         return found
+
+    def _read_again(self) -> None:
+        """Try objects that were set aside because they did not open: the operator may have restored a key or a disk."""
+        with self._node.database.read() as connection:
+            rows = connection.execute(
+                sa.select(t.instance.c.id, t.instance.c.object_ref).where(
+                    t.instance.c.standing == Standing.QUARANTINED, t.instance.c.reason.startswith(DOES_NOT_OPEN)
+                )
+            ).all()
+        for row in rows:
+            group = _Group()
+            self._read_into(group, ObjectRef.parse(row.object_ref))
+            if group.arrivals or group.events:
+                self._write(partial(_forget, instance_id=row.id))
+                self._commit(group)
 
     def _new_objects(self, batch: Batch) -> list[ObjectRef]:
         refs = self._node.store.objects(batch)
@@ -156,26 +178,40 @@ class Indexer:
             group.unreadable.append((ref, receipt, "the data set cannot be read"))
         except (ObjectDamaged, KeyMissing, KeyStoreCorrupt) as error:
             _log.error("object_unreadable", object=str(ref), error=type(error).__name__)
-            group.unreadable.append((ref, None, f"the object does not open: {type(error).__name__}"))
-        except (StoreError, KeyStoreError, OSError):
-            raise  # a disk, not this object: the pass is tried again
+            group.unreadable.append((ref, None, f"{DOES_NOT_OPEN}: {type(error).__name__}"))
+        except (StoreError, KeyStoreError, OSError) as error:
+            self._put_off(group, ref, receipt, error)
         except Exception as error:  # noqa: BLE001 - one object that nobody foresaw must not stop all others
             _log.error("object_not_indexable", object=str(ref), error=type(error).__name__, trace=places(error))
             group.unreadable.append((ref, receipt, f"cannot be indexed: {type(error).__name__}"))
         else:
+            self._unread.pop(ref.id, None)
             group.arrivals.append((arrival, entry, ref, receipt))
             group.size += arrival.byte_length
 
-    def _commit(self, group: _Group) -> None:
+    def _commit(self, group: _Group, *, again: bool = False) -> None:
         """Index a group; if the database refuses one of its values, index one by one and set that one aside."""
         try:
             self._commit_together(group)
         except (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.ProgrammingError, ValueError) as error:
             if len(group) == 1 and group.unreadable:
                 raise
+            if len(group) == 1 and not again:
+                self._commit(group, again=True)  # it may have lost to another transaction
+                return
             _log.error("group_not_indexable", objects=len(group), error=type(error).__name__, trace=places(error))
             for single in group.singles() if len(group) > 1 else [group.set_aside(type(error).__name__)]:
                 self._commit(single)
+
+    def _put_off(self, group: _Group, ref: ObjectRef, receipt: Receipt | None, error: Exception) -> None:
+        """Leave an object that cannot be read now for a later pass, and close nothing before; in the end, set it
+        aside.
+        """
+        first = self._unread.setdefault(ref.id, time.monotonic())
+        if time.monotonic() - first > _PATIENCE_SECONDS:
+            del self._unread[ref.id]
+            group.unreadable.append((ref, receipt, f"{DOES_NOT_OPEN}: {type(error).__name__}"))
+        _log.error("object_not_read", object=str(ref), error=type(error).__name__)
 
     def _commit_together(self, group: _Group) -> None:
         """Rewrap first, then one transaction for rows and audit events."""
@@ -288,6 +324,11 @@ class Indexer:
                 return self._node.keys.patient(known.id)
         self._entries[scope_tag] = self._node.keys.create_patient(scope_tag)
         return self._entries[scope_tag]
+
+
+def _forget(connection: sa.Connection, instance_id: str) -> None:
+    """Remove the row of an object that was set aside, since it opens now and gets one of its own."""
+    connection.execute(sa.delete(t.instance).where(t.instance.c.id == instance_id, t.instance.c.study_id.is_(None)))
 
 
 def is_indexed(connection: sa.Connection, object_id: str) -> bool:

@@ -3,9 +3,9 @@
 What decides is tried in this order, and the first that holds gives the standing:
 
 1. another patient's study, or another study's SOP Instance UID → conflict, the study is held;
-2. the same UID and the same bytes were here before → duplicate;
-3. our own result → own result;
-4. the same UID is here with other pixels → conflict, held; with another identity → the new one corrects the old;
+2. the same UID and the same bytes were here before, and were not corrected → duplicate;
+3. our own result → own result; named by a rejection note, before or after it → rejected;
+4. the same UID is here with other pixels → conflict, held; with another identity → the later one corrects the earlier;
    with neither → variant, the first stays in use;
 5. a kind that no pipeline wants → unselected; a rejection note → unselected, and what it names is rejected;
 6. else → current: part of the study's open revision, or of a new one.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from daemon.audit import AETitle, AuditEvent, AuditWriter, Id, Kind
+from daemon.audit import AETitle, AuditEvent, AuditWriter, Detail, Id, Kind
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.intake.arrival import Arrival, ArrivalKind
@@ -26,6 +26,7 @@ from daemon.states import MOVES, DeliveryState, RevisionState, Standing, move
 
 _TWO_PATIENTS = "two patients in one study"
 _UID_IN_TWO_STUDIES = "one SOP Instance UID in two studies"
+_NAMED_BY_A_NOTE = "named by a rejection note"
 _PIXELS_DIFFER = "one SOP Instance UID with different pixels"
 
 
@@ -36,6 +37,8 @@ _KINDS = {
     Standing.VARIANT: Kind.INSTANCE_VARIANT,
     Standing.CONFLICT: Kind.INSTANCE_CONFLICT,
     Standing.OWN_RESULT: Kind.INSTANCE_OWN_RESULT,
+    Standing.REJECTED: Kind.INSTANCE_REJECTED,
+    Standing.CORRECTED: Kind.INSTANCE_CORRECTION,
 }
 
 
@@ -48,7 +51,7 @@ class _Verdict:
 
 def place(connection: sa.Connection, audit: AuditWriter, arrival: Arrival) -> Standing:
     """Insert the arrival and everything that follows from it; gives the standing it got."""
-    _ensure_patient(connection, arrival)
+    _ensure_patient(connection, audit, arrival)
     study_id, patient_id = _ensure_study(connection, arrival)
     verdict = _judge(connection, arrival, study_id, patient_id)
     connection.execute(sa.insert(t.instance).values(_instance_row(arrival, study_id, verdict)))
@@ -58,6 +61,8 @@ def place(connection: sa.Connection, audit: AuditWriter, arrival: Arrival) -> St
             .where(t.instance.c.id == verdict.replaces)
             .values(standing=Standing.CORRECTED, reason="replaced by a correction of its identity")
         )
+        _correct(connection, arrival, study_id)
+        _note(connection, audit, Kind.INSTANCE_CORRECTION, arrival, verdict.replaces)
     if verdict.standing is Standing.CONFLICT:
         _hold(connection, audit, arrival, study_id, verdict.reason or "contradiction")
     elif verdict.standing is Standing.CURRENT:
@@ -81,7 +86,7 @@ def place(connection: sa.Connection, audit: AuditWriter, arrival: Arrival) -> St
     return verdict.standing
 
 
-def _ensure_patient(connection: sa.Connection, arrival: Arrival) -> None:
+def _ensure_patient(connection: sa.Connection, audit: AuditWriter, arrival: Arrival) -> None:
     patient = arrival.patient
     known = connection.execute(sa.select(t.patient.c.id).where(t.patient.c.id == patient.id)).first()
     if known is None:
@@ -95,12 +100,15 @@ def _ensure_patient(connection: sa.Connection, arrival: Arrival) -> None:
                 created_at=database_now(),
             )
         )
+        audit.record(connection, AuditEvent(Kind.PATIENT_CREATED, actor="indexer", subject=patient.audit_tag))
 
 
 def _ensure_study(connection: sa.Connection, arrival: Arrival) -> tuple[str, str]:
     """The study's id and the id of the patient it belongs to."""
     known = connection.execute(
-        sa.select(t.study.c.id, t.study.c.patient_id).where(t.study.c.uid_tag == arrival.study_uid_tag)
+        sa.select(t.study.c.id, t.study.c.patient_id)
+        .where(t.study.c.uid_tag == arrival.study_uid_tag)
+        .with_for_update()  # whoever changes a study's revisions holds its row
     ).first()
     if known is not None:
         return known.id, known.patient_id
@@ -126,16 +134,20 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
     twins = connection.execute(sa.select(t.instance).where(t.instance.c.uid_tag == arrival.uid_tag)).all()
     if any(twin.study_id != study_id for twin in twins):
         return _Verdict(Standing.CONFLICT, _UID_IN_TWO_STUDIES)
-    if any(twin.content_tag == arrival.content_tag for twin in twins):
+    if any(twin.content_tag == arrival.content_tag and twin.standing != Standing.CORRECTED for twin in twins):
         return _Verdict(Standing.DUPLICATE)
     if arrival.kind is ArrivalKind.OWN_RESULT:
         return _Verdict(Standing.OWN_RESULT)
+    if _is_rejected(connection, arrival, study_id):
+        return _Verdict(Standing.REJECTED, _NAMED_BY_A_NOTE)
     in_use = [twin for twin in twins if twin.standing in (Standing.CURRENT, Standing.UNSELECTED)]
     if any(twin.pixel_tag != arrival.pixel_tag for twin in in_use):
         return _Verdict(Standing.CONFLICT, _PIXELS_DIFFER)
     wanted = Standing.CURRENT if arrival.kind is ArrivalKind.IMAGE else Standing.UNSELECTED
     for twin in in_use:
         if twin.identity_tag != arrival.identity_tag:
+            if arrival.received_at < twin.received_at:  # indexed later, but received before
+                return _Verdict(Standing.CORRECTED, "a later correction of its identity is here")
             return _Verdict(wanted, replaces=twin.id)
         return _Verdict(Standing.VARIANT)
     return _Verdict(wanted)
@@ -153,6 +165,7 @@ def _instance_row(arrival: Arrival, study_id: str, verdict: _Verdict) -> dict[st
         "sop_class_uid": arrival.sop_class_uid,
         "transfer_syntax_uid": arrival.transfer_syntax_uid,
         "modality": arrival.modality,
+        "sealed_identity": arrival.sealed_identity,
         "standing": verdict.standing,
         "reason": verdict.reason,
         "content_tag": arrival.content_tag,
@@ -198,7 +211,11 @@ def _hold(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study
 
 
 def _reject(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study_id: str) -> None:
-    """Take back what a rejection note names, and make a revision without it (IHE IOCM)."""
+    """Take back what a rejection note names, now and when it comes later, and make a revision without it (IHE IOCM)."""
+    known = connection.execute(sa.select(t.rejected_uid.c.uid_tag).where(t.rejected_uid.c.study_id == study_id))
+    new = set(arrival.rejected_uid_tags) - set(known.scalars())
+    if new:
+        connection.execute(sa.insert(t.rejected_uid), [{"study_id": study_id, "uid_tag": tag} for tag in sorted(new)])
     taken_back = connection.execute(
         sa.update(t.instance)
         .where(
@@ -206,10 +223,41 @@ def _reject(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, stu
             t.instance.c.standing == Standing.CURRENT,
             t.instance.c.uid_tag.in_(arrival.rejected_uid_tags),
         )
-        .values(standing=Standing.REJECTED, reason="named by a rejection note")
-    ).rowcount
-    if taken_back:
+        .values(standing=Standing.REJECTED, reason=_NAMED_BY_A_NOTE)
+        .returning(t.instance.c.id)
+    )
+    rejected = taken_back.scalars().all()
+    for instance_id in rejected:
+        _note(connection, audit, Kind.INSTANCE_REJECTED, arrival, instance_id)
+    if rejected:
         _join(connection, audit, arrival, study_id)
+
+
+def _is_rejected(connection: sa.Connection, arrival: Arrival, study_id: str) -> bool:
+    named = sa.select(t.rejected_uid.c.uid_tag).where(
+        t.rejected_uid.c.study_id == study_id, t.rejected_uid.c.uid_tag == arrival.uid_tag
+    )
+    return connection.execute(named).first() is not None
+
+
+def _correct(connection: sa.Connection, arrival: Arrival, study_id: str) -> None:
+    """Let study and patient be called what the correction calls them."""
+    connection.execute(
+        sa.update(t.study)
+        .where(t.study.c.id == study_id)
+        .values(sealed_description=arrival.sealed_description, accession_tag=arrival.accession_tag)
+    )
+    connection.execute(
+        sa.update(t.patient)
+        .where(t.patient.c.id == arrival.patient.id)
+        .values(sealed_identity=arrival.patient.sealed_identity)
+    )
+
+
+def _note(connection: sa.Connection, audit: AuditWriter, kind: Kind, arrival: Arrival, instance_id: str) -> None:
+    """Record what an arrival did to another instance."""
+    details: dict[str, Detail] = {"instance": Id(instance_id), "by": Id(arrival.instance_id)}
+    audit.record(connection, AuditEvent(kind, actor="indexer", subject=arrival.patient.audit_tag, details=details))
 
 
 _OPEN = (RevisionState.ASSEMBLING, RevisionState.HELD)

@@ -23,7 +23,7 @@ from anonymize import Header, read_header
 from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
 from daemon.queue import Priority
 from daemon.settings import SourceSettings
-from daemon.vault import seal_column
+from daemon.vault import said_by_instance, seal_column
 from pipelines.identity import PatientIdentity, StudyDescription
 
 OWN_MANUFACTURER: Final = "kopru"
@@ -74,7 +74,9 @@ class Reader:
         source = self.source_for(receipt.calling_ae)
         issuer = header.issuer_of_patient_id or source.issuer
         entry = self.entry_for(self.master.lookup_tag("scope", _scope(header, issuer)))
-        identity = PatientIdentity(header.patient_id, issuer, header.patient_name, header.birth_date, header.sex)
+        # A placeholder is nobody's number: it must never be looked up at a destination.
+        patient_id = "" if _is_placeholder(header) else header.patient_id
+        identity = PatientIdentity(patient_id, issuer, header.patient_name, header.birth_date, header.sex)
         description = StudyDescription(
             header.study_instance_uid,
             header.accession_number,
@@ -102,6 +104,7 @@ class Reader:
             series_tag=self.master.lookup_tag("series", header.series_instance_uid),
             accession_tag=self._accession_tag(issuer, header.accession_number),
             sealed_description=seal_column(entry, "study.description", "", description.to_json()),
+            sealed_identity=seal_column(entry, "instance.identity", ref.id, said_by_instance(identity, description)),
             sop_class_uid=header.sop_class_uid,
             transfer_syntax_uid=receipt.transfer_syntax_uid,
             modality=header.modality if _CODE.fullmatch(header.modality) else None,
@@ -110,7 +113,7 @@ class Reader:
             pixel_tag=tag.of("pixels", _pixels(header, data)),
             byte_length=len(data),
             priority=Priority.STAT if receipt.high_priority else Priority.ROUTINE,
-            expected_instances=header.number_of_study_related_instances,
+            expected_instances=_count(header.number_of_study_related_instances),
             rejected_uid_tags=tuple(self.master.lookup_tag("instance", uid) for uid in rejected),
         )
         return arrival, entry
@@ -132,10 +135,18 @@ class _Tags:
 
 
 def _scope(header: Header, issuer: str) -> str:
-    patient_id = header.patient_id.strip()
-    if patient_id.upper() in _PLACEHOLDERS:
+    if _is_placeholder(header):
         return f"study\0{header.study_instance_uid}"
-    return f"patient\0{issuer}\0{patient_id}"
+    return f"patient\0{issuer}\0{header.patient_id.strip()}"
+
+
+def _is_placeholder(header: Header) -> bool:
+    return header.patient_id.strip().upper() in _PLACEHOLDERS
+
+
+def _count(number: int | None) -> int | None:
+    """(0020,1208) where it can be a number of instances."""
+    return number if number is not None and 0 < number < 2**31 else None
 
 
 def _identity_bytes(header: Header, issuer: str) -> bytes:

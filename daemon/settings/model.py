@@ -81,6 +81,8 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 FhirUrl = Annotated[str, AfterValidator(_fhir_url)]
 Text = Annotated[str, AfterValidator(_not_blank)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+NodeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,18}$")]
+"""Short, since it is part of receivers' ids (36 characters) and of audit writers' names (48)."""
 CharacterSet = Literal[
     "ISO_IR 6", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126",
     "ISO_IR 138", "ISO_IR 148", "ISO_IR 203", "ISO_IR 13", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK",
@@ -97,7 +99,7 @@ class Section(BaseModel):
 class NodeSettings(Section):
     """`[node]`: this installation."""
 
-    name: Name = Field(default="kopru", description="lower-case letters, digits and hyphens, at most 63")
+    name: NodeName = Field(default="kopru", description="lower-case letters, digits and hyphens, at most 19")
     data: AbsolutePath = Field(
         description="an absolute path; everything that is kept lies under it unless set elsewhere"
     )
@@ -225,7 +227,9 @@ class DestinationSettings(Section):
         default_factory=dict, description="a table: issuer = 'system of the FHIR identifier'"
     )
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="more than 0, at most 3600 seconds")
-    maximum_attempts: int = Field(default=12, ge=1, le=1000, description="1 to 1000 attempts before a person must look")
+    maximum_attempts: int = Field(
+        default=300, ge=1, le=1000, description="1 to 1000 attempts before a person must look"
+    )
 
 
 class FhirDestination(DestinationSettings):

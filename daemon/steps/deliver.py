@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from adapters.fhir import Dead, Delivered, Held, Retry, Superseded
+from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
@@ -39,12 +40,12 @@ class Deliver:
         destination = context.destinations.get(row.destination)
         if destination is None:
             raise GiveUp("the destination is not in the settings any more")
-        if not self._begin(context, delivery_id):
+        if not self._begin(context, task, delivery_id):
             return nothing
         entry = node.keys.patient(row.patient_id)
         outcome = destination.deliver(open_column(entry, "delivery", delivery_id, row.sealed_document))
         if isinstance(outcome, Retry):
-            _note_failure(context, delivery_id, outcome)
+            _note_failure(context, task, delivery_id, outcome)
             most = next(d.maximum_attempts for d in node.settings.destinations if d.name == row.destination)
             raise TryAgain(outcome.reason, seconds_until(outcome.not_before), maximum_attempts=most)
         if isinstance(outcome, Dead):
@@ -53,13 +54,14 @@ class Deliver:
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
-        bury(context, connection, str(task.payload["delivery"]), reason)
+        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
 
-    def _begin(self, context: Context, delivery_id: str) -> bool:
+    def _begin(self, context: Context, task: Task, delivery_id: str) -> bool:
         """Say in the database that a write is in flight; False if this delivery is not to be made any more."""
         database, audit = context.node.database, context.node.audit
 
         def begin(connection: sa.Connection) -> bool:
+            queue.extend(connection, task, lease_seconds=context.node.settings.engine.lease_seconds)
             row = connection.execute(
                 sa.select(t.delivery.c.state, t.delivery.c.revision_id, t.revision.c.state.label("revision_state"))
                 .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
@@ -68,7 +70,7 @@ class Deliver:
             ).one()
             if row.state not in (_D.PREPARED, _D.SENDING, _D.DEAD):
                 return False
-            if row.revision_state == RevisionState.UNDELIVERED:  # a person has put the task back
+            if row.revision_state in (RevisionState.UNDELIVERED, RevisionState.HELD):  # a person has put the task back
                 move(connection, audit, row.revision_id, RevisionState.REPORTED)
             elif row.revision_state not in (RevisionState.REPORTED, RevisionState.INFERRED):
                 return False
@@ -88,14 +90,16 @@ class Deliver:
             raise TryAgain(reason, maximum_attempts=_WAITS) from None
 
 
-def _note_failure(context: Context, delivery_id: str, outcome: Retry) -> None:
+def _note_failure(context: Context, task: Task, delivery_id: str, outcome: Retry) -> None:
     """Keep what the destination said. If it answered, nothing is in flight, and a newer revision may take over."""
 
     def note(connection: sa.Connection) -> None:
+        queue.extend(connection, task, lease_seconds=context.node.settings.engine.lease_seconds)
         values: dict[str, object] = {"status": outcome.status, "outcome": outcome.reason, "updated_at": database_now()}
         if outcome.status is not None:
             values["state"] = _D.PREPARED
-        connection.execute(sa.update(t.delivery).where(t.delivery.c.id == delivery_id).values(values))
+        sending = (t.delivery.c.id == delivery_id, t.delivery.c.state == _D.SENDING)
+        connection.execute(sa.update(t.delivery).where(*sending).values(values))
         details: dict[str, Detail] = {"delivery": Id(delivery_id), "status": outcome.status}
         context.node.audit.record(connection, AuditEvent(Kind.DELIVERY_FAILED, actor=ENGINE, details=details))
 

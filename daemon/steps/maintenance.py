@@ -3,15 +3,17 @@ finished.
 """
 
 import time
+from contextlib import suppress
 from typing import Final
 
 import sqlalchemy as sa
 
-from adapters.storage import Batch, KeyKind, KeyName, ObjectRef
+from adapters.keys import KeyStoreError
+from adapters.storage import Batch, KeyKind, KeyName, ObjectRef, StoreError
 from daemon.audit import AuditEvent, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
-from daemon.intake import is_indexed
+from daemon.intake import DOES_NOT_OPEN, is_indexed
 from daemon.node import Node
 from daemon.queue import Task, TaskState
 from daemon.states import Standing
@@ -59,7 +61,8 @@ class Leftovers:
                     t.instance.c.standing == Standing.DUPLICATE, t.instance.c.reason.is_(None)
                 )
             ).scalars()
-            duplicates = refs.all()
+            duplicates = list(refs.all())
+        duplicates = [ref for ref in duplicates if _other_copy_opens(node, ref)]
         for ref in duplicates:
             node.store.delete(ObjectRef.parse(ref))
         node.store.remove_abandoned()
@@ -84,6 +87,26 @@ class Leftovers:
         """The next one is due soon."""
 
 
+def _other_copy_opens(node: Node, ref: str) -> bool:
+    """Whether the same bytes are kept elsewhere, and can be read: else the duplicate is the only copy."""
+    twin = sa.alias(t.instance)
+    same = (
+        sa.select(twin.c.object_ref)
+        .join(
+            t.instance,
+            sa.and_(t.instance.c.uid_tag == twin.c.uid_tag, t.instance.c.content_tag == twin.c.content_tag),
+        )
+        .where(t.instance.c.object_ref == ref, twin.c.object_ref != ref, twin.c.standing != Standing.DUPLICATE)
+    )
+    with node.database.read() as connection:
+        others = connection.execute(same).scalars().all()
+    for other in others:
+        with suppress(StoreError, KeyStoreError):
+            node.store.open(ObjectRef.parse(other))
+            return True
+    return False
+
+
 def _is_needed(context: Context, epoch_id: str) -> bool:
     """Whether an object that is not indexed yet is wrapped under the epoch; what is indexed has moved to its
     patient's key.
@@ -94,11 +117,22 @@ def _is_needed(context: Context, epoch_id: str) -> bool:
     node = context.node
     with node.database.read() as connection:
         complete = dict(connection.execute(sa.select(t.receiver.c.id, t.receiver.c.complete_batch)).tuples().all())
+    if _holds_unopened(node):
+        return True  # it may open again once a key or a disk is restored
     for receiver_id in node.store.receivers():
         for batch in node.store.batches(receiver_id):
             if batch.number > complete.get(receiver_id, -1) and _has_unindexed(node, batch, epoch_id):
                 return True
     return False
+
+
+def _holds_unopened(node: Node) -> bool:
+    """Whether an object was set aside because it did not open."""
+    set_aside = sa.select(t.instance.c.id).where(
+        t.instance.c.standing == Standing.QUARANTINED, t.instance.c.reason.startswith(DOES_NOT_OPEN)
+    )
+    with node.database.read() as connection:
+        return connection.execute(set_aside.limit(1)).first() is not None
 
 
 def _has_unindexed(node: Node, batch: Batch, epoch_id: str) -> bool:

@@ -21,10 +21,12 @@ def settle(connection: sa.Connection, audit: AuditWriter, revision_id: str) -> N
     `held` if a patient was not matched, `undelivered` if a destination refused for good, else `delivered`. A
     revision that was held or undelivered comes back by way of `reported` when a person lets a delivery run again.
     """
+    # The row is locked first: of two deliveries that end at once, the second must see what the first did.
+    locked = sa.select(t.revision.c.state).where(t.revision.c.id == revision_id).with_for_update()
+    now = connection.execute(locked).scalar_one()
     states = set(
         connection.execute(sa.select(t.delivery.c.state).where(t.delivery.c.revision_id == revision_id)).scalars()
     )
-    now = connection.execute(sa.select(t.revision.c.state).where(t.revision.c.id == revision_id)).scalar_one()
     if now == RevisionState.INFERRED and _D.PENDING not in states:
         move(connection, audit, revision_id, RevisionState.REPORTED)
         now = RevisionState.REPORTED

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 
 from adapters.fhir import Dead, Held, ReportError, ReportRequest, ReportStatus, Retry, Stamp, build_report
 from daemon import queue
-from daemon.audit import AuditEvent, Detail, Id, Kind, Name
+from daemon.audit import AuditEvent, AuditWriter, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.states import DeliveryState, RevisionState
 from daemon.steps.outbox import settle
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
-from daemon.vault import Purpose, open_column, seal_column
+from daemon.vault import IdentityContradiction, Purpose, open_column, seal_column
 from pipelines.results import StudyResult
 
 KIND: Final = "report"
@@ -52,7 +52,10 @@ class Report:
         if destination is None:
             raise GiveUp("the destination is not in the settings any more")
         entry = node.keys.patient(row.patient_id)
-        identity, study = node.vault.reidentify(row.study_id, Purpose.REPORT, ENGINE)
+        try:
+            identity, study = node.vault.reidentify(row.revision_id, Purpose.REPORT, ENGINE)
+        except IdentityContradiction as error:
+            return _hold(context, delivery_id, row.revision_id, str(error))
         match = destination.match_patient(identity)
         if isinstance(match, Retry):
             most = next(d.maximum_attempts for d in node.settings.destinations if d.name == row.destination)
@@ -78,7 +81,7 @@ class Report:
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
-        bury(context, connection, str(task.payload["delivery"]), reason)
+        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
 
 
 def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
@@ -141,24 +144,26 @@ def _hold(context: Context, delivery_id: str, revision_id: str, reason: str) -> 
     return commit
 
 
-def bury(context: Context, connection: sa.Connection, delivery_id: str, reason: str) -> None:
-    """End a delivery as dead, with its audit event, and let the revision follow."""
+def bury(connection: sa.Connection, audit: AuditWriter, delivery_id: str, reason: str) -> None:
+    """End a delivery as dead, with its audit event, and let the revision follow; one that has ended stays as it is."""
     revision_id = end_delivery(connection, delivery_id, DeliveryState.DEAD, reason)
-    audit = context.node.audit
+    if revision_id is None:
+        return
     audit.record(connection, AuditEvent(Kind.DELIVERY_DEAD, actor=ENGINE, details={"delivery": Id(delivery_id)}))
     settle(connection, audit, revision_id)
 
 
 def end_delivery(
     connection: sa.Connection, delivery_id: str, state: DeliveryState, outcome: str | None, status: int | None = None
-) -> str:
-    """Give a delivery its last state; gives the id of its revision."""
-    revision_id: str = connection.execute(
+) -> str | None:
+    """Give a delivery its last state; gives the id of its revision, None where it had ended otherwise before."""
+    ended = (DeliveryState.DELIVERED, DeliveryState.SUPERSEDED)
+    revision_id: str | None = connection.execute(
         sa.update(t.delivery)
-        .where(t.delivery.c.id == delivery_id)
+        .where(t.delivery.c.id == delivery_id, t.delivery.c.state.not_in(ended))
         .values(state=state, outcome=outcome[:2000] if outcome else None, status=status, updated_at=database_now())
         .returning(t.delivery.c.revision_id)
-    ).scalar_one()
+    ).scalar_one_or_none()
     return revision_id
 
 

@@ -267,9 +267,10 @@ class Supervisor:
         for slot in slots:
             if slot.process is None:
                 continue
-            try:
-                slot.process.wait(timeout=max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            while slot.process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+                self._pat_watchdog()
+            if slot.process.poll() is None:
                 _log.error("child_killed", child=slot.name)
                 slot.process.kill()
                 slot.process.wait()
@@ -293,6 +294,15 @@ def _only_one(data: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_running(data: Path) -> bool:
+    """Whether a daemon works on the data folder."""
+    try:
+        with _only_one(data):
+            return False
+    except AlreadyRunning:
+        return True
 
 
 def _listening_socket(settings: Settings) -> socket.socket:

@@ -14,6 +14,7 @@ def facts(**changes) -> Facts:
         "opened_at": 1000.0,
         "last_instance_at": 1000.0,
         "instances": 3,
+        "new_instances": 3,
         "expected": None,
         "open_associations": 0,
         "last_association_closed_at": 1001.0,
@@ -49,7 +50,7 @@ def test_an_open_association_keeps_the_study_open_until_the_timeout():
 def test_a_stream_without_pause_is_closed_by_force():
     busy = facts(open_associations=1, last_instance_at=4599.0, indexed_until=4600.0)
     assert decide(busy, RULES) is Closing.FORCED
-    assert decide(facts(instances=500), RULES) is Closing.FORCED
+    assert decide(facts(instances=500, new_instances=500), RULES) is Closing.FORCED
 
 
 times = st.floats(0, 10_000)
@@ -66,7 +67,7 @@ times = st.floats(0, 10_000)
 def test_nothing_closes_by_quiet_before_the_index_has_read_past_the_quiet_time(
     opened, last, indexed, instances, open_associations, closed
 ):
-    known = Facts(opened, last, instances, None, open_associations, closed, indexed)
+    known = Facts(opened, last, instances, instances, None, open_associations, closed, indexed)
     if decide(known, RULES) is Closing.SETTLED:
         assert indexed >= last + RULES.settle_seconds
         assert open_associations == 0

@@ -38,6 +38,7 @@ def arrival(uid: str = "one", study: str = "study", **changes) -> Arrival:
         series_tag="series",
         accession_tag=None,
         sealed_description=b"sealed",
+        sealed_identity=b"sealed",
         sop_class_uid="1.2",
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         modality="DX",
@@ -182,4 +183,4 @@ def test_closing_puts_the_first_task_into_the_queue_with_the_audit_event(databas
     with database.read() as connection:
         assert connection.execute(sa.select(t.task.c.kind, t.task.c.key)).all() == [("deidentify", revision)]
         kinds = connection.execute(sa.select(t.audit_event.c.kind).order_by(t.audit_event.c.id)).scalars().all()
-    assert kinds == ["revision.opened", "instance.received", "revision.moved"]
+    assert kinds == ["patient.created", "revision.opened", "instance.received", "revision.moved"]

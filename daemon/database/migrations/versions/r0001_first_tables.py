@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make all tables."""
+    """Go from revision None to 0001."""
     op.create_table(
         "association",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -160,6 +160,7 @@ def upgrade() -> None:
         sa.Column("modality", sa.String(length=16), nullable=True),
         sa.Column("standing", sa.String(length=24), nullable=False),
         sa.Column("reason", sa.String(length=400), nullable=True),
+        sa.Column("sealed_identity", sa.LargeBinary(), nullable=True),
         sa.Column("content_tag", sa.String(length=64), nullable=False),
         sa.Column("identity_tag", sa.String(length=64), nullable=False),
         sa.Column("pixel_tag", sa.String(length=64), nullable=False),
@@ -175,6 +176,13 @@ def upgrade() -> None:
     op.create_index(op.f("ix_instance_standing"), "instance", ["standing"], unique=False)
     op.create_index(op.f("ix_instance_study_id"), "instance", ["study_id"], unique=False)
     op.create_index(op.f("ix_instance_uid_tag"), "instance", ["uid_tag"], unique=False)
+    op.create_table(
+        "rejected_uid",
+        sa.Column("study_id", sa.String(length=36), nullable=False),
+        sa.Column("uid_tag", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_rejected_uid_study_id")),
+        sa.PrimaryKeyConstraint("study_id", "uid_tag", name=op.f("pk_rejected_uid")),
+    )
     op.create_table(
         "revision",
         sa.Column("id", sa.String(length=36), nullable=False),
