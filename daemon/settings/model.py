@@ -83,11 +83,6 @@ Text = Annotated[str, AfterValidator(_not_blank)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 NodeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,18}$")]
 """Short, since it is part of receivers' ids (36 characters) and of audit writers' names (48)."""
-CharacterSet = Literal[
-    "ISO_IR 6", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126",
-    "ISO_IR 138", "ISO_IR 148", "ISO_IR 203", "ISO_IR 13", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK",
-]  # fmt: skip
-"""Defined terms without code extensions, PS3.3 C.12.1.1.2."""
 
 
 class Section(BaseModel):
@@ -200,9 +195,6 @@ class SourceDefaults(Section):
     expected_count: bool = Field(default=True, description="true or false: believe (0020,1208) where it is sent")
     pipeline: tuple[Name, ...] = Field(
         default=(), description="a list of pipelines that are enabled; empty: all of them"
-    )
-    default_character_set: CharacterSet = Field(
-        default="ISO_IR 6", description="a defined term of PS3.3 C.12.1.1.2, for data sets without (0008,0005)"
     )
 
 

@@ -184,3 +184,26 @@ def test_closing_puts_the_first_task_into_the_queue_with_the_audit_event(databas
         assert connection.execute(sa.select(t.task.c.kind, t.task.c.key)).all() == [("deidentify", revision)]
         kinds = connection.execute(sa.select(t.audit_event.c.kind).order_by(t.audit_event.c.id)).scalars().all()
     assert kinds == ["patient.created", "revision.opened", "instance.received", "revision.moved"]
+
+
+def test_a_rejection_note_counts_whether_it_is_indexed_before_or_after_what_it_names(database, put):
+    note = arrival("note", kind=ArrivalKind.REJECTION_NOTE, rejected_uid_tags=("two",))
+    put(arrival("one"))
+    put(note)
+    assert put(arrival("two")) is Standing.REJECTED
+    assert members(database, close(database)) == 1
+
+
+def test_of_two_identities_the_one_received_later_stands_whichever_is_indexed_first(database, put):
+    earlier = arrival(content_tag="old", identity_tag="old", received_at=1.0)
+    later = arrival(content_tag="new", identity_tag="new", received_at=2.0)
+    assert put(later) is Standing.CURRENT
+    assert put(earlier) is Standing.CORRECTED
+    assert members(database, close(database)) == 1
+
+
+def test_the_original_sent_again_corrects_the_correction(database, put):
+    put(arrival(content_tag="old", identity_tag="old"))
+    put(arrival(content_tag="new", identity_tag="new"))
+    assert put(arrival(content_tag="old", identity_tag="old")) is Standing.CURRENT
+    assert members(database, close(database)) == 1

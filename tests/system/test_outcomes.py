@@ -178,3 +178,64 @@ def test_a_lateral_view_alone_is_listed_as_not_selected(kopru: Kopru):
     (study,) = kopru.wait_for_states({"unselected": 1})
     assert "no pipeline" in study["reason"]
     assert not kopru.reports.exists() or list(kopru.reports.glob("*.json")) == []
+
+
+@pytest.mark.node
+def test_a_study_under_another_patients_id_is_held_not_reported_to_that_patient(to_ehr: Kopru, fhir_server):
+    rightful = MadeUpPatient(11)
+    fhir_server.create(rightful.fhir(SYSTEM))
+    send_one(to_ehr, rightful)
+    to_ehr.wait_for_states({"delivered": 1})
+    send_one(to_ehr, rightful, PatientName="BAŞKA^BİRİ", PatientBirthDate="19990101", SpecificCharacterSet="ISO_IR 192")
+    to_ehr.wait_for_states({"delivered": 1, "held": 1})
+    assert len(fhir_server.search("DiagnosticReport")) == 1
+
+
+@pytest.mark.node
+def test_instances_of_one_study_that_disagree_on_the_patient_are_held(to_ehr: Kopru, fhir_server):
+    patient = MadeUpPatient(12)
+    fhir_server.create(patient.fhir(SYSTEM))
+    first = as_dx(drawn_image(1), patient)
+    second = as_dx(drawn_image(2), patient, study_uid=first.StudyInstanceUID, number=2)
+    second.PatientBirthDate = "19010101"
+    paths = [save(image, to_ehr.folder / "in" / f"{n}.dcm") for n, image in enumerate((first, second))]
+    assert to_ehr.send(paths) == paths
+    (study,) = to_ehr.wait_for_states({"held": 1})
+    assert "birth date" in study["reason"]
+    assert fhir_server.search("DiagnosticReport") == []
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("placeholder", ["1", "0", "UNKNOWN", " "])
+def test_a_placeholder_is_never_looked_up_as_somebodys_id(
+    to_ehr: Kopru, fhir_server, proxy: FaultProxy, placeholder: str
+):
+    fhir_server.create(
+        {"resourceType": "Patient", "identifier": [{"system": SYSTEM, "value": placeholder.strip() or "1"}]}
+    )
+    send_one(to_ehr, MadeUpPatient(13), PatientID=placeholder, PatientName="", PatientBirthDate="")
+    (study,) = to_ehr.wait_for_states({"held": 1})
+    assert "no Patient ID" in study["reason"]
+    assert proxy.seen == []
+
+
+def test_a_correction_reaches_the_report_and_correcting_back_does_too(kopru: Kopru, tmp_path: Path):
+    patient = MadeUpPatient(14)
+    image = as_dx(drawn_image(1), patient)
+    original = save(image, tmp_path / "in" / "1.dcm")
+    image.PatientName, image.AccessionNumber = "DUZELTILMIS^AD", "YENI-ISTEM"
+    corrected = save(image, tmp_path / "in" / "2.dcm")
+    for number, (path, name, accession) in enumerate(
+        (
+            (original, patient.family, patient.accession),
+            (corrected, "DUZELTILMIS", "YENI-ISTEM"),
+            (original, patient.family, patient.accession),
+        ),
+        1,
+    ):
+        kopru.send([path])
+        wait_until(lambda n=number: [s["revision"] for s in kopru.studies()] == [n], f"revision {number}")
+        kopru.wait_for_states({"delivered": 1})
+        report = _report(kopru)
+        assert report["contained"][0]["name"][0]["family"] == name
+        assert report["basedOn"][0]["identifier"]["value"] == accession
