@@ -49,7 +49,8 @@ def start(
         ) from None
     except OSError as error:
         where = f"{settings.dicom.address}:{settings.dicom.port}"
-        raise StartError(f"{error.filename or where}: {error.strerror}") from None
+        hint = "; a port below 1024 wants systemd's socket" if isinstance(error, PermissionError) else ""
+        raise StartError(f"{error.filename or where}: {error.strerror}{hint}") from None
 
 
 def prepare(settings: Settings) -> None:

@@ -8,12 +8,13 @@ The way of a revision:
 
     assembling ─▶ closed ─▶ deidentified ─▶ inferred ─▶ reported ─▶ delivered
         │            │            │             │           ├──▶ undelivered   a destination refused for good
+        │            │            │             │           ├──▶ withheld      for research; no site confirmed it
         │            │            │             │           └──▶ held          a patient could not be matched
         │            │            └─────────────┴──▶ failed                    a step gave up; a retry goes back
         │            ├──▶ unselected                                           no pipeline wants any of it
         │            └──▶ quarantined                                          cannot be proven clean
         └──▶ held                                                              contradicts itself; a person decides
-    superseded: a newer revision took its place before anything was delivered
+    superseded: a newer revision took its place before this one was delivered everywhere
 """
 
 from enum import StrEnum
@@ -40,7 +41,7 @@ class RevisionState(StrEnum):
     HELD = "held"
     FAILED = "failed"
     UNDELIVERED = "undelivered"
-    REJECTED = "rejected"
+    WITHHELD = "withheld"
     SUPERSEDED = "superseded"
 
 
@@ -87,8 +88,8 @@ MOVES = MappingProxyType(
         _S.HELD: frozenset({_S.ASSEMBLING, _S.REPORTED}),
         _S.FAILED: frozenset({_S.CLOSED, _S.DEIDENTIFIED, _S.INFERRED}),
         _S.UNDELIVERED: frozenset({_S.REPORTED}),
-        _S.REJECTED: frozenset({_S.HELD, _S.QUARANTINED}),
-        _S.SUPERSEDED: _NOT_SENT | {_S.UNDELIVERED},
+        _S.WITHHELD: frozenset({_S.REPORTED}),
+        _S.SUPERSEDED: _NOT_SENT | {_S.UNDELIVERED, _S.WITHHELD},
     }
 )
 """For each state, the states from which it may be entered. `assembling` is only ever where a revision begins (as is
@@ -102,7 +103,7 @@ TERMINAL = frozenset(
         _S.HELD,
         _S.FAILED,
         _S.UNDELIVERED,
-        _S.REJECTED,
+        _S.WITHHELD,
         _S.SUPERSEDED,
     }
 )

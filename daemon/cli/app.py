@@ -83,3 +83,6 @@ def main() -> None:
     except ControlError as error:
         fail(str(error))
         sys.exit(FAILED)
+    except OSError as error:  # a file or folder that the user named
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or type(error).__name__))
+        sys.exit(FAILED)

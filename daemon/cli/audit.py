@@ -60,16 +60,13 @@ def verify(
         Path | None,
         typer.Option(help="The public key (PEM) that the heads must be signed with; by default this installation's."),
     ] = None,
-    heads: Annotated[
-        Path | None, typer.Option(help="A heads.jsonl that left the machine, to verify an export against, too.")
-    ] = None,
     json: Json = False,
 ) -> None:
     """Check that no record was changed, removed, reordered or inserted; names each that was. Exits with 1 if any."""
     if export_file is None:
         report: dict[str, Any] = _ask(context).ask("audit.verify")
     else:
-        report = _verify_export(export_file, public_key or _own_public_key(context), heads)
+        report = _verify_export(export_file, public_key or _own_public_key(context))
     if json:
         print_json(report)
     else:
@@ -81,13 +78,13 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def _verify_export(export_file: Path, public_key: Path, heads: Path | None) -> dict[str, Any]:
+def _verify_export(export_file: Path, public_key: Path) -> dict[str, Any]:
     from daemon.audit import AuditError, PublicKey
     from daemon.audit.export import verify_export
 
     try:
-        return report_as_json(verify_export(export_file, PublicKey.read(public_key), heads))
-    except (AuditError, OSError) as error:
+        return report_as_json(verify_export(export_file, PublicKey.read(public_key)))
+    except AuditError as error:
         fail(str(error))
         raise typer.Exit(FAILED) from None
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from daemon.cli.options import FAILED, USAGE, options
+from daemon.cli.options import FAILED, options
 from daemon.cli.output import fail
 
 
@@ -19,9 +19,3 @@ def serve(context: typer.Context) -> None:
     except StartError as error:
         fail(str(error))
         sys.exit(FAILED)
-    except PermissionError as error:
-        fail(
-            f"{error.filename or 'a port below 1024'}: {error.strerror}; run as the service's account, "
-            "or use systemd's socket"
-        )
-        sys.exit(USAGE)

@@ -18,8 +18,9 @@ def settle(connection: sa.Connection, audit: AuditWriter, revision_id: str) -> N
     """Move the revision to where its deliveries have brought it, a move at a time.
 
     `inferred` → `reported` once each destination has a document or none is to be made; then, when all have ended:
-    `held` if a patient was not matched, `undelivered` if a destination refused for good, else `delivered`. A
-    revision that was held or undelivered comes back by way of `reported` when a person lets a delivery run again.
+    `held` if a patient was not matched, `undelivered` if a destination refused for good, `withheld` if none may have
+    it, else `delivered`. A revision that was held or undelivered comes back by way of `reported` when a person lets
+    a delivery run again.
     """
     # The row is locked first: of two deliveries that end at once, the second must see what the first did.
     locked = sa.select(t.revision.c.state).where(t.revision.c.id == revision_id).with_for_update()
@@ -49,4 +50,6 @@ def _end(connection: sa.Connection, revision_id: str, states: set[str]) -> tuple
                 )
             ).scalars()
             return target, (next(iter(reason), None) or "")[:400]
-    return RevisionState.DELIVERED, "the model is for research only here" if states == {_D.WITHHELD} else None
+    if states == {_D.WITHHELD}:
+        return RevisionState.WITHHELD, "the model is meant for research, and confirm_research is set for no destination"
+    return RevisionState.DELIVERED, None

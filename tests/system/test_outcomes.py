@@ -108,7 +108,7 @@ def test_a_research_model_reports_to_no_ehr_that_has_not_confirmed_it(tmp_path: 
         patient = MadeUpPatient(5)
         fhir_server.create(patient.fhir(SYSTEM))
         send_one(kopru, patient)
-        (study,) = kopru.wait_for_states({"delivered": 1})
+        (study,) = kopru.wait_for_states({"withheld": 1})
         (delivery,) = kopru.ask("studies.show", study=study["study"])["deliveries"]
         assert delivery["state"] == "withheld"
         assert proxy.seen == []
