@@ -4,6 +4,7 @@
 
 import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -25,6 +26,10 @@ _IDLE_SECONDS: Final = 0.2
 _MOST_ATTEMPTS: Final = 2000  # whatever a step allows itself; beyond it, the task has ended its worker each time
 _log = structlog.get_logger(__name__)
 STEPS: Final[dict[str, Step]] = {step.kind: step for step in (Deidentify(), Infer(), Report(), Deliver(), *MAINTENANCE)}
+
+_OUTSIDE: Final = (Report.kind, Deliver.kind)
+"""Kinds that wait for other systems: one that hangs must not keep what is urgent here from running."""
+_INSIDE: Final = tuple(kind for kind in STEPS if kind not in _OUTSIDE)
 
 
 class TaskLoop:
@@ -67,12 +72,19 @@ class TaskLoop:
                 self._stop.wait(_IDLE_SECONDS)
 
     def _claim_some(self) -> int:
+        """Claim for the free threads; those that wait for other systems may not take the last one."""
         with self._lock:
-            limit = self._settings.workers - len(self._running)
+            free = self._settings.workers - len(self._running)
+            outside = sum(task.kind in _OUTSIDE for task in self._running.values())
+        claimed = self._claim(_INSIDE, free)
+        for_outside = max(1, self._settings.workers - 1) - outside
+        return claimed + self._claim(_OUTSIDE, min(free - claimed, for_outside))
+
+    def _claim(self, kinds: Collection[str], limit: int) -> int:
         if limit <= 0:
             return 0
         try:
-            tasks = queue.claim(self._database, self._owner, list(STEPS), limit, self._settings.lease_seconds)
+            tasks = queue.claim(self._database, self._owner, kinds, limit, self._settings.lease_seconds)
         except sa.exc.DBAPIError as error:
             _log.error("claim_failed", error=type(error).__name__)
             self._stop.wait(1.0)
