@@ -150,9 +150,9 @@ def licences() -> Iterator[str]:
 
 
 _HOSTS = re.compile(
-    r"pypi\.org/(?:simple|packages)|files\.pythonhosted\.org|registry\.npmjs\.org|--(?:extra-)?index-url|--find-links"
+    r"\bhttps?://\S+/(?:simple|packages|pool)/|\"resolved\": *\"http|--(?:extra-)?index-url|--find-links"
 )
-_MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|root|Users)/|(?<![\w.$}])/tmp/w/|/home/(?!runner\b)[a-z]\w*/")
+_MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|root|Users)/|/home/(?!runner\b)[a-z]\w*/")
 
 
 def foreign_places_in(name: str, text: str) -> Iterator[str]:

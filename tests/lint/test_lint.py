@@ -50,7 +50,9 @@ def test_blindness_is_caught(code):
     assert list(blindness_in("a.py", ast.parse(code)))
 
 
-@pytest.mark.parametrize("line", ["path = '/root/thing'", "see /work/shared", "--index-url x", "pypi.org/simple"])
+@pytest.mark.parametrize(
+    "line", ["path = '/root/thing'", "see /work/shared", "--index-url x", "https://mirror.example/simple/"]
+)
 def test_foreign_places_are_caught(line):
     assert list(foreign_places_in("a.md", line))
 
