@@ -1,0 +1,163 @@
+"""The annotated sentences by which the de-identification of free text is judged, read from turkish.txt and english.txt.
+
+They were written from the law (HIPAA, 45 CFR 164.514(b)(2)(i); GDPR, art. 4(1); KVKK, law 6698, art. 3) by someone who had
+not seen the rules under test, and must never be changed to suit those. Every person, number and address is made up.
+
+A file holds one sentence (or a short passage: `\\n` is a line break) a line, under headings that say where such text
+comes from:
+
+    [radiology]                       a source
+    [header, template]                its sentences were filled into a template
+    # a remark
+    [[NAME:Ayşe Örnek]]'in BT'si      an identifier and its kind
+    [[TCKN!:12345678901]]             an identifier whose check digits are wrong on purpose
+    ? Crohn hastası, 62 yaşında       the sentence holds words or numbers that look like identifiers and are none
+
+What is annotated:
+
+- An identifier without its title or kinship word ("Dr.", "Hanım", "teyzesi") and without what follows an apostrophe. A
+  suffix written on without an apostrophe is part of the word, and so of the span.
+- A given name and surname that stand together are one NAME, and so are initials ("A. Yılmaz"); "Smith, John" is one too.
+- DATE: a date more precise than its year, with a weekday that belongs to it; the time of day is none. A year alone, and
+  "three days ago", are no identifiers (45 CFR 164.514(b)(2)(i)(C)).
+- AGE: the number alone, when over 89, whether in digits or words.
+- ADDRESS: a place smaller than a province or state, with its kind ("Mah.", "Street"); a province or state only as its end. A postal
+  code is a ZIP wherever it stands, and divides the address around it.
+- RECORD_NUMBER: medical record, protocol, accession, file, sample, insurance and licence numbers. OTHER: what else names one
+  person: account, device serial, chassis and card numbers, user names.
+- ORGANISATION: a named hospital, practice, school or employer. Neither law asks for the hospital's own; it is scored apart.
+- PHONE: also fax and pager numbers, with country code and extension; an extension alone is one too.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+_HEADING = re.compile(r"\[(?P<source>[a-z-]+)(?P<template>, template)?\]")
+_MARK = re.compile(r"\[\[(?P<kind>[A-Z_]+)(?P<wrong>!?):(?P<text>.+?)\]\]", re.DOTALL)
+
+
+class Language(StrEnum):
+    """The corpora: the value is the file's name."""
+
+    TURKISH = "turkish"
+    ENGLISH = "english"
+
+    @property
+    def code(self) -> str:
+        """Its ISO 639-1 code."""
+        return {Language.TURKISH: "tr", Language.ENGLISH: "en"}[self]
+
+
+class Kind(StrEnum):
+    """What an identifier is."""
+
+    NAME = "NAME"
+    TCKN = "TCKN"
+    VKN = "VKN"
+    IBAN = "IBAN"
+    PHONE = "PHONE"
+    PLATE = "PLATE"
+    PASSPORT = "PASSPORT"
+    RECORD_NUMBER = "RECORD_NUMBER"
+    ADDRESS = "ADDRESS"
+    DATE = "DATE"
+    AGE = "AGE"
+    EMAIL = "EMAIL"
+    URL = "URL"
+    IP = "IP"
+    SSN = "SSN"
+    ZIP = "ZIP"
+    ORGANISATION = "ORGANISATION"
+    OTHER = "OTHER"
+
+
+class CorpusError(ValueError):
+    """A line of a corpus is not in the notation that this module describes."""
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """An annotated span: `start` and `end` count code points of the sentence's text."""
+
+    start: int
+    end: int
+    kind: Kind
+    check_digits_wrong: bool
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One annotated text. `look_alike`: it holds what looks like an identifier and is none."""
+
+    name: str
+    text: str
+    identifiers: tuple[Identifier, ...]
+    source: str
+    template: bool
+    look_alike: bool
+
+    @property
+    def hard_negative(self) -> bool:
+        """Whether there is something in it to leave alone: no identifier at all, or a look-alike."""
+        return self.look_alike or not self.identifiers
+
+    def text_of(self, identifier: Identifier) -> str:
+        """The identifier as it is written."""
+        return self.text[identifier.start : identifier.end]
+
+
+def read_corpus(language: Language) -> tuple[Sentence, ...]:
+    """All sentences of a language, in the order of its file.
+
+    Raises:
+        CorpusError: a line is not in the notation; the message names the file and line.
+    """
+    path = FOLDER / f"{language}.txt"
+    return tuple(_sentences(language, path.read_text(encoding="utf-8")))
+
+
+def parse_marked(marked: str) -> tuple[str, tuple[Identifier, ...]]:
+    """The plain text of a marked-up line, and its identifiers.
+
+    Raises:
+        CorpusError: a mark is left open or its kind is unknown.
+    """
+    text = ""
+    identifiers = []
+    position = 0
+    for mark in _MARK.finditer(marked):
+        text += marked[position : mark.start()]
+        if mark["kind"] not in Kind.__members__:
+            raise CorpusError(f"no such kind: {mark['kind']}")
+        identifiers.append(
+            Identifier(len(text), len(text) + len(mark["text"]), Kind(mark["kind"]), bool(mark["wrong"]))
+        )
+        text += mark["text"]
+        position = mark.end()
+    text += marked[position:]
+    if "[[" in text or "]]" in text:
+        raise CorpusError("a mark is left open")
+    return text, tuple(identifiers)
+
+
+def _sentences(language: Language, lines: str) -> Iterator[Sentence]:
+    source, template, count = "", False, 0
+    for number, line in enumerate(lines.split("\n"), start=1):
+        if not line or line.startswith("#"):
+            continue
+        if heading := _HEADING.fullmatch(line):
+            source, template = heading["source"], heading["template"] is not None
+            continue
+        try:
+            text, identifiers = parse_marked(line.removeprefix("? ").replace(r"\n", "\n"))
+        except CorpusError as problem:
+            raise CorpusError(f"{language}.txt, line {number}: {problem}") from None
+        if not source:
+            raise CorpusError(f"{language}.txt, line {number}: a sentence before the first heading")
+        count += 1
+        yield Sentence(f"{language.code}-{count:03}", text, identifiers, source, template, line.startswith("? "))
