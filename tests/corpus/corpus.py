@@ -1,7 +1,7 @@
-"""The annotated sentences by which the de-identification of free text is judged, read from turkish.txt and english.txt.
+"""The annotated sentences by which the cleaning of free text is judged, read from turkish.txt and english.txt.
 
-They were written from the law (HIPAA, 45 CFR 164.514(b)(2)(i); GDPR, art. 4(1); KVKK, law 6698, art. 3) by someone who had
-not seen the rules under test, and must never be changed to suit those. Every person, number and address is made up.
+They were written from the law (HIPAA, 45 CFR 164.514(b)(2)(i); GDPR, art. 4(1); KVKK, law 6698, art. 3) by someone who
+had not seen the rules under test, and must never be bent to suit those. Every person, number and address is made up.
 
 A file holds one sentence (or a short passage: `\\n` is a line break) a line, under headings that say where such text
 comes from:
@@ -15,18 +15,20 @@ comes from:
 
 What is annotated:
 
-- An identifier without its title or kinship word ("Dr.", "Hanım", "teyzesi") and without what follows an apostrophe. A
-  suffix written on without an apostrophe is part of the word, and so of the span.
-- A given name and surname that stand together are one NAME, and so are initials ("A. Yılmaz"); "Smith, John" is one too.
-- DATE: a date more precise than its year, with a weekday that belongs to it; the time of day is none. A year alone, and
-  "three days ago", are no identifiers (45 CFR 164.514(b)(2)(i)(C)).
+- An identifier without its title or kinship word ("Dr.", "Hanım", "teyzesi"), its degree ("MD") or what follows an
+  apostrophe. A suffix written on without an apostrophe is part of the word, and so of the span.
+- NAME: given name and surname that stand together are one, initials ("A. Yılmaz"), particles and "III" included;
+  "Smith, John" is one too. Staff and relatives are persons like the patient.
+- DATE: a date more precise than its year, with a weekday that belongs to it; neither the time of day nor an article
+  before it. A year alone, a season and "three days ago" are no identifiers (45 CFR 164.514(b)(2)(i)(C)).
 - AGE: the number alone, when over 89, whether in digits or words.
-- ADDRESS: a place smaller than a province or state, with its kind ("Mah.", "Street"); a province or state only as its end. A postal
-  code is a ZIP wherever it stands, and divides the address around it.
-- RECORD_NUMBER: medical record, protocol, accession, file, sample, insurance and licence numbers. OTHER: what else names one
-  person: account, device serial, chassis and card numbers, user names.
-- ORGANISATION: a named hospital, practice, school or employer. Neither law asks for the hospital's own; it is scored apart.
-- PHONE: also fax and pager numbers, with country code and extension; an extension alone is one too.
+- ADDRESS: a place smaller than a province or state, with its kind where that is part of the name ("Mah.", "Street"); a
+  province or state only as an address's end. A postal code is a ZIP wherever it stands, and divides the address.
+- RECORD_NUMBER: medical record, protocol, accession, file, sample, prescription, insurance, claim and licence numbers.
+- OTHER: what else names one person: account, card, device serial, chassis and parcel numbers, user names.
+- ORGANISATION: a named hospital, practice, school or employer. A class of its own, scored apart.
+- PHONE: fax and pager numbers too, with country code and extension; an extension alone is one as well.
+- SSN: also its last four digits alone, where they are called that.
 """
 
 import re
