@@ -1,0 +1,136 @@
+"""Takes metadata out of JPEG 2000 and HTJ2K codestreams without decoding (ISO/IEC 15444-1 A and I).
+
+Comments of the main header go; those of tile-parts are overwritten with zeros, so that the lengths that SOT and TLM
+hold stay true. Of a JP2 file, which PS3.5 A.4.4 does not foresee but devices write, only the boxes that decoding
+needs stay.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from anonymize.pixels.errors import MalformedPixels, PixelReason
+from anonymize.pixels.words import Bytes
+
+_COMMENT, _TILE_PART, _DATA = 0x64, 0x90, 0x93
+_MAIN: Final = frozenset({*range(0x50, 0x54), 0x55, 0x56, 0x57, 0x59, *range(0x5C, 0x61), 0x63, _COMMENT})
+_TILE: Final = frozenset({0x52, 0x53, 0x58, 0x5C, 0x5D, 0x5E, 0x5F, 0x61, _COMMENT})
+_END: Final = re.compile(rb"\xff\xd9")  # packets hold no byte pair above FF8F
+
+_BOXES: Final = frozenset({b"jP  ", b"ftyp"})
+_HEADER_BOXES: Final = frozenset({b"ihdr", b"bpcc", b"pclr", b"cmap", b"cdef"})
+
+
+def strip_jpeg2000(stream: memoryview) -> tuple[Bytes, ...] | None:
+    """Give the pieces of `stream` (a codestream or a JP2 file) without metadata, None where it can stay as it is.
+
+    Raises `MalformedPixels` for markers and lengths that do not fit, and for a JP2 file whose colour is told by an ICC
+    profile alone.
+    """
+    if bytes(stream[4:8]) == b"jP  ":
+        return _strip_file(stream)
+    pieces, used = _strip_codestream(stream)
+    rest = stream[used:]
+    if pieces is None and (not len(rest) or (bytes(rest) == b"\0" and not len(stream) & 1)):
+        return None
+    return pieces if pieces is not None else (stream[:used],)
+
+
+def _strip_codestream(stream: memoryview) -> tuple[tuple[Bytes, ...] | None, int]:
+    """The pieces without metadata (None where nothing was to be taken out), and how many bytes the codestream takes."""
+    if bytes(stream[:4]) != b"\xff\x4f\xff\x51":
+        raise _malformed("it does not begin as a codestream does")
+    pieces: list[Bytes] = []
+    kept_from, position = 0, 2
+    for marker, start, end in _markers(stream, 2, _MAIN):
+        position = end
+        if marker == _COMMENT:
+            pieces.append(stream[kept_from:start])
+            kept_from = end
+    if bytes(stream[position : position + 2]) != b"\xff\x90":
+        raise _malformed("no tile-part follows the header")
+    while bytes(stream[position : position + 2]) == b"\xff\x90":
+        start, position = position, _tile_part_end(stream, position)
+        for marker, first, last in _markers(stream, start + 12, _TILE):
+            if marker == _COMMENT and any(stream[first + 4 : last]):
+                pieces += [stream[kept_from : first + 4], bytes(last - first - 4)]
+                kept_from = last
+    if bytes(stream[position : position + 2]) == b"\xff\xd9":
+        position += 2
+    elif len(stream) - position > 1 or any(stream[position:]):  # some encoders leave the end out
+        raise _malformed("bytes after the last tile-part")
+    return ((*pieces, stream[kept_from:position]) if pieces else None), position
+
+
+def _markers(stream: memoryview, position: int, known: frozenset[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of the segments of a header, up to what ends it."""
+    while position + 4 <= len(stream):
+        marker = stream[position + 1]
+        if stream[position] != 0xFF:
+            raise _malformed("bytes between two marker segments")
+        if marker in (_TILE_PART, _DATA):
+            return
+        length = int.from_bytes(stream[position + 2 : position + 4], "big")
+        end = position + 2 + length
+        if marker not in known or length < 3 or end > len(stream):
+            raise _malformed("a marker segment is too long, or of a kind that the standard does not know there")
+        yield marker, position, end
+        position = end
+    raise _malformed("a header has no end")
+
+
+def _tile_part_end(stream: memoryview, start: int) -> int:
+    """Where a tile-part ends: where SOT says, or at the end of the codestream if it says 0 (A.4.2)."""
+    length = int.from_bytes(stream[start + 6 : start + 10], "big")
+    if length:
+        end = start + length
+        if length < 14 or end > len(stream) or bytes(stream[start + 2 : start + 4]) != b"\0\x0a":
+            raise _malformed("a tile-part is longer than the codestream")
+        return end
+    found = _END.search(stream, start + 12)
+    if found is None:
+        raise _malformed("it has no end")
+    return found.start()
+
+
+def _strip_file(stream: memoryview) -> tuple[Bytes, ...]:
+    pieces: list[Bytes] = []
+    for kind, box, content in _boxes(stream):
+        if kind == b"jp2c":
+            codestream, used = _strip_codestream(content)
+            kept = codestream if codestream is not None else (content[:used],)
+            return (*pieces, _box_head(kind, kept), *kept)
+        if kind == b"jp2h":
+            header = b"".join(bytes(inner) for name, inner, value in _boxes(content) if _is_needed(name, value))
+            if b"colr" not in header:
+                raise _malformed("the colour of a JP2 file is told by a profile alone")
+            pieces += [_box_head(kind, (header,)), header]
+        elif kind in _BOXES:
+            pieces.append(box)
+    raise _malformed("a JP2 file without codestream")
+
+
+def _is_needed(name: bytes, content: memoryview) -> bool:
+    return name in _HEADER_BOXES or (name == b"colr" and len(content) == 7 and content[0] == 1)
+
+
+def _box_head(kind: bytes, content: tuple[Bytes, ...]) -> bytes:
+    return (8 + sum(map(len, content))).to_bytes(4, "big") + kind
+
+
+def _boxes(stream: memoryview) -> Iterator[tuple[bytes, memoryview, memoryview]]:
+    """Yield (kind, box, content) of each box (I.4)."""
+    position = 0
+    while position + 8 <= len(stream):
+        length, head = int.from_bytes(stream[position : position + 4], "big"), 8
+        if length == 1:
+            length, head = int.from_bytes(stream[position + 8 : position + 16], "big"), 16
+        end = position + length if length else len(stream)
+        if length and (length < head or end > len(stream)):
+            raise _malformed("a box is longer than what it lies in")
+        yield bytes(stream[position + 4 : position + 8]), stream[position:end], stream[position + head : end]
+        position = end
+
+
+def _malformed(what: str) -> MalformedPixels:
+    return MalformedPixels(PixelReason.MALFORMED_CODESTREAM, f"JPEG 2000: {what}")
