@@ -93,6 +93,11 @@ class Scored:
         wanted = (identifier.start, identifier.end, str(identifier.kind))
         return any((finding.start, finding.end, str(finding.kind)) == wanted for finding in self.found)
 
+    def apart(self, finding: Found, wanted: frozenset[Kind]) -> bool:
+        """Whether the finding touches an organisation and nothing else, where those are not asked for."""
+        touched = {identifier.kind for identifier in self.sentence.identifiers if _overlap(finding, identifier)}
+        return touched == {Kind.ORGANISATION} and Kind.ORGANISATION not in wanted
+
     def beside(self) -> tuple[Found, ...]:
         """Findings that touch no identifier."""
         return tuple(f for f in self.found if not any(_overlap(f, i) for i in self.sentence.identifiers))
@@ -130,7 +135,7 @@ def kind_score(scored: Sequence[Scored], kinds: Iterable[Kind]) -> KindScore:
     identifiers = characters = covered = exact = touched = findings = 0
     for one in scored:
         seen = one.covered()
-        findings += sum(str(finding.kind) in wanted for finding in one.found)
+        findings += sum(str(finding.kind) in wanted and not one.apart(finding, wanted) for finding in one.found)
         for identifier in one.sentence.identifiers:
             if identifier.kind not in wanted:
                 continue
@@ -175,9 +180,10 @@ def _overlap(finding: Found, identifier: Identifier) -> bool:
     return finding.start < identifier.end and identifier.start < finding.end
 
 
-def _print_figures(language: Language, scored: Sequence[Scored]) -> None:
+def _print_figures(language: Language, scored: Sequence[Scored], seconds: float) -> None:
     hard = sum(one.sentence.hard_negative for one in scored)
-    print(f"{language.upper()}: {len(scored)} sentences, {hard} of them with something to leave alone")
+    pace = f"{1000 * seconds / len(scored):.2f} ms each"
+    print(f"{language.upper()}: {len(scored)} sentences, {hard} of them with something to leave alone, {pace}")
     print(f"{'':<18}{'n':>5}  {'characters':<20} {'strict F1':<20} {'precision':<20} {'recall':<20} {'touched':<20}")
     counted = [kind for kind in Kind if kind is not Kind.ORGANISATION]
     by_hand = [one for one in scored if not one.sentence.template]
@@ -221,8 +227,7 @@ def main() -> None:
         start = time.perf_counter()
         scored = score(sentences, find)
         seconds = time.perf_counter() - start
-        _print_figures(language, scored)
-        print(f"{1000 * seconds / len(sentences):.2f} ms a sentence\n")
+        _print_figures(language, scored, seconds)
         if arguments.misses:
             _print_misses(scored)
 

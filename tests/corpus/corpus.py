@@ -19,8 +19,9 @@ What is annotated:
   apostrophe. A suffix written on without an apostrophe is part of the word, and so of the span.
 - NAME: given name and surname that stand together are one, initials ("A. Yılmaz"), particles and "III" included;
   "Smith, John" is one too. Staff and relatives are persons like the patient.
-- DATE: a date more precise than its year, with a weekday that belongs to it; neither the time of day nor an article
-  before it. A year alone, a season and "three days ago" are no identifiers (45 CFR 164.514(b)(2)(i)(C)).
+- DATE: a date more precise than its year, with a weekday that belongs to it; neither the time of day (unless a time
+  stamp is one word) nor an article before it. A year alone, a season and "three days ago" are no identifiers (45 CFR
+  164.514(b)(2)(i)(C)).
 - AGE: the number alone, when over 89, whether in digits or words.
 - ADDRESS: a place smaller than a province or state, with its kind where that is part of the name ("Mah.", "Street"); a
   province or state only as an address's end. A postal code is a ZIP wherever it stands, and divides the address.

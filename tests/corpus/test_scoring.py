@@ -66,7 +66,7 @@ def test_a_finding_beside_the_identifier_of_a_look_alike_sentence_is_counted():
 
 def test_an_organisation_is_neither_recall_nor_over_redaction():
     one = sentence("[[ORGANISATION:Örnek Hastanesi]] yatışı")
-    scored = score([one], lambda text: (Span(0, 15, "ORGANISATION"),))
+    scored = score([one], lambda text: (Span(0, 15, "NAME"),))
     assert kind_score(scored, COUNTED).identifiers == 0
     assert math.isnan(kind_score(scored, COUNTED).precision.value)
     assert over_redaction(scored).characters.value == 0
