@@ -329,7 +329,7 @@ def _character_set_second(mint: Mint, instance: Instance, _syntax: Syntax) -> No
 
 @catalogue.elements("character set: in an item", "an item with a character set of its own", provable=False)
 def _character_set_item(mint: Mint) -> Sequence[Written]:
-    foreign = Mint(mint.ascii("seed of the item").decode(), CharacterSet.UTF_8)
+    foreign = Mint(f"item {mint.chance.random()}", CharacterSet.UTF_8)
     item = [
         text(0x00080005, "CS", "ISO_IR 192"),
         *code("T-28000", "SRT", "Lung"),

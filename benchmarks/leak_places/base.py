@@ -83,7 +83,8 @@ def bits(allocated: int, stored: int) -> tuple[Element, ...]:
 def picture() -> np.ndarray:
     """A smooth 8-bit picture without text, shape (SIDE, SIDE)."""
     y, x = np.mgrid[0:SIDE, 0:SIDE]
-    return (127 + 60 * np.sin(x / 7) + 60 * np.cos(y / 9)).astype(np.uint8)
+    waves: np.ndarray = 127 + 60 * np.sin(x / 7) + 60 * np.cos(y / 9)
+    return waves.astype(np.uint8)
 
 
 @cache
@@ -225,7 +226,7 @@ def document(mint: Mint, _syntax: Syntax) -> Instance:
         text(0x00080064, "CS", "WSD"),
         text(0x00200011, "IS", "9"),
         text(0x00200013, "IS", "1"),
-        text(0x00280301, "CS", "YES"),
+        text(0x00280301, "CS", "NO"),
         text(0x00420012, "LO", "application/pdf"),
     ]
     return Instance(ENCAPSULATED_PDF, sop_instance, elements)

@@ -83,7 +83,8 @@ _plant_pdf(
 )  # fmt: skip
 _plant_pdf(
     "Info", "author, title and subject in the document's information",
-    lambda m: pdf(_EMPTY_PAGE, b"", b"/Info 6 0 R", b"<< /Author (%s) /Title (%s) >>" % (m.ascii("Author"), m.ascii("Title"))),
+    lambda m: pdf(_EMPTY_PAGE, b"", b"/Info 6 0 R",
+                  b"<< /Author (%s) /Title (%s) >>" % (m.ascii("Author"), m.ascii("Title"))),
 )  # fmt: skip
 _plant_pdf(
     "XMP", "a metadata stream",
@@ -95,7 +96,8 @@ _plant_pdf(
     "attachment", "an embedded file, its name and its description",
     lambda m: pdf(
         _EMPTY_PAGE, b"/Names << /EmbeddedFiles << /Names [(a) 6 0 R] >> >>", b"",
-        b"<< /Type /Filespec /F (%s) /Desc (%s) /EF << /F 7 0 R >> >>" % (m.ascii("file's name"), m.ascii("description")),
+        b"<< /Type /Filespec /F (%s) /Desc (%s) /EF << /F 7 0 R >> >>"
+        % (m.ascii("file's name"), m.ascii("description")),
         _flate(m.ascii("embedded file", 40), b"/Type /EmbeddedFile"),
     ),
 )  # fmt: skip
@@ -126,7 +128,8 @@ _plant_pdf(
 )
 _plant_pdf(
     "object stream", "objects within a compressed object stream",
-    lambda m: pdf(_EMPTY_PAGE, b"", b"", _flate(b"7 0 << /Author (" + m.ascii("author") + b") >>", b"/Type /ObjStm /N 1 /First 4")),
+    lambda m: pdf(_EMPTY_PAGE, b"", b"",
+                  _flate(b"7 0 << /Author (" + m.ascii("author") + b") >>", b"/Type /ObjStm /N 1 /First 4")),
 )  # fmt: skip
 
 
@@ -136,7 +139,7 @@ def _titles(mint: Mint, instance: Instance, _syntax: Syntax) -> None:
     instance.replace(
         text(0x00420010, "ST", mint.text("(0042,0010)")),
         text(0x00420014, "LO", b"application/pdf\\" + mint.text("(0042,0014)")),
-        text(0x0040A32A, "DT", mint.date_time("(0040,A32A)")),
+        text(0x00080023, "DA", mint.date("(0008,0023)")),
         text(0x0040E001, "ST", mint.uid("(0040,E001)")),
     )
 
@@ -152,7 +155,8 @@ def _padding(mint: Mint, instance: Instance, _syntax: Syntax) -> None:
 def _cda(mint: Mint, instance: Instance, _syntax: Syntax) -> None:
     content = (
         b"<?xml version='1.0' encoding='UTF-8'?><!-- " + mint.ascii("comment") + b" -->"
-        b'<ClinicalDocument xmlns="urn:hl7-org:v3"><recordTarget><patientRole><id extension="' + mint.digits("id") + b'"/>'
+        b'<ClinicalDocument xmlns="urn:hl7-org:v3"><recordTarget><patientRole>'
+        b'<id extension="' + mint.digits("id") + b'"/>'
         b"<patient><name>" + mint.ascii("name") + b"</name></patient></patientRole></recordTarget>"
         b"<text>" + mint.ascii("narrative") + b"</text><?pi " + mint.ascii("instruction") + b"?></ClinicalDocument>"
     )  # fmt: skip
@@ -167,11 +171,10 @@ def _cda_packed(mint: Mint, instance: Instance, _syntax: Syntax) -> None:
     _put(instance, content.encode("utf-16"), "104.2", "text/XML")
 
 
-@_document("STL: header", "the 80 bytes before the triangles, and their attribute bytes")
+@_document("STL: header", "the 80 bytes before the triangles")
 def _stl(mint: Mint, instance: Instance, _syntax: Syntax) -> None:
-    attributes = mint.ascii("attribute bytes", 8)
-    triangles = b"".join(struct.pack("<12f", *range(12)) + attributes[at : at + 2] for at in range(0, 8, 2))
-    _put(instance, mint.ascii("header", 80) + struct.pack("<I", 4) + triangles, "104.3", "model/stl")
+    triangles = struct.pack("<12fH", *range(12), 0)
+    _put(instance, mint.ascii("header", 80) + struct.pack("<I", 1) + triangles, "104.3", "model/stl")
 
 
 @_document("STL: in letters", "the solid's name in the form that is text")

@@ -221,9 +221,9 @@ def _group_length(mint: Mint) -> Sequence[Written]:
 
 @catalogue.elements("group length of four letters", "(gggg,0000) elements whose four bytes are letters")
 def _group_length_letters(mint: Mint) -> Sequence[Written]:
-    token = mint.ascii("four letters each", 16)
+    pieces = mint.pieces("four letters each", 4)
     groups = (0x0008, 0x0010, 0x0018, 0x0020)
-    return [Element(group << 16, "UL", token[4 * at : 4 * at + 4]) for at, group in enumerate(groups)]
+    return [Element(group << 16, "UL", piece) for group, piece in zip(groups, pieces, strict=True)]
 
 
 @catalogue.elements("data set trailing padding", "(FFFC,FFFC) with text in it", depths=(0, 1))
@@ -278,7 +278,6 @@ def _retired(mint: Mint) -> Sequence[Written]:
         text(0x40004000, "LT", mint.text("(4000,4000) Text Comments")),
         text(0x4008010B, "ST", mint.text("(4008,010B) Interpretation Text")),
         text(0x00201070, "IS", b"1\\" + mint.digits("(0020,1070)", 10)),
-        text(0x00283090, "LO", mint.text("(0028,3090)")),
         text(0x00100022, "CS", mint.code("(0010,0022) Type of Patient ID")),
     ]
 

@@ -374,9 +374,9 @@ def icc_profile(mint: Mint) -> bytes:
     table += b"cprt" + struct.pack(">II", table_end + len(desc), len(copyright_text))
     body = table + desc + copyright_text
     size = 128 + len(body)
-    maker = mint.ascii("ICC manufacturer, model and creator", 12)
+    maker = mint.pieces("ICC manufacturer, model and creator", 3)
     head = struct.pack(">I", size) + b"lcms" + b"\x04\x20\0\0" + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(8)
-    head += maker[:4] + maker[4:8] + bytes(28) + maker[8:]
+    head += maker[0] + maker[1] + bytes(24) + maker[2]
     return (head + bytes(128 - len(head)) + body).ljust(size + size % 2, b"\0")
 
 

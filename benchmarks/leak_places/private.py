@@ -84,7 +84,7 @@ def _look_alike(mint: Mint) -> Sequence[Written]:
         text(0x00190010, "LO", "GEMS ACQU 01"),
         text(0x00191023, "LO", mint.text("(0019,1023)")),
         text(0x00190011, "LO", "SIEMENS MR HEADERS"),
-        text(0x0019110C, "IS", b"1" + mint.digits("(0019,110C)", 9)),
+        text(0x0019110C, "IS", mint.digits("(0019,110C)", 10)),
         text(0x20010010, "LO", "Philips Imaging DD 0O1"),
         text(0x20011003, "LO", mint.text("(2001,1003)")),
     ]

@@ -6,6 +6,7 @@ It must find too much rather than too little, and it knows nothing of how the ou
 import base64
 import binascii
 import re
+import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _ZLIB_STARTS = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _BASE64_RUNS = re.compile(rb"[A-Za-z0-9+/]{4}[A-Za-z0-9+/\r\n]{12,}={0,2}")
 _HEXADECIMAL_RUNS = re.compile(rb"[0-9A-Fa-f]{2}[0-9A-Fa-f\s]{14,}")
-_LONG_FORM_HEADERS = re.compile(rb"(?:OB|OD|OF|OL|OV|OW|SQ|SV|UC|UN|UR|UT|UV)([^\0\n][^\n])")
+_LONG_FORM_HEADERS = re.compile(rb"(?:OB|OD|OF|OL|OV|OW|SQ|SV|UC|UN|UR|UT|UV)([A-Za-z]{2})")
 _DEPTH = 3
 
 
@@ -63,7 +64,7 @@ def _unpacked(content: bytes, depth: int) -> Iterator[tuple[str, bytes]]:
     """What zlib, base64, hexadecimal and ASCII85 in it hold, and what these hold."""
     if depth == 0:
         return
-    for how, inner in chain(_zlib_streams(content), _text_coded(content)):
+    for how, inner in chain(_zlib_streams(content), _text_coded(content), _text_coded(content.replace(b"\0", b""))):
         yield how, inner
         yield from ((f"{how} in {outer}", deeper) for outer, deeper in _unpacked(inner, depth - 1))
 
@@ -93,12 +94,9 @@ def _text_coded(content: bytes) -> Iterator[tuple[str, bytes]]:
     for run in _HEXADECIMAL_RUNS.findall(content):
         packed = re.sub(rb"\s", b"", run)
         yield "hexadecimal", bytes.fromhex(packed[: len(packed) // 2 * 2].decode())
-    for run in re.findall(rb"[!-uz\s]{10,}~>", content):
+    for run in re.findall(rb"([!-uz\s]{10,}?)~>", content):
         try:
-            yield (
-                "ASCII85",
-                base64.a85decode(run, adobe=False) if not run.endswith(b"~>") else base64.a85decode(run[:-2]),
-            )
+            yield "ASCII85", base64.a85decode(run.rpartition(b"stream\n")[2])
         except ValueError:
             continue
 
@@ -106,7 +104,8 @@ def _text_coded(content: bytes) -> Iterator[tuple[str, bytes]]:
 def _pixel_views(file: bytes) -> Iterator[tuple[str, bytes]]:
     """Each bit plane, and the high nibbles, of native 16-bit pixel words, packed into bytes in both bit orders."""
     try:
-        read = pydicom.dcmread(BytesIO(file), force=True)
+        with warnings.catch_warnings(action="ignore"):
+            read = pydicom.dcmread(BytesIO(file), force=True)
         pixels = read.get("PixelData") if read.get("BitsAllocated") == 16 else None
         big = not read.original_encoding[1]
     except Exception:  # noqa: BLE001 - what pydicom cannot read has no pixels for this view; the others have its bytes
@@ -146,7 +145,7 @@ class _Sought:
         likely = chain(self._short, *(self._by_start[piece] for piece in pieces & self._by_start.keys()))
         for form, alone, witness in likely:
             if alone:
-                if re.search(rb"(?<!\d)" + re.escape(form) + rb"(?!\d)", view):
+                if re.search(rb"(?<!\d)" + re.escape(form) + rb"(?!\d\d)", view):
                     yield witness, form
             elif form in view or form in lowered:
                 yield witness, form

@@ -5,10 +5,10 @@ tokens have an ASCII core and, where the character set allows, a run of letters 
 """
 
 import base64
+import datetime
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from enum import Enum
 
 
@@ -46,7 +46,10 @@ _BASE64_OFFSETS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Witness:
-    """What betrays one token: any of `anywhere`, byte for byte, or of `bounded`, digits not within longer digits."""
+    """What betrays one token: any of `anywhere`, byte for byte, or of `bounded`, digits not within longer digits.
+
+    One more digit may follow, since the next element's tag can begin with the byte of a digit.
+    """
 
     label: str
     anywhere: frozenset[bytes]
@@ -110,6 +113,14 @@ class Mint:
         forms |= disguises(core.encode("utf-16-le")) | disguises(core.encode("utf-16-be"))
         self._remember(label, forms)
 
+    def pieces(self, label: str, count: int, length: int = 4) -> list[bytes]:
+        """Capitals and digits, to be planted apart from each other; each piece betrays them, only as it is."""
+        made = [
+            "".join(self.chance.choice("BCDFGHJKLMNPQRSTVWXZ23456789") for _ in range(length)) for _ in range(count)
+        ]
+        self._remember(label, [piece.encode() for piece in made])
+        return [piece.encode() for piece in made]
+
     def code(self, label: str, length: int = 12) -> bytes:
         """Capitals, as Code Strings and Application Entity titles allow."""
         return self.ascii(label, length).upper()
@@ -146,13 +157,13 @@ class Mint:
 
     def date(self, label: str) -> bytes:
         """A date of the years 1931 to 1988; no two are 30 to 50 days apart."""
-        value = self._date().strftime("%Y%m%d").encode()
+        value = self._day().strftime("%Y%m%d").encode()
         self._remember(label, (), {value})
         return value
 
-    def _date(self) -> date:
+    def _day(self) -> datetime.date:
         # Dates moved by a patient's offset of 37 days must not fall on another planted date.
-        return date.fromordinal(self.chance.randrange(8812, 9070) * 80 + self.chance.randrange(30))
+        return datetime.date.fromordinal(self.chance.randrange(8812, 9070) * 80 + self.chance.randrange(30))
 
     def time(self, label: str) -> bytes:
         """A time of day to the microsecond; seconds betray it, too."""
@@ -163,7 +174,7 @@ class Mint:
 
     def date_time(self, label: str) -> bytes:
         """A date and time with an offset from UTC."""
-        day = self._date().strftime("%Y%m%d")
+        day = self._day().strftime("%Y%m%d")
         seconds = f"{self.chance.randrange(1, 24):02}{self.chance.randrange(60):02}{self.chance.randrange(60):02}"
         fraction = f"{self.chance.randrange(100000, 1000000)}"
         self._remember(label, {f"{seconds}.{fraction}".encode()}, {day.encode(), (day + seconds).encode()})
