@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.leak_places import PLACES, Place, kept, study, whole_files
+from benchmarks.leak_places import PLACES, Place, kept, listing, study, whole_files
 from benchmarks.leak_places.trial import Outcome, cases, run
 
 ALL_PLACES = (*PLACES, *whole_files.PLACES)
@@ -100,19 +100,6 @@ def print_details(tallies: Sequence[Tally]) -> None:
             print(f"LOST     {tally.place.name}: {name} in {count} files")
 
 
-def print_places() -> None:
-    """The list of hiding places, in Markdown."""
-    groups = dict.fromkeys(place.group for place in ALL_PLACES)
-    for group in groups:
-        print(
-            f"\n## {group}\n\n| place | what is planted | syntaxes | depths | may be refused |\n|---|---|---|---|---|"
-        )
-        for place in (place for place in ALL_PLACES if place.group == group):
-            syntaxes = ", ".join(syntax.name.lower().replace("_", " ") for syntax in place.syntaxes)
-            depths = ", ".join(map(str, place.depths))
-            print(f"| {place.name} | {place.what} | {syntaxes} | {depths} | {'no' if place.provable else 'yes'} |")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
@@ -121,7 +108,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the hiding places in Markdown and stop")
     options = parser.parse_args()
     if options.list:
-        print_places()
+        print(listing.markdown(ALL_PLACES), end="")
         return 0
     chosen = [place for place in ALL_PLACES if options.place in place.name]
     tallies = list(measure(chosen, options.seed, options.files or None))

@@ -91,11 +91,9 @@ def _overlay_bits(mint: Mint, instance: Instance, syntax: Syntax) -> None:
     )
 
 
-@_native(
-    "pixels: padding of an odd length", "a letter in the byte that makes 8-bit pixels even, beside a name of their row"
-)
+@_native("pixels: padding of an odd length", "letters behind 8-bit pixels of odd length", provable=False)
 def _odd_pixels(mint: Mint, instance: Instance, _syntax: Syntax) -> None:
-    # One byte holds one letter only; so the frame is followed by that byte and the word that some writers add.
+    # The padding is one byte; more of them, as some writers add, hold a name.
     frame = picture()[:31, :31].tobytes()
     pixels = Element(PIXEL_DATA, "OB", frame + mint.ascii("padding", 11))
     instance.replace(*bits(8, 8), numbers(ROWS, "US", 31), numbers(COLUMNS, "US", 31), pixels)

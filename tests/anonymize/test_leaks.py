@@ -5,10 +5,12 @@ fixed seed; the long form every combination of syntax, character set and depth.
 """
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from benchmarks.leak_places import PLACES, Place, kept, study, whole_files
+from benchmarks import leaks
+from benchmarks.leak_places import PLACES, Place, kept, listing, study, whole_files
 from benchmarks.leak_places.encoding import EXPLICIT_LITTLE, Element, Syntax, encode, numbers, text
 from benchmarks.leak_places.search import survivors
 from benchmarks.leak_places.trial import Outcome, cases, plant, run
@@ -59,6 +61,11 @@ def test_the_search_finds_every_token_where_nothing_was_removed() -> None:
             # A place may put its own attribute where the base had one.
             missed += [f"{case.name}: {w.label}" for w in witnesses if w.label not in found and "base: " not in w.label]
     assert not missed, "\n".join(missed[:20])
+
+
+def test_the_document_lists_the_places() -> None:
+    document = Path(__file__).parents[2] / "docs" / "hiding-places.md"
+    assert document.read_text(encoding="utf-8") == listing.markdown(leaks.ALL_PLACES)
 
 
 def test_places_cover_the_syntaxes_character_sets_and_depths() -> None:
