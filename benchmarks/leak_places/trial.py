@@ -3,6 +3,7 @@
 import itertools
 import random
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -50,23 +51,20 @@ class Outcome:
 
 
 def cases(place: Place, seed: int, limit: int | None) -> Iterator[Case]:
-    """Instances of a place: every combination, or as many as `limit` allows, each axis covered as evenly as can be."""
+    """Instances of a place: every combination, or `limit` of them, chosen so that each axis is covered evenly."""
+    left = [
+        Case(place, *values, seed) for values in itertools.product(place.syntaxes, place.character_sets, place.depths)
+    ]
     if limit is None:
-        combinations = itertools.product(place.syntaxes, place.character_sets, place.depths)
-        yield from (Case(place, syntax, characters, depth, seed) for syntax, characters, depth in combinations)
+        yield from left
         return
-    chance = random.Random(f"{seed}:{place.name}")
-    syntaxes = chance.sample(place.syntaxes, len(place.syntaxes))
-    sets = chance.sample(place.character_sets, len(place.character_sets))
-    depths = chance.sample(place.depths, len(place.depths))
-    seen: set[Case] = set()
-    for at in range(limit):
-        # A step along each axis; a turn of an axis shifts the next, so that pairs vary, too.
-        characters = sets[(at + at // len(syntaxes)) % len(sets)]
-        case = Case(place, syntaxes[at % len(syntaxes)], characters, depths[(at + at // len(sets)) % len(depths)], seed)
-        if case not in seen:
-            seen.add(case)
-            yield case
+    random.Random(f"{seed}:{place.name}").shuffle(left)
+    taken: Counter[Syntax | CharacterSet | int] = Counter()
+    for _ in range(min(limit, len(left))):
+        case = min(left, key=lambda case: taken[case.syntax] + taken[case.character_set] + taken[case.depth])
+        left.remove(case)
+        taken.update((case.syntax, case.character_set, case.depth))
+        yield case
 
 
 def plant(case: Case) -> tuple[Instance, Sequence[Witness]]:
