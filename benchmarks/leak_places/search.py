@@ -138,24 +138,31 @@ class _Sought:
                 else:
                     self._by_start[entry[0][: self._PIECE]].append(entry)
 
-    def found_in(self, view: bytes) -> Iterator[tuple[Witness, bytes]]:
-        """Each witness that the view holds, upper and lower case alike, with the form found."""
+    def found_in(self, view: bytes, in_words: bool) -> Iterator[tuple[Witness, bytes]]:
+        """Each witness that the view holds, upper and lower case alike, with the form found.
+
+        Of words that the engine wrote, six digits prove nothing: they may be a tag or a position.
+        """
         lowered = view.lower()
         pieces = {text[at : at + self._PIECE] for text in (view, lowered) for at in range(len(text) - self._PIECE + 1)}
         likely = chain(self._short, *(self._by_start[piece] for piece in pieces & self._by_start.keys()))
         for form, alone, witness in likely:
             if alone:
-                if re.search(rb"(?<!\d)" + re.escape(form) + rb"(?!\d\d)", view):
+                if not (in_words and len(form) < 8) and re.search(rb"(?<!\d)" + re.escape(form) + rb"(?!\d\d)", view):
                     yield witness, form
             elif form in view or form in lowered:
                 yield witness, form
 
 
 def survivors(file: bytes, witnesses: Sequence[Witness], extra: Iterable[tuple[str, bytes]] = ()) -> list[Survivor]:
-    """The tokens that `file` or any of `extra` (a view's name and its bytes) still holds, each reported once."""
+    """The tokens that `file` or any of `extra` (a view's name and its bytes) still holds, each reported once.
+
+    `extra` are the engine's own words: a trail, a refusal, what a command printed.
+    """
     sought = _Sought(witnesses)
     found: dict[int, Survivor] = {}
-    for name, view in chain(views(file), extra):
-        for witness, form in sought.found_in(view):
+    named = chain(((*one, False) for one in views(file)), ((*one, True) for one in extra))
+    for name, view, in_words in named:
+        for witness, form in sought.found_in(view, in_words):
             found.setdefault(id(witness), Survivor(witness.label, form, name))
     return list(found.values())
