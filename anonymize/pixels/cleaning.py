@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from anonymize.elements import PIXEL_DATA
+import numpy as np
+
 from anonymize.pixels.background import background_of
 from anonymize.pixels.codestreams import strip_codestreams
 from anonymize.pixels.compressed import CompressedFrames
@@ -39,10 +40,13 @@ _LOOKS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class PixelElement:
-    """The value of (7FE0,0010), (7FE0,0008) or (7FE0,0009) as received: native, or items with the delimiter."""
+    """The value of (7FE0,0010), (7FE0,0008) or (7FE0,0009) as received: native, or items with the delimiter.
+
+    `vr` is None in implicit VR. The extended offset table is (7FE0,0001) and (7FE0,0002), where there is one.
+    """
 
     value: memoryview = field(repr=False)
-    tag: int = PIXEL_DATA
+    vr: str | None = None
     extended_offsets: ExtendedOffsets | None = None
 
 
@@ -131,7 +135,7 @@ class _Cleaning:
             self._frames = CompressedFrames(self._encapsulated, image)
             self._image = self._frames.native_image
         else:
-            self._frames = NativeFrames(pixels.value, image)
+            self._frames = NativeFrames(_in_order(pixels, image), image)
             self._image = image
         self._blanked: list[BlankedRegion] = []
 
@@ -213,6 +217,13 @@ class _Cleaning:
         grown = text.grown(self._policy.margin).clipped(image.columns, image.rows) or text
         beside = (region for region in image.ultrasound_regions if not region.meets(text))
         return text if any(region.meets(grown) for region in beside) else grown
+
+
+def _in_order(pixels: PixelElement, image: ImageDescription) -> memoryview:
+    """The bytes of native pixels as OB has them: in big endian OW, those of 8-bit pixels are swapped (PS3.5 8.1.2)."""
+    if not (image.big_endian and image.bits_allocated <= 8 and pixels.vr == "OW"):
+        return pixels.value
+    return memoryview(np.frombuffer(pixels.value, dtype=np.uint16).byteswap().tobytes())
 
 
 def _of_native(image: ImageDescription, received: ImageDescription) -> tuple[ChangedAttribute, ...]:

@@ -78,11 +78,9 @@ class CompressedFrames:
         image = self._image
         shape = (image.rows, image.columns, 3) if image.samples_per_pixel == 3 else (image.rows, image.columns)
         source = encapsulate([bytes(self._received.frame(index))], has_bot=False)
-        options: dict[str, Any] = {name: getattr(image, name) for name in _DECODED_BY}
+        options: Any = {name: getattr(image, name) for name in _DECODED_BY} | {"number_of_frames": 1}
         try:
-            array, properties = get_decoder(UID(image.transfer_syntax_uid)).as_array(
-                source, index=0, number_of_frames=1, **options
-            )
+            array, properties = get_decoder(UID(image.transfer_syntax_uid)).as_array(source, index=0, **options)
         except Exception as error:  # noqa: BLE001 decoders raise anything; here it only means that nobody can look
             raise MalformedPixels(PixelReason.UNDECODABLE, f"the decoder raised {type(error).__name__}") from None
         wrong_colour = image.samples_per_pixel == 3 and properties["photometric_interpretation"] != "RGB"

@@ -10,12 +10,14 @@ No message holds a value of the data set or a text that was read in an image.
 """
 
 from enum import StrEnum, unique
+from typing import Final
 
 
 @unique
 class PixelReason(StrEnum):
     """Why pixel data is not passed on. The value is stable: it is stored and shown to operators."""
 
+    UNDESCRIBED = "undescribed-pixels"
     WRONG_LENGTH = "pixel-data-too-short"
     TOO_LONG = "pixel-data-too-long"  # decoded it would not fit the 32-bit length of an element (PS3.5 7.1.1)
     MALFORMED_FRAGMENTS = "malformed-fragments"
@@ -34,6 +36,8 @@ class PixelError(Exception):
 
 class IncompleteDescription(PixelError):
     """An attribute of the image pixel module (PS3.3 C.7.6.3) that is needed is missing or impossible: `tag`."""
+
+    reason: Final = PixelReason.UNDESCRIBED
 
     def __init__(self, tag: int) -> None:
         super().__init__(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing or impossible for an image")

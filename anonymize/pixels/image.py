@@ -8,9 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from pydicom.uid import UID
-
 from anonymize.pixels.errors import IncompleteDescription
+from anonymize.transfer_syntaxes import (
+    DEFLATED,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    JPIP_REFERENCED,
+)
+
+NATIVE: Final = (
+    frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN}) | DEFLATED
+) - JPIP_REFERENCED
+"""The transfer syntaxes that do not compress pixels; any other is taken to (PS3.5 A.1 to A.5)."""
 
 SAMPLES_PER_PIXEL: Final = 0x00280002
 PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
@@ -140,7 +150,7 @@ class ImageDescription:
     @property
     def encapsulated(self) -> bool:
         """Whether the transfer syntax compresses the pixels."""
-        return UID(self.transfer_syntax_uid).is_encapsulated
+        return self.transfer_syntax_uid not in NATIVE
 
     @property
     def subsampled(self) -> bool:

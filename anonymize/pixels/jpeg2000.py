@@ -2,7 +2,8 @@
 
 Comments of the main header go; those of tile-parts are overwritten with zeros, so that the lengths that SOT and TLM
 hold stay true. Of a JP2 file, which PS3.5 A.4.4 does not foresee but devices write, only the boxes that decoding
-needs stay.
+needs stay, and a colour profile becomes the enumerated colour space: what is decoded are samples, to which
+DICOM's own Photometric Interpretation applies.
 """
 
 import re
@@ -19,16 +20,18 @@ _END: Final = re.compile(rb"\xff\xd9")  # packets hold no byte pair above FF8F
 
 _BOXES: Final = frozenset({b"jP  ", b"ftyp"})
 _HEADER_BOXES: Final = frozenset({b"ihdr", b"bpcc", b"pclr", b"cmap", b"cdef"})
+_ENUMERATED: Final = {1: 17, 3: 16}  # components to the colour space of that name: greyscale, sRGB (I.5.3.3)
 
 
 def strip_jpeg2000(stream: memoryview) -> tuple[Bytes, ...] | None:
     """Give the pieces of `stream` (a codestream or a JP2 file) without metadata, None where it can stay as it is.
 
-    Raises `MalformedPixels` for markers and lengths that do not fit, and for a JP2 file whose colour is told by an ICC
-    profile alone.
+    Raises `MalformedPixels` for markers, lengths and boxes that do not fit.
     """
     if bytes(stream[4:8]) == b"jP  ":
-        return _strip_file(stream)
+        file = _strip_file(stream)
+        length = sum(map(len, file))
+        return None if b"".join(file) + bytes(length & 1) == stream else file
     pieces, used = _strip_codestream(stream)
     rest = stream[used:]
     if pieces is None and (not len(rest) or (bytes(rest) == b"\0" and not len(stream) & 1)):
@@ -101,17 +104,25 @@ def _strip_file(stream: memoryview) -> tuple[Bytes, ...]:
             kept = codestream if codestream is not None else (content[:used],)
             return (*pieces, _box_head(kind, kept), *kept)
         if kind == b"jp2h":
-            header = b"".join(bytes(inner) for name, inner, value in _boxes(content) if _is_needed(name, value))
-            if b"colr" not in header:
-                raise _malformed("the colour of a JP2 file is told by a profile alone")
+            header = _header_boxes(content)
             pieces += [_box_head(kind, (header,)), header]
         elif kind in _BOXES:
             pieces.append(box)
     raise _malformed("a JP2 file without codestream")
 
 
-def _is_needed(name: bytes, content: memoryview) -> bool:
-    return name in _HEADER_BOXES or (name == b"colr" and len(content) == 7 and content[0] == 1)
+def _header_boxes(header: memoryview) -> bytes:
+    """What stays of the header box: colour is told by one enumerated colour space (I.5.3)."""
+    boxes = [(name, bytes(box), content) for name, box, content in _boxes(header)]
+    kept = [(box, content) for name, box, content in boxes if name in _HEADER_BOXES]
+    enumerated = [box for name, box, content in boxes if name == b"colr" and len(content) == 7 and content[0] == 1]
+    if not boxes or boxes[0][0] != b"ihdr" or len(boxes[0][2]) != 14:
+        raise _malformed("the header box does not begin with the image's")
+    colour_space = _ENUMERATED.get(int.from_bytes(boxes[0][2][8:10], "big"))
+    if not enumerated and colour_space is None:
+        raise _malformed("the colour space is told by a profile alone")
+    colour = enumerated[0] if enumerated else b"\0\0\0\x0fcolr\1\0\0" + int(colour_space or 0).to_bytes(4, "big")
+    return b"".join([kept[0][0], colour, *(box for box, _ in kept[1:])])
 
 
 def _box_head(kind: bytes, content: tuple[Bytes, ...]) -> bytes:

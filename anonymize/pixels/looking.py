@@ -55,7 +55,7 @@ class Looker:
             max(region.right for region in regions),
             max(region.bottom for region in regions),
         )
-        around = edges.grown(_AROUND).clipped(columns, rows)
+        around = edges.grown(max(_AROUND, *(region.height for region in regions))).clipped(columns, rows)
         part = tuple(_part(picture, around).tobytes() for picture in pictures)
         if part not in self._seen:
             self._seen = {part: self._find(pictures, around)}
