@@ -158,7 +158,7 @@ class _Cleaning:
             return None
         extended = self._pixels.extended_offsets
         uid = self._received.transfer_syntax_uid
-        written = strip_codestreams(self._encapsulated, uid, extended)
+        written = strip_codestreams(self._encapsulated, self._received, extended)
         changed: tuple[ChangedAttribute, ...] = ()
         if written.extended_offsets != extended:
             changed = _offset_tables(written.extended_offsets)

@@ -6,12 +6,15 @@ frames that are deflated, because nothing here reads them.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from anonymize.pixels.errors import MalformedPixels, PixelReason
 from anonymize.pixels.fragments import Encapsulated, ExtendedOffsets, Written, write_fragments
+from anonymize.pixels.image import ImageDescription
 from anonymize.pixels.jpeg import strip_jpeg
 from anonymize.pixels.jpeg2000 import strip_jpeg2000
+from anonymize.pixels.rle import strip_rle
 from anonymize.pixels.words import Bytes
 
 Strip = Callable[[memoryview], tuple[Bytes, ...] | None]
@@ -21,26 +24,21 @@ _JPEG: Final = (50, 51, 57, 70, 80, 81, *range(52, 57), *range(58, 67))  # the r
 _JPEG_2000: Final = (*range(90, 94), *range(201, 204))
 
 
-def _check_rle(stream: memoryview) -> None:
-    """RLE has no metadata (PS3.5 G): only that the unused offsets of its header are zero is checked."""
-    segments = int.from_bytes(stream[:4], "little")
-    if len(stream) < 64 or not 1 <= segments <= 15 or any(stream[4 + 4 * segments : 64]):
-        raise MalformedPixels(PixelReason.MALFORMED_CODESTREAM, "RLE: the header is not one")
-
-
 _STRIPS: Final[dict[str, Strip]] = {
     **{f"1.2.840.10008.1.2.4.{number}": strip_jpeg for number in _JPEG},
     **{f"1.2.840.10008.1.2.4.{number}": strip_jpeg2000 for number in _JPEG_2000},
-    RLE_LOSSLESS: _check_rle,
 }
 
 
-def strip_codestreams(received: Encapsulated, transfer_syntax_uid: str, extended: ExtendedOffsets | None) -> Written:
+def strip_codestreams(received: Encapsulated, image: ImageDescription, extended: ExtendedOffsets | None) -> Written:
     """Give encapsulated pixel data without metadata, its offset tables put right.
 
     Raises `MalformedPixels` for a codestream that is not what the transfer syntax says, or of a kind not known here.
     """
-    strip = _STRIPS.get(transfer_syntax_uid)
+    strip = _STRIPS.get(image.transfer_syntax_uid)
+    if image.transfer_syntax_uid == RLE_LOSSLESS:
+        segments = image.samples_per_pixel * image.bits_allocated // 8
+        strip = partial(strip_rle, segments=segments, segment_pixels=image.rows * image.columns)
     if strip is None:
         raise MalformedPixels(PixelReason.UNKNOWN_CODESTREAM, "the transfer syntax is not one that is looked into")
     changed = [strip(received.frame(index)) for index in range(len(received.frames))]

@@ -4,7 +4,8 @@ Loaded at first use (0.5 s, 150 MB). The detector network finds small text only 
 cut into overlapping tiles; large ones are looked at scaled down as well, for large text. Uniform tiles are skipped.
 
 What changes slowly is taken away first: in drawn chest films faint text over bone and heart was then found that had
-been missed, and no anatomy was read as text any more. Dark text is found as well as bright.
+been missed, and no anatomy was read as text any more. Dark text is found as well as bright. On 2 cores a look takes
+0.1 s for 512x512 pixels, 0.7 s for 1024x1024, 3.2 s for 2048x2048 and 5.3 s for 3000x3000.
 """
 
 import threading
@@ -27,7 +28,9 @@ _OVERLAP: Final = 96
 _STEP: Final = 32  # the network halves five times
 _LEAST_CONTRAST: Final = 8  # of 255: no text can be seen in a tile flatter than this
 _BLUR: Final = 8  # pixels: wider than the strokes of letters
-_READ: Final = 0.5  # the score from which on a reading is one
+_READ: Final = 0.5  # the score from which on a reading is one …
+_READ_LARGE: Final = 0.9  # … and for letters higher than _LARGE pixels: what anatomy is read as scores less
+_LARGE: Final = 96
 _NOT_TEXT: Final = 0.8  # of a tile: what is wider and higher is anatomy; text that large is found scaled down
 _TEXT_LIKE: Final = 0.65  # what the detector must score where nothing could be read …
 _TEXT_HEIGHT: Final = 0.08  # … and how high it may be then, as a part of a tile: anatomy comes out larger
@@ -60,9 +63,10 @@ class RapidOcrDetector:
             region = Region.between(*edges).moved(x, y)
             if right - left > _NOT_TEXT * columns and bottom - top > _NOT_TEXT * rows:
                 continue
-            if score >= _READ and any(map(str.isalnum, text)):
+            height = min(bottom - top, right - left)
+            if score >= (_READ if height <= _LARGE else _READ_LARGE) and any(map(str.isalnum, text)):
                 yield Detection(region, text, float(score))
-            elif certainty >= _TEXT_LIKE and min(bottom - top, right - left) <= _TEXT_HEIGHT * max(rows, columns):
+            elif certainty >= _TEXT_LIKE and height <= _TEXT_HEIGHT * max(rows, columns):
                 yield Detection(region, "", float(certainty))
 
     @cached_property
@@ -100,10 +104,10 @@ def _tiles(colour: Picture) -> Iterator[tuple[float, int, int, Picture]]:
     for y in _starts(rows):
         for x in _starts(columns):
             tile = colour[y : y + TILE, x : x + TILE]
-            if int(tile.max()) - int(tile.min()) >= _LEAST_CONTRAST:
+            if np.ptp(tile) >= _LEAST_CONTRAST:
                 yield 1.0, x, y, _even(_flattened(tile))
     longest = max(rows, columns)
-    if longest > 2 * TILE:
+    if longest > 2 * TILE and np.ptp(colour) >= _LEAST_CONTRAST:
         scale = longest / (1.5 * TILE)
         size = (max(1, round(columns / scale)), max(1, round(rows / scale)))
         smaller = np.asarray(Image.fromarray(colour).resize(size, Image.Resampling.BOX))
