@@ -16,10 +16,10 @@ from anonymize.pixels import (
     TextPolicy,
     clean_pixels,
 )
-from anonymize.pixels.codestreams import strip_codestreams
 from anonymize.pixels.fragments import read_fragments
 from anonymize.pixels.jpeg import strip_jpeg
 from anonymize.pixels.jpeg2000 import strip_jpeg2000
+from anonymize.pixels.rle import strip_rle
 from tests.anonymize.pixels.pixel_files import FOLDER, decoded, raw_elements, shipped
 
 NOBODY_LOOKS = TextPolicy(Look.NEVER)
@@ -229,8 +229,57 @@ def test_another_number_of_frames_than_described_is_a_reason(frames: int) -> Non
     assert outcome.reason is PixelReason.MALFORMED_FRAGMENTS
 
 
-def test_the_unused_offsets_of_an_rle_header_hide_nothing() -> None:
-    header = (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + SECRET
-    value = memoryview(encapsulate([header.ljust(64, b"\0") + b"\0\0"]) + b"\xfe\xff\xdd\xe0\0\0\0\0")
-    with pytest.raises(MalformedPixels):
-        strip_codestreams(read_fragments(value, 1), "1.2.840.10008.1.2.5", None)
+RLE = "1.2.840.10008.1.2.5"
+RUNS = b"\x03abcd\xfdz" + b"\x80" + b"\x07ijklmnop"  # a literal of 4, a run of 4, nothing, a literal of 8: 4 x 4
+
+
+def rle_image() -> ImageDescription:
+    return ImageDescription(
+        transfer_syntax_uid=RLE, rows=4, columns=4, bits_allocated=8, bits_stored=8, high_bit=7, frames=1
+    )
+
+
+def rle_frame(*offsets: int, behind: bytes = b"", between: bytes = b"") -> bytes:
+    header = b"".join(number.to_bytes(4, "little") for number in (len(offsets), *offsets)).ljust(64, b"\0")
+    return header + between + RUNS + behind
+
+
+def cleaned_rle(frame: bytes) -> bytes:
+    value = memoryview(encapsulate([frame]) + b"\xfe\xff\xdd\xe0\0\0\0\0")
+    outcome = clean_pixels(PixelElement(value), rle_image(), NOBODY_LOOKS)
+    assert outcome.reason in (None, PixelReason.MALFORMED_CODESTREAM)
+    return b"".join(outcome.pieces)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        rle_frame(64, behind=b"\x11" + SECRET),
+        rle_frame(64, behind=b"\0\0" + SECRET),
+        rle_frame(64 + len(SECRET), between=SECRET),
+    ],
+    ids=["runs beyond the image", "behind the runs", "before the runs"],
+)
+def test_what_lies_beside_the_runs_of_an_rle_frame_goes(frame: bytes) -> None:
+    out = cleaned_rle(frame)
+    assert SECRET not in out
+    assert RUNS in out
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        rle_frame(64, 65),
+        rle_frame(64)[:40],
+        rle_frame(64)[:-3],
+        (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + SECRET.ljust(56, b"\0") + RUNS,
+        rle_frame(64).replace(b"\x07ijkl", b"\x08ijkl"),
+    ],
+    ids=["too many segments", "cut header", "cut runs", "unused offsets", "run over the edge"],
+)
+def test_an_rle_frame_that_is_not_of_the_image_is_a_reason(frame: bytes) -> None:
+    assert cleaned_rle(frame) == b""
+
+
+def test_a_sound_rle_frame_is_passed_on_as_it_is() -> None:
+    assert strip_rle(memoryview(rle_frame(64)), 1, 16) is None
