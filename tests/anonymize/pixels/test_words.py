@@ -45,6 +45,13 @@ def test_signed_pixels_keep_their_sign() -> None:
     assert bytes(clean_words(spoiled.tobytes(), ct(pixel_representation=1))) == values.tobytes()
 
 
+@pytest.mark.parametrize(("word", "cleaned"), [(0x0800, 0xF800), (0x17FF, 0x07FF), (0xF7FF, 0x07FF), (0xEFFF, 0xFFFF)])
+def test_a_single_signed_word_with_other_high_bits_is_noticed(word: int, cleaned: int) -> None:
+    words = np.array([word] + [0] * 15, dtype="<u2")
+    clean = clean_words(words.tobytes(), ct(pixel_representation=1))
+    assert np.frombuffer(clean, "<u2")[0] == cleaned
+
+
 @pytest.mark.parametrize("signed", [0, 1])
 def test_clean_words_are_given_back_as_they_are(signed: int) -> None:
     words = memoryview(np.arange(16, dtype="<u2").tobytes())
