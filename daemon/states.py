@@ -136,11 +136,13 @@ def move(
 
     `reason` is kept in the row; it says why in words and codes, never with a value from the data. Raises `IllegalMove`.
     """
+    # Locked as it is read: of two moves at once, the second must say where the first has led.
     before = connection.execute(
         sa.select(t.revision.c.state, t.patient.c.audit_tag)
         .join(t.study, t.study.c.id == t.revision.c.study_id)
         .join(t.patient, t.patient.c.id == t.study.c.patient_id)
         .where(t.revision.c.id == revision_id)
+        .with_for_update(of=t.revision)
     ).one_or_none()
     changed = connection.execute(
         sa.update(t.revision)
