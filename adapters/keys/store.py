@@ -133,10 +133,16 @@ class KeyStore:
         return decode_patient(self._read(_PATIENTS, patient_id))
 
     def patients(self) -> Iterator[PatientEntry]:
-        """All living entries, in no order: what the index is rebuilt from."""
+        """All living entries that open, in no order: what the index is rebuilt from."""
         for name in self._mirrors.names(_PATIENTS):
-            with suppress(KeyDestroyed, KeyMissing):  # destroyed while we listed
-                yield self.patient(name)
+            try:
+                entry = self.patient(name)
+            except (KeyDestroyed, KeyMissing):  # destroyed while we listed
+                continue
+            except KeyStoreCorrupt as error:  # concerns one patient; whoever needs the entry gets the error
+                _log.error("key_store_entry_corrupt", reason=str(error))
+                continue
+            yield entry
 
     def destroy_patient(self, patient_id: str) -> None:
         """Destroy the patient's key in both mirrors for good; what it sealed is dead, in backups too.

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
@@ -58,6 +57,8 @@ class _Group:
     events: list[tuple[ObjectRef, Receipt]] = field(default_factory=list)
     unreadable: list[tuple[ObjectRef, Receipt | None, str]] = field(default_factory=list)
     size: int = 0
+    was_set_aside: str | None = None
+    """Id of the only member, which had not opened before: its row goes when it gets a new one."""
 
     def __len__(self) -> int:
         return len(self.arrivals) + len(self.events) + len(self.unreadable)
@@ -71,7 +72,8 @@ class _Group:
     def set_aside(self, error: str) -> "_Group":
         """The only member as something that cannot be indexed, and why."""
         members = [(ref, receipt) for _, _, ref, receipt in self.arrivals] + self.events
-        return _Group(unreadable=[(ref, receipt, f"cannot be indexed: {error}") for ref, receipt in members])
+        unreadable = [(ref, receipt, f"cannot be indexed: {error}") for ref, receipt in members]
+        return _Group(unreadable=[*unreadable], was_set_aside=self.was_set_aside)
 
 
 class IndexingLost(Exception):
@@ -139,11 +141,11 @@ class Indexer:
                 )
             ).all()
         for row in rows:
-            group = _Group()
+            group = _Group(was_set_aside=row.id)
             self._read_into(group, ObjectRef.parse(row.object_ref))
-            if group.arrivals or group.events:
-                self._write(partial(_forget, instance_id=row.id))
+            if group.arrivals or group.events or any(receipt for _, receipt, _ in group.unreadable):
                 self._commit(group)
+        self._unread.clear()  # these are listed and tried again at the next start: no study waits for them
 
     def _new_objects(self, batch: Batch) -> list[ObjectRef]:
         refs = self._node.store.objects(batch)
@@ -166,6 +168,7 @@ class Indexer:
 
     def _read_into(self, group: _Group, ref: ObjectRef) -> None:
         receipt: Receipt | None = None
+        waits_since = self._unread.pop(ref.id, time.monotonic())
         try:
             receipt, data = self._node.store.open(ref)
             if receipt.kind is ReceiptKind.EVENT:
@@ -180,12 +183,16 @@ class Indexer:
             _log.error("object_unreadable", object=str(ref), error=type(error).__name__)
             group.unreadable.append((ref, None, f"{DOES_NOT_OPEN}: {type(error).__name__}"))
         except (StoreError, KeyStoreError, OSError) as error:
-            self._put_off(group, ref, receipt, error)
+            _log.error("object_not_read", object=str(ref), error=type(error).__name__)
+            if time.monotonic() - waits_since <= _PATIENCE_SECONDS:
+                self._unread[ref.id] = waits_since  # a later pass reads it, and nothing is closed before
+            else:
+                group.unreadable.append((ref, receipt, f"{DOES_NOT_OPEN}: {type(error).__name__}"))
         except Exception as error:  # noqa: BLE001 - one object that nobody foresaw must not stop all others
             _log.error("object_not_indexable", object=str(ref), error=type(error).__name__, trace=places(error))
-            group.unreadable.append((ref, receipt, f"cannot be indexed: {type(error).__name__}"))
+            what = "cannot be indexed" if receipt else DOES_NOT_OPEN
+            group.unreadable.append((ref, receipt, f"{what}: {type(error).__name__}"))
         else:
-            self._unread.pop(ref.id, None)
             group.arrivals.append((arrival, entry, ref, receipt))
             group.size += arrival.byte_length
 
@@ -203,16 +210,6 @@ class Indexer:
             for single in group.singles() if len(group) > 1 else [group.set_aside(type(error).__name__)]:
                 self._commit(single)
 
-    def _put_off(self, group: _Group, ref: ObjectRef, receipt: Receipt | None, error: Exception) -> None:
-        """Leave an object that cannot be read now for a later pass, and close nothing before; in the end, set it
-        aside.
-        """
-        first = self._unread.setdefault(ref.id, time.monotonic())
-        if time.monotonic() - first > _PATIENCE_SECONDS:
-            del self._unread[ref.id]
-            group.unreadable.append((ref, receipt, f"{DOES_NOT_OPEN}: {type(error).__name__}"))
-        _log.error("object_not_read", object=str(ref), error=type(error).__name__)
-
     def _commit_together(self, group: _Group) -> None:
         """Rewrap first, then one transaction for rows and audit events."""
         owners = [(ref, entry) for _, entry, ref, _ in group.arrivals]
@@ -222,6 +219,8 @@ class Indexer:
 
     def _insert(self, connection: sa.Connection, group: _Group) -> None:
         audit = self._node.audit
+        if group.was_set_aside:
+            _forget(connection, group.was_set_aside)
         for ref, receipt in sorted(group.events, key=lambda pair: pair[1].received_at):
             self._insert_event(connection, ref, receipt)
         for arrival, _, ref, receipt in sorted(group.arrivals, key=lambda one: one[0].received_at):

@@ -1,0 +1,376 @@
+"""One installation in this process, driven a step at a time: real store, keys, database, indexer, steps and folders.
+
+Only the model is made up, and a destination fails where a test says so. What runs at once in a daemon runs here in the
+order that a test wants: `Installation.paused` holds a transaction open where it records a given event.
+"""
+
+import io
+import shutil
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import time
+from typing import Any, TypeVar
+
+import numpy as np
+import sqlalchemy as sa
+import structlog
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from adapters.directory import DirectoryDestination
+from adapters.fhir import DeliveryOutcome, PatientMatch
+from adapters.storage import EventKind, IntakeWriter, ObjectRef, Receipt, ReceiptKind
+from daemon import queue
+from daemon.audit import AuditEvent, AuditWriter, Kind
+from daemon.control import commands
+from daemon.database import schema as t
+from daemon.database.lease import acquire
+from daemon.destinations import Destination, open_destinations
+from daemon.engine.tasks import STEPS, TaskLoop
+from daemon.intake import INDEX_LEASE_SECONDS, Indexer
+from daemon.node import Node, prepare_folders
+from daemon.pipelines import open_pipelines
+from daemon.queue import Task, TaskState
+from daemon.settings import Settings
+from daemon.settings.defaults import folder_defaults, machine_defaults
+from daemon.states import TERMINAL, DeliveryState, RevisionState, Standing
+from daemon.steps import Context
+from pipelines.identity import PatientIdentity
+from runtime import ModelPackage
+from runtime.inference import InferenceResult
+from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image
+from tests.waiting import wait_until
+
+T = TypeVar("T")
+
+LEASE_SECONDS = 3600.0
+EXPIRED = 0.0
+"""A lease of no length: what a worker that fell silent leaves behind, without waiting for it."""
+OPERATOR = "user:operator"
+_LIVE = {TaskState.READY, TaskState.RUNNING}
+_WAITING = {DeliveryState.PENDING, DeliveryState.PREPARED, DeliveryState.SENDING}
+
+
+def image(patient: int = 1, **changes: Any) -> Dataset:
+    """A chest image of a patient who does not exist; `changes` are attributes by keyword."""
+    made = as_dx(drawn_image(patient, side=32), MadeUpPatient(patient))
+    for keyword, value in changes.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def another(of: Dataset, seed: int = 99) -> Dataset:
+    """One more image of the same patient and study."""
+    pixels = drawn_image(seed, side=32)
+    patient = MadeUpPatient(int(of.PatientID.removeprefix("PLANTID")))
+    return as_dx(pixels, patient, study_uid=of.StudyInstanceUID, number=seed)
+
+
+class Model:
+    """Stands in for the runtime process: the same answer for every image, from the weights of the package."""
+
+    def __init__(self, package: ModelPackage) -> None:
+        self._package = package
+
+    def infer(self, model: str, inputs: Any, *, priority: int, timeout_seconds: float) -> InferenceResult:
+        answer = np.array([[0.7, 0.2, 0.1]], dtype=np.float32)
+        package = self._package
+        outputs = {package.outputs[0].name: answer}
+        return InferenceResult(outputs, package.name, package.version, package.weights_sha256, 1, 0.0, 0.0)
+
+    def models(self) -> tuple[()]:
+        return ()
+
+
+@dataclass(frozen=True)
+class Instead:
+    """What happens to one delivery: `outcome` is answered; `written` is whether the real destination took it before."""
+
+    outcome: DeliveryOutcome
+    written: bool = False
+
+
+@dataclass
+class SpoiltDestination:
+    """A real destination; each planned `Instead` spoils one delivery. `before` is called before each one."""
+
+    real: Destination
+    plan: deque[Instead] = field(default_factory=deque)
+    before: Callable[[], object] = lambda: None
+    asked: int = 0
+
+    def match_patient(self, identity: PatientIdentity) -> PatientMatch:
+        return self.real.match_patient(identity)
+
+    def deliver(self, document: bytes) -> DeliveryOutcome:
+        self.asked += 1
+        self.before()
+        if not self.plan:
+            return self.real.deliver(document)
+        instead = self.plan.popleft()
+        if instead.written:
+            self.real.deliver(document)
+        return instead.outcome
+
+
+class InProcess:
+    """What worker processes do, done here."""
+
+    def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        return function(*args, **kwargs)
+
+
+@dataclass
+class Pause:
+    """A transaction that is held open: `reached` once it is, `go` lets it end."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+
+class PausingAudit(AuditWriter):
+    """Records as ever; where told to, the first transaction that records a kind of event then waits."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.pauses: dict[Kind, Pause] = {}
+
+    def record(self, connection: sa.Connection, *events: AuditEvent) -> None:
+        super().record(connection, *events)
+        for event in events:
+            pause = self.pauses.pop(event.kind, None)
+            if pause is not None:
+                pause.reached.set()
+                assert pause.go.wait(30), "the test never let the transaction go on"
+
+
+class Association:
+    """One association with a modality, as the receiver notes it."""
+
+    def __init__(self, installation: "Installation") -> None:
+        self.id = uuid.uuid4().hex
+        self._installation = installation
+        self._note(EventKind.ASSOCIATION_OPENED)
+
+    def store(self, data_set: Dataset | bytes) -> ObjectRef:
+        """C-STORE up to the acknowledgement; gives where the bytes lie."""
+        uids = {}
+        if isinstance(data_set, Dataset):
+            uids = {"sop_class_uid": data_set.SOPClassUID, "sop_instance_uid": data_set.SOPInstanceUID}
+            data_set = _encoded(data_set)
+        ref = self._installation.receiver.write(self._receipt(ReceiptKind.INSTANCE, **uids), data_set)
+        self._installation.acknowledged.append(ref)
+        return ref
+
+    def release(self) -> None:
+        self._note(EventKind.ASSOCIATION_RELEASED)
+
+    def _note(self, event: EventKind) -> None:
+        self._installation.receiver.write(self._receipt(ReceiptKind.EVENT, event=event))
+
+    def _receipt(self, kind: ReceiptKind, **values: Any) -> Receipt:
+        if kind is ReceiptKind.INSTANCE:
+            values["transfer_syntax_uid"] = str(ExplicitVRLittleEndian)
+        peer = {"calling_ae": "TESTPACS", "called_ae": "KOPRU", "peer_address": "127.0.0.1"}
+        return Receipt(kind, received_at=time(), association_id=self.id, **peer, **values)
+
+
+class Installation:
+    """See the module. `acknowledged` is everything that a modality was told is safe."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self._runtime_directory = Path(tempfile.mkdtemp(prefix="kopru-test-"))  # sockets want short paths
+        self.settings = _settings(folder, self._runtime_directory, database_url)
+        prepare_folders(self.settings)
+        pipelines = open_pipelines(self.settings)
+        (_, package) = pipelines["chest-xray"]
+        self.audit = PausingAudit("test/engine")
+        opened = Node.open(self.settings, "engine")
+        self.node = replace(opened, audit=self.audit, runtime=Model(package))  # type: ignore[arg-type]
+        self.database = self.node.database
+        self.receiver = IntakeWriter(self.node.store, "receiver-1", objects_per_batch=4)
+        self.acknowledged: list[ObjectRef] = []
+        self.destinations = {name: SpoiltDestination(d) for name, d in open_destinations(self.settings).items()}
+        context = Context(self.node, InProcess(), pipelines, self.destinations)  # type: ignore[arg-type]
+        self.loop = TaskLoop(context, "worker")
+        self._threads = ThreadPoolExecutor(4)
+        self.indexer = self.new_indexer()
+
+    def close(self) -> None:
+        for pause in self.audit.pauses.values():
+            pause.go.set()
+        self._threads.shutdown()
+        self.receiver.close()
+        self.database.dispose()
+        shutil.rmtree(self._runtime_directory)
+
+    # Intake
+
+    def new_indexer(self) -> Indexer:
+        """The indexer of an engine that has just started; the one before has lost its right."""
+        owner = uuid.uuid4().hex
+        with self.database.write() as connection:
+            connection.execute(sa.update(t.lease).where(t.lease.c.name == "indexer").values(until=0.0))
+            lease = acquire(connection, "indexer", owner, INDEX_LEASE_SECONDS)
+        assert lease is not None
+        self.indexer = Indexer(self.node, lease)
+        return self.indexer
+
+    def send(self, *data_sets: Dataset | bytes) -> list[ObjectRef]:
+        """One association with these instances, from its beginning to its end, indexed."""
+        association = Association(self)
+        refs = [association.store(data_set) for data_set in data_sets]
+        association.release()
+        self.indexer.pass_once()
+        return refs
+
+    # Tasks
+
+    def claim(self, kind: str, lease_seconds: float = LEASE_SECONDS) -> Task:
+        """The next task of the kind, leased by a worker."""
+        (task,) = queue.claim(self.database, "worker", [kind], 1, lease_seconds)
+        return task
+
+    def attempt(self, task: Task) -> None:
+        """Run a claimed task as a worker does."""
+        self.loop._attempt(task, structlog.get_logger())
+
+    def work(self, *kinds: str) -> None:
+        """Run what is due of these kinds, by default everything, and what follows from it, until nothing is due."""
+        while tasks := queue.claim(self.database, "worker", kinds or tuple(STEPS), 1, LEASE_SECONDS):
+            self.attempt(tasks[0])
+
+    def maintain(self, kind: str) -> None:
+        """Run one kind of recurring work now."""
+        with self.database.write() as connection:
+            queue.enqueue(connection, kind, uuid.uuid4().hex, {})
+        self.work(kind)
+
+    def hurry(self) -> None:
+        """Let what waits to be tried again be due now."""
+        with self.database.write() as connection:
+            connection.execute(sa.update(t.task).where(t.task.c.state == TaskState.READY).values(not_before=0.0))
+
+    # At once
+
+    @contextmanager
+    def paused(self, kind: Kind) -> Iterator[Pause]:
+        """The next transaction that records this kind of event is held open, until the block ends at the latest."""
+        pause = self.audit.pauses[kind] = Pause()
+        try:
+            yield pause
+        finally:
+            pause.go.set()
+
+    def beside(self, work: Callable[[], T]) -> "Future[T]":
+        """Do it in a thread."""
+        return self._threads.submit(work)
+
+    def wait_until_held_up(self, work: "Future[Any]") -> None:
+        """Wait until the work waits for a lock or is done. (SQLite has one writer, and cannot be asked who waits.)"""
+        if self.database.is_sqlite:
+            return
+        waiting = sa.text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+        def held_up() -> bool:
+            with self.database.read() as connection:
+                return work.done() or connection.execute(waiting).scalar_one() > 0
+
+        wait_until(held_up, "the other transaction to wait or to end")
+
+    # What an operator sees
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        return commands.COMMANDS[command](self.node, OPERATOR, **arguments)
+
+    def shown(self) -> dict[str, Any]:
+        """The only study."""
+        (study,) = self.ask("studies.list")
+        return dict(self.ask("studies.show", study=study["study"]))
+
+    def revisions(self) -> list[str]:
+        """The states of the only study's revisions, oldest first."""
+        return [str(revision["state"]) for revision in self.shown()["revisions"]]
+
+    def deliveries(self) -> dict[tuple[int, str], str]:
+        """The states of the only study's deliveries, by revision and destination."""
+        return {(row["revision"], row["destination"]): str(row["state"]) for row in self.shown()["deliveries"]}
+
+    def standings(self) -> list[str]:
+        """The standings of all instances that the index knows, sorted."""
+        with self.database.read() as connection:
+            return sorted(connection.execute(sa.select(t.instance.c.standing)).scalars())
+
+    def task(self, kind: str, state: TaskState) -> int:
+        """The only task of the kind and state."""
+        (task,) = self.ask("tasks.list", kind=kind, state=state)
+        return int(task["id"])
+
+    def members(self, number: int = 1) -> int:
+        """How many instances the only study's revision with this number has."""
+        revision = self.shown()["revisions"][number - 1]["id"]
+        with self.database.read() as connection:
+            query = sa.select(sa.func.count()).select_from(t.revision_instance)
+            return connection.execute(query.where(t.revision_instance.c.revision_id == revision)).scalar_one()
+
+    def report(self, destination: str = "reports") -> bytes | None:
+        """The document of the only report that lies at the destination."""
+        folder = self.destinations[destination].real
+        assert isinstance(folder, DirectoryDestination)
+        reports = folder.reports()
+        assert len(reports) <= 1
+        return reports[0].document.read_bytes() if reports else None
+
+    def assert_nothing_is_dropped(self) -> None:
+        """Every acknowledged instance is listed, and nothing that is under way has been forgotten by the queue."""
+        set_aside = {row["id"] for row in self.ask("status")["set_aside"]}
+        studies = [self.ask("studies.show", study=row["study"]) for row in self.ask("studies.list")]
+        shown = {instance["id"]: instance for study in studies for instance in study["instances"]}
+        assert {ref.id for ref in self.acknowledged} <= set_aside | set(shown) | self._without_revision()
+        with self.database.read() as connection:
+            live = {
+                row.key for row in connection.execute(sa.select(t.task.c.key).where(t.task.c.state.in_(_LIVE))).all()
+            }
+        for study in studies:
+            moving = {delivery["id"] for delivery in study["deliveries"] if delivery["state"] in _WAITING}
+            assert moving <= live, f"deliveries that nobody will bring on: {study['deliveries']}"
+            for revision in study["revisions"]:
+                if revision["state"] not in TERMINAL | {RevisionState.ASSEMBLING}:
+                    assert revision["id"] in live or moving, f"a revision that nobody will bring on: {revision}"
+
+    def _without_revision(self) -> set[str]:
+        """Instances that make no revision: `status` counts them by their standing."""
+        counted = (Standing.OWN_RESULT, Standing.UNSELECTED, Standing.REJECTED, Standing.DUPLICATE)
+        with self.database.read() as connection:
+            query = sa.select(t.instance.c.id).where(t.instance.c.standing.in_(counted))
+            return set(connection.execute(query).scalars())
+
+
+def _settings(folder: Path, runtime_directory: Path, database_url: str) -> Settings:
+    data = folder / "data"
+    values: dict[str, Any] = folder_defaults(data, runtime_directory, {}) | machine_defaults()
+    values["runtime"] |= folder_defaults(data, runtime_directory, {})["runtime"]
+    values["database"] = {"url": database_url}
+    values["store"]["minimum_free_bytes"] = 0
+    values["source_defaults"] = {"issuer": "test-hospital", "settle_seconds": 0.0}
+    values["destinations"] = [
+        {"name": name, "kind": "directory", "path": str(folder / name)} for name in ("reports", "archive")
+    ]
+    return Settings.model_validate(values)
+
+
+def _encoded(data_set: Dataset) -> bytes:
+    """As it goes over the network: no File Meta Information."""
+    buffer = io.BytesIO()
+    bare = Dataset(data_set)
+    bare.save_as(buffer, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    return buffer.getvalue()
