@@ -6,6 +6,7 @@ import fcntl
 import os
 import threading
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from daemon.engine.schedule import Schedule
 from daemon.engine.tasks import TaskLoop
 from daemon.engine.wakeup import WakeUp
 from daemon.intake import INDEX_LEASE_SECONDS, Indexer, IndexingLost
-from daemon.logs import places
+from daemon.logs import configure_logging, places
 from daemon.node import Node
 from daemon.pipelines import open_pipelines
 from daemon.steps import Context
@@ -38,7 +39,9 @@ class Engine:
         self._node = node
         self._lock_fd = _hold(node.settings.node.runtime_directory / "engine.lock")
         self._owner = f"{node.settings.node.name[:24]}.{uuid.uuid4().hex[:12]}"
-        self._workers = Workers(node.settings.engine.pixel_workers)
+        log = node.settings.log
+        speak = partial(configure_logging, log.level, log.format, process="worker")
+        self._workers = Workers(node.settings.engine.pixel_workers, speak)
         context = Context(node, self._workers, open_pipelines(node.settings), open_destinations(node.settings))
         self._tasks = TaskLoop(context, self._owner)
         self._wake = WakeUp(node.settings.node.runtime_directory)
