@@ -35,7 +35,8 @@ class ControlClient:
                     "or run this as its account"
                 ) from None
             with suppress(ConnectionError), connection.makefile("rb") as lines:
-                connection.sendall(request)
+                with suppress(BrokenPipeError):  # it has heard enough; its answer says of what
+                    connection.sendall(request)
                 for line in lines:
                     if not line.endswith(b"\n"):
                         break

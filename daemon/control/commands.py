@@ -113,7 +113,7 @@ def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 
         .join(t.revision, sa.and_(t.revision.c.study_id == t.study.c.id, t.revision.c.number == newest.c.number))
         .join(t.patient, t.patient.c.id == t.study.c.patient_id)
         .order_by(t.revision.c.updated_at.desc())
-        .limit(min(limit, _MOST_ROWS))
+        .limit(_rows(limit))
     )
     if state is not None:
         query = query.where(t.revision.c.state == _known(RevisionState, state))
@@ -130,7 +130,7 @@ def studies_show(node: Node, actor: str, study: str) -> dict[str, Any]:
             .where(t.study.c.id == study)
         ).first()
         if row is None:
-            raise CommandFailed(f"there is no study {study[:36]}; `kopru studies list` shows those there are")
+            raise _no_such_study()
         return {
             "study": row.id,
             "pseudonym": row.pseudonym,
@@ -151,7 +151,7 @@ def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
             sa.select(t.revision.c.priority).where(t.revision.c.study_id == study).order_by(t.revision.c.number.desc())
         ).first()
         if newest is None:
-            raise CommandFailed(f"there is no study {study[:36]}; `kopru studies list` shows those there are")
+            raise _no_such_study()
         current = connection.execute(
             sa.select(sa.func.max(t.instance.c.received_at)).where(
                 t.instance.c.study_id == study, t.instance.c.standing == Standing.CURRENT
@@ -172,7 +172,7 @@ def tasks_list(
     """Tasks, newest first."""
     states = [TaskState(_known(TaskState, state))] if state else None
     with node.database.read() as connection:
-        rows = queue.list_tasks(connection, states=states, kinds=[kind] if kind else None, limit=min(limit, _MOST_ROWS))
+        rows = queue.list_tasks(connection, states=states, kinds=[kind] if kind else None, limit=_rows(limit))
     return [asdict(row) for row in rows]
 
 
@@ -240,7 +240,7 @@ def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
     """The last events, oldest first."""
     query = sa.select(t.audit_event.c.body, t.audit_event.c.log_index).order_by(t.audit_event.c.id.desc())
     with node.database.read() as connection:
-        rows = connection.execute(query.limit(min(count, _MOST_ROWS))).all()
+        rows = connection.execute(query.limit(_rows(count))).all()
     return [{"event": row.body.decode(), "log_index": row.log_index} for row in reversed(rows)]
 
 
@@ -278,6 +278,15 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "audit.export": audit_export,
     "models.list": models_list,
 }
+
+
+def _rows(asked: int) -> int:
+    return max(0, min(asked, _MOST_ROWS))
+
+
+def _no_such_study() -> CommandFailed:
+    """Does not repeat what was asked for: it may be a name or a number that somebody took for the study's id."""
+    return CommandFailed("there is no such study; `kopru studies list` shows the ids of those there are")
 
 
 def _counted(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:

@@ -4,6 +4,7 @@ Every command is an audit event before it runs. Only root, the daemon's own acco
 get through (the socket has mode 0660). An answer never holds an identity.
 """
 
+import inspect
 import json
 import os
 import pwd
@@ -24,7 +25,9 @@ _MAXIMUM_REQUEST_BYTES = 1 << 16
 _log = structlog.get_logger(__name__)
 
 Command = Callable[..., Any]
-"""`command(node, actor, **arguments)` gives a JSON value, or an iterator of JSON values that are streamed."""
+"""`command(node, actor, **arguments)` gives a JSON value, or an iterator of JSON values that are streamed. Arguments
+are checked against its annotations, which are types such as `isinstance` takes.
+"""
 
 
 class ControlServer(socketserver.ThreadingUnixStreamServer):
@@ -45,30 +48,35 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
 
 class _Conversation(socketserver.StreamRequestHandler):
     server: ControlServer
+    timeout = 30.0
+    """Seconds in which a client has to send its request, and to take each answer."""
 
     def handle(self) -> None:
-        line = self.rfile.readline(_MAXIMUM_REQUEST_BYTES)
         try:
-            for result in self._answers(line):
+            self._converse()
+        except _ClientLeft:
+            _log.info("control_client_left")
+
+    def _converse(self) -> None:
+        try:
+            for result in self._answers():
                 self._send({"result": result})
             self._send({"end": True})
         except CommandFailed as error:
             self._send({"error": str(error), "exit_code": error.exit_code})
-        except BrokenPipeError:
-            return
+        except _ClientLeft:
+            raise
         except Exception as error:  # noqa: BLE001 - the client must hear that it failed; details go to the log
             _log.exception("command_failed", exc_info=error)
-            self._send({"error": f"internal error ({type(error).__name__}); see the daemon's log"})
+            self._send({"error": f"internal error ({type(error).__name__}); see the daemon's log", "exit_code": 1})
 
-    def _answers(self, line: bytes) -> Iterator[Any]:
-        try:
-            request = json.loads(line)
-            name, arguments = request["command"], dict(request["arguments"])
-        except (ValueError, KeyError, TypeError):
-            raise CommandFailed("not a request", 2) from None
+    def _answers(self) -> Iterator[Any]:
+        name, arguments = _parsed(self._read())
         command = self.server.commands.get(name)
         if command is None:
             raise CommandFailed("the daemon does not know this command; are both of the same version?", 2)
+        if not _takes(command, arguments):
+            raise CommandFailed("the command does not take these arguments; are both of the same version?", 2)
         actor = peer_name(self.connection)
         node = self.server.node
         event = AuditEvent(Kind.COMMAND, actor=actor, details={"command": Name(name)})
@@ -79,8 +87,48 @@ class _Conversation(socketserver.StreamRequestHandler):
         else:
             yield answer
 
+    def _read(self) -> bytes:
+        try:
+            line = self.rfile.readline(_MAXIMUM_REQUEST_BYTES)
+        except TimeoutError:
+            raise CommandFailed(f"no request came within {self.timeout:g} s", 2) from None
+        except OSError:
+            raise _ClientLeft from None
+        if not line.endswith(b"\n"):
+            raise CommandFailed(f"a request is one line of at most {_MAXIMUM_REQUEST_BYTES} bytes; this is none", 2)
+        return line
+
     def _send(self, message: dict[str, Any]) -> None:
-        self.wfile.write(json.dumps(message).encode() + b"\n")
+        try:
+            self.wfile.write(json.dumps(message).encode() + b"\n")
+        except OSError:
+            raise _ClientLeft from None
+
+
+class _ClientLeft(Exception):
+    """The client went away, or takes no answer. Nobody is there to be told."""
+
+
+def _parsed(line: bytes) -> tuple[str, dict[str, Any]]:
+    try:
+        request = json.loads(line)
+        name, arguments = request["command"], dict(request["arguments"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        name, arguments = None, {}
+    if not isinstance(name, str):
+        raise CommandFailed("this is not a request", 2)
+    return name, arguments
+
+
+def _takes(command: Command, arguments: Mapping[str, Any]) -> bool:
+    """Whether the command has parameters of these names and types, and gets all that it needs; the first two (node,
+    actor) are never the client's to give.
+    """
+    own = dict(list(inspect.signature(command).parameters.items())[2:])
+    needed = {name for name, parameter in own.items() if parameter.default is parameter.empty}
+    return needed <= arguments.keys() <= own.keys() and all(
+        isinstance(value, own[name].annotation) for name, value in arguments.items()
+    )
 
 
 def peer_name(connection: socket.socket) -> str:
