@@ -72,8 +72,9 @@ class _Group:
     def set_aside(self, error: str) -> "_Group":
         """The only member as something that cannot be indexed, and why."""
         members = [(ref, receipt) for _, _, ref, receipt in self.arrivals] + self.events
-        unreadable = [(ref, receipt, f"cannot be indexed: {error}") for ref, receipt in members]
-        return _Group(unreadable=[*unreadable], was_set_aside=self.was_set_aside)
+        aside = _Group(was_set_aside=self.was_set_aside)
+        aside.unreadable += [(ref, receipt, f"cannot be indexed: {error}") for ref, receipt in members]
+        return aside
 
 
 class IndexingLost(Exception):

@@ -313,6 +313,9 @@ def begin_revision(
 
 def _supersede_unsent(connection: sa.Connection, audit: AuditWriter, study_id: str, actor: str) -> None:
     """Stop the study's earlier revisions where nothing of them is on its way to a destination."""
+    # Locked first and looked at then, in a statement of its own: a step that ends now, or a delivery that begins, holds
+    # its revision's row, and what it has done must be seen.
+    connection.execute(sa.select(t.revision.c.id).where(t.revision.c.study_id == study_id).with_for_update()).all()
     sending = sa.select(t.delivery.c.revision_id).where(t.delivery.c.state == DeliveryState.SENDING)
     earlier = connection.execute(
         sa.select(t.revision.c.id).where(

@@ -23,7 +23,7 @@ from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.queue import Task
-from daemon.states import DeliveryState, RevisionState, move
+from daemon.states import RevisionState, move
 from daemon.steps.step import Commit, Context, nothing
 from pipelines.pipeline import Technical
 
@@ -100,15 +100,13 @@ def _members(connection: sa.Connection, revision_id: str) -> list[_Member]:
 
 
 def _was_reported(connection: sa.Connection, study_id: str) -> str | None:
-    """The pipeline of the study's latest report, if there is one: it must be told when nothing is left of the study."""
-    may_be_there = sa.or_(
-        t.delivery.c.state.in_((DeliveryState.DELIVERED, DeliveryState.SENDING)),
-        sa.and_(t.delivery.c.state == DeliveryState.DEAD, t.delivery.c.attempts > 0),
-    )
+    """The pipeline of the study's latest report that was ever on its way, if there is one: a destination may have it,
+    whatever it answered, and must be told when nothing is left of the study.
+    """
     return connection.execute(
         sa.select(t.revision.c.pipeline)
         .join(t.delivery, t.delivery.c.revision_id == t.revision.c.id)
-        .where(t.revision.c.study_id == study_id, may_be_there)
+        .where(t.revision.c.study_id == study_id, t.delivery.c.attempts > 0)
         .order_by(t.revision.c.number.desc())
     ).scalar()
 

@@ -1,7 +1,7 @@
 """One installation in this process, driven a step at a time: real store, keys, database, indexer, steps and folders.
 
 Only the model is made up, and a destination fails where a test says so. What runs at once in a daemon runs here in the
-order that a test wants: `Installation.paused` holds a transaction open where it records a given event.
+order that a test wants: `paused_after` holds a transaction open at a given function, `meanwhile` hooks into a step.
 """
 
 import io
@@ -19,6 +19,7 @@ from time import time
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 import sqlalchemy as sa
 import structlog
 from pydicom import Dataset
@@ -28,7 +29,7 @@ from adapters.directory import DirectoryDestination
 from adapters.fhir import DeliveryOutcome, PatientMatch
 from adapters.storage import EventKind, IntakeWriter, ObjectRef, Receipt, ReceiptKind
 from daemon import queue
-from daemon.audit import AuditEvent, AuditWriter, Kind
+from daemon.audit import Kind
 from daemon.control import commands
 from daemon.database import schema as t
 from daemon.database.lease import acquire
@@ -60,7 +61,7 @@ _WAITING = {DeliveryState.PENDING, DeliveryState.PREPARED, DeliveryState.SENDING
 
 def image(patient: int = 1, **changes: Any) -> Dataset:
     """A chest image of a patient who does not exist; `changes` are attributes by keyword."""
-    made = as_dx(drawn_image(patient, side=32), MadeUpPatient(patient))
+    made = as_dx(drawn_image(patient), MadeUpPatient(patient))
     for keyword, value in changes.items():
         setattr(made, keyword, value)
     return made
@@ -68,18 +69,23 @@ def image(patient: int = 1, **changes: Any) -> Dataset:
 
 def another(of: Dataset, seed: int = 99) -> Dataset:
     """One more image of the same patient and study."""
-    pixels = drawn_image(seed, side=32)
+    pixels = drawn_image(seed)
     patient = MadeUpPatient(int(of.PatientID.removeprefix("PLANTID")))
     return as_dx(pixels, patient, study_uid=of.StudyInstanceUID, number=seed)
 
 
 class Model:
-    """Stands in for the runtime process: the same answer for every image, from the weights of the package."""
+    """Stands in for the runtime process: the same answer for every image, from the weights of the package.
+
+    `before` is called before each answer.
+    """
 
     def __init__(self, package: ModelPackage) -> None:
         self._package = package
+        self.before: Callable[[], object] = lambda: None
 
     def infer(self, model: str, inputs: Any, *, priority: int, timeout_seconds: float) -> InferenceResult:
+        self.before()
         answer = np.array([[0.7, 0.2, 0.1]], dtype=np.float32)
         package = self._package
         outputs = {package.outputs[0].name: answer}
@@ -99,15 +105,20 @@ class Instead:
 
 @dataclass
 class SpoiltDestination:
-    """A real destination; each planned `Instead` spoils one delivery. `before` is called before each one."""
+    """A real destination. Each planned `Instead` spoils one delivery, each of `matches` answers one match in its place;
+    `before_match` and `before` are called before each match and delivery.
+    """
 
     real: Destination
     plan: deque[Instead] = field(default_factory=deque)
+    matches: deque[PatientMatch] = field(default_factory=deque)
     before: Callable[[], object] = lambda: None
+    before_match: Callable[[], object] = lambda: None
     asked: int = 0
 
     def match_patient(self, identity: PatientIdentity) -> PatientMatch:
-        return self.real.match_patient(identity)
+        self.before_match()
+        return self.matches.popleft() if self.matches else self.real.match_patient(identity)
 
     def deliver(self, document: bytes) -> DeliveryOutcome:
         self.asked += 1
@@ -121,9 +132,12 @@ class SpoiltDestination:
 
 
 class InProcess:
-    """What worker processes do, done here."""
+    """What worker processes do, done here; `before` is called before each piece of work."""
+
+    before: Callable[[], object] = staticmethod(lambda: None)
 
     def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        self.before()
         return function(*args, **kwargs)
 
 
@@ -135,20 +149,33 @@ class Pause:
     go: threading.Event = field(default_factory=threading.Event)
 
 
-class PausingAudit(AuditWriter):
-    """Records as ever; where told to, the first transaction that records a kind of event then waits."""
+@contextmanager
+def paused_after(
+    owner: object, name: str, when: Callable[..., bool] = lambda *_arguments, **_named: True
+) -> Iterator[Pause]:
+    """The first call of a function (by its owner and name, with arguments such as `when` wants) that ends is held up
+    before it returns: until the test lets it go, at the latest at the end of the block.
+    """
+    pause, original, first = Pause(), getattr(owner, name), [True]
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.pauses: dict[Kind, Pause] = {}
+    def paused(*arguments: Any, **named: Any) -> Any:
+        answer = original(*arguments, **named)
+        if when(*arguments, **named) and first and first.pop():
+            pause.reached.set()
+            assert pause.go.wait(30), "the test never let the transaction go on"
+        return answer
 
-    def record(self, connection: sa.Connection, *events: AuditEvent) -> None:
-        super().record(connection, *events)
-        for event in events:
-            pause = self.pauses.pop(event.kind, None)
-            if pause is not None:
-                pause.reached.set()
-                assert pause.go.wait(30), "the test never let the transaction go on"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, paused)
+        try:
+            yield pause
+        finally:
+            pause.go.set()
+
+
+def records(kind: Kind) -> Callable[..., bool]:
+    """Whether a call of `AuditWriter.record` records an event of the kind."""
+    return lambda _writer, _connection, *events: any(event.kind is kind for event in events)
 
 
 class Association:
@@ -191,21 +218,19 @@ class Installation:
         prepare_folders(self.settings)
         pipelines = open_pipelines(self.settings)
         (_, package) = pipelines["chest-xray"]
-        self.audit = PausingAudit("test/engine")
-        opened = Node.open(self.settings, "engine")
-        self.node = replace(opened, audit=self.audit, runtime=Model(package))  # type: ignore[arg-type]
+        self.model = Model(package)
+        self.node = replace(Node.open(self.settings, "engine"), runtime=self.model)  # type: ignore[arg-type]
         self.database = self.node.database
         self.receiver = IntakeWriter(self.node.store, "receiver-1", objects_per_batch=4)
         self.acknowledged: list[ObjectRef] = []
         self.destinations = {name: SpoiltDestination(d) for name, d in open_destinations(self.settings).items()}
-        context = Context(self.node, InProcess(), pipelines, self.destinations)  # type: ignore[arg-type]
+        self.workers = InProcess()
+        context = Context(self.node, self.workers, pipelines, self.destinations)  # type: ignore[arg-type]
         self.loop = TaskLoop(context, "worker")
         self._threads = ThreadPoolExecutor(4)
         self.indexer = self.new_indexer()
 
     def close(self) -> None:
-        for pause in self.audit.pauses.values():
-            pause.go.set()
         self._threads.shutdown()
         self.receiver.close()
         self.database.dispose()
@@ -260,15 +285,6 @@ class Installation:
 
     # At once
 
-    @contextmanager
-    def paused(self, kind: Kind) -> Iterator[Pause]:
-        """The next transaction that records this kind of event is held open, until the block ends at the latest."""
-        pause = self.audit.pauses[kind] = Pause()
-        try:
-            yield pause
-        finally:
-            pause.go.set()
-
     def beside(self, work: Callable[[], T]) -> "Future[T]":
         """Do it in a thread."""
         return self._threads.submit(work)
@@ -286,6 +302,25 @@ class Installation:
                 return work.done() or connection.execute(waiting).scalar_one() > 0
 
         wait_until(held_up, "the other transaction to wait or to end")
+
+    def meanwhile(self, kind: str, happens: Callable[[], object]) -> None:
+        """Let something happen in the middle of the next step of the kind, once."""
+        waiting = [happens]
+
+        def once() -> None:
+            if waiting:
+                waiting.pop()()
+
+        reports = self.destinations["reports"]
+        match kind:
+            case "deidentify":
+                self.workers.before = once
+            case "infer":
+                self.model.before = once
+            case "report":
+                reports.before_match = once
+            case "deliver":
+                reports.before = once
 
     # What an operator sees
 
