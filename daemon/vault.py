@@ -45,8 +45,11 @@ class Vault:
         """Who the patient of the revision is, and what the hospital calls the study, as the revision's own instances
         say.
 
-        Raises `IdentityContradiction` where they do not agree: then nobody may be named.
+        Raises `IdentityContradiction` where they do not agree: then nobody may be named; `PurposeMissing` without a
+        purpose, `daemon.audit.EventError` without an actor that the log can name.
         """
+        if not isinstance(purpose, Purpose):
+            raise PurposeMissing("an identity is given out for a `Purpose` only; none was given")
         with self._database.read() as connection:
             rows = connection.execute(_of_members(revision_id)).all()
             if not rows:  # everything was taken back: as what was taken back said
@@ -64,6 +67,10 @@ class Vault:
         one_for_each = {row.identity_tag: row for row in rows}.values()
         said = [_read(open_column(entry, "instance.identity", row.id, row.sealed_identity)) for row in one_for_each]
         return _agreed([identity for identity, _ in said]), said[-1][1]
+
+
+class PurposeMissing(Exception):
+    """Somebody asked who a pseudonym is and did not say what for."""
 
 
 class IdentityContradiction(Exception):
@@ -92,8 +99,12 @@ def _agreed(identities: Sequence[PatientIdentity]) -> PatientIdentity:
 
 
 def _normal(name: str, value: str) -> str:
-    """A value without what makes no difference: case, padding, empty components at the end of a name (PS3.5 6.2.1)."""
-    return "=".join(group.strip(" ^") for group in value.casefold().split("=")) if name == "name" else value.strip()
+    """A value without what makes no difference: case, padding, empty components and component groups at the end of a
+    name (PS3.5 6.2, VR PN). A component that is empty at the beginning does make one.
+    """
+    if name != "name":
+        return value.strip()
+    return "=".join(group.strip().rstrip(" ^") for group in value.casefold().split("=")).rstrip("=")
 
 
 def _said() -> sa.Select[Any]:

@@ -31,6 +31,8 @@ from tests.waiting import wait_until
 ME = f"user:{pwd.getpwuid(os.geteuid()).pw_name}"
 PLANTED = ("KURMACA^BELGIN", "98765432198")
 MOST_BYTES = 65_536
+WITH_ANY_DATABASE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database: one will do."""
 
 
 def crash(node: Node, actor: str, text: str = "") -> None:
@@ -114,6 +116,7 @@ with socket.socket(socket.AF_UNIX) as connection:
 """
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as somebody else")
 def test_another_account_is_kept_out_by_the_socket_and_named_when_let_in(client: ControlClient, path: Path, node: Node):
     path.parent.chmod(0o755)
@@ -132,6 +135,7 @@ def test_another_account_is_kept_out_by_the_socket_and_named_when_let_in(client:
     assert [event["actor"] for event in events(node.database)] == [f"uid:{stranger}", "user:nobody"]
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_the_socket_is_for_its_account_and_group_only_whatever_the_umask(node: Node, path: Path, umask: int):
     before = os.umask(umask)
@@ -143,6 +147,7 @@ def test_the_socket_is_for_its_account_and_group_only_whatever_the_umask(node: N
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
+@WITH_ANY_DATABASE
 def test_a_socket_that_a_killed_console_left_behind_is_replaced(node: Node, path: Path):
     ControlServer(path, node, {}).server_close()
     with pytest.raises(DaemonUnreachable):
@@ -193,6 +198,7 @@ NO_REQUESTS = {
 }
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("kind", NO_REQUESTS)
 def test_what_is_no_request_gets_a_clear_answer_and_does_nothing(
     client: ControlClient, path: Path, node: Node, capfd: pytest.CaptureFixture[str], kind: str
@@ -205,6 +211,7 @@ def test_what_is_no_request_gets_a_clear_answer_and_does_nothing(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@WITH_ANY_DATABASE
 def test_the_longest_request_is_taken_and_one_byte_more_is_not(client: ControlClient, path: Path):
     room = MOST_BYTES - len(request("studies.show", study=""))
     assert "no such study" in refusal(tell(path, request("studies.show", study="x" * room)))["error"]
@@ -213,7 +220,7 @@ def test_the_longest_request_is_taken_and_one_byte_more_is_not(client: ControlCl
         client.ask("studies.show", study="x" * (4 << 20))
 
 
-@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@WITH_ANY_DATABASE
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.binary(max_size=300)
@@ -239,6 +246,7 @@ def test_whatever_comes_in_the_server_answers_in_json_or_not_at_all(client: Cont
 # --- commands that are asked wrongly ----------------------------------------------------------------------------------
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("name", ["", "stauts", "__class__", "studies.list ", "../status", PLANTED[0]])
 def test_an_unknown_command_is_told_so_with_what_to_do(client: ControlClient, path: Path, node: Node, name: str):
     answer = refusal(tell(path, request(name)))
@@ -247,6 +255,7 @@ def test_an_unknown_command_is_told_so_with_what_to_do(client: ControlClient, pa
     assert events(node.database) == []
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
@@ -280,6 +289,7 @@ def test_a_list_is_never_longer_than_asked_nor_without_end(
     assert len(client.ask(command, **{name: number})) <= max(0, min(number, 1))
 
 
+@WITH_ANY_DATABASE
 def test_every_command_tells_a_usage_error_from_a_failure(client: ControlClient):
     with pytest.raises(CommandFailed, match="there is no such state; there are: assembling") as usage:
         client.ask("studies.list", state="lost")
@@ -317,6 +327,7 @@ def test_nothing_of_what_was_asked_is_repeated_in_the_answer_or_the_audit(
 # --- many, slow and leaving clients -----------------------------------------------------------------------------------
 
 
+@WITH_ANY_DATABASE
 def test_clients_that_say_nothing_keep_nobody_waiting(client: ControlClient, path: Path):
     with contextlib.ExitStack() as open_ones:
         for number in range(60):
@@ -326,6 +337,7 @@ def test_clients_that_say_nothing_keep_nobody_waiting(client: ControlClient, pat
         assert client.ask("count", upto=3) == 2
 
 
+@WITH_ANY_DATABASE
 def test_a_client_that_says_nothing_is_let_go_in_the_end(client: ControlClient, path: Path, node: Node, monkeypatch):
     monkeypatch.setattr(server_module._Conversation, "timeout", 0.2)
     answer = refusal(tell(path, b'{"command": "stu', end=False))
@@ -333,6 +345,7 @@ def test_a_client_that_says_nothing_is_let_go_in_the_end(client: ControlClient, 
     assert events(node.database) == []
 
 
+@WITH_ANY_DATABASE
 def test_a_client_that_does_not_take_its_answer_is_let_go_in_the_end(
     client: ControlClient, path: Path, monkeypatch, capfd: pytest.CaptureFixture[str]
 ):
@@ -347,6 +360,7 @@ def test_a_client_that_does_not_take_its_answer_is_let_go_in_the_end(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@WITH_ANY_DATABASE
 def test_clients_that_leave_at_any_time_harm_nobody(
     client: ControlClient, path: Path, capfd: pytest.CaptureFixture[str]
 ):
