@@ -117,13 +117,13 @@ def _is_needed(context: Context, epoch_id: str) -> bool:
     node = context.node
     with node.database.read() as connection:
         complete = dict(connection.execute(sa.select(t.receiver.c.id, t.receiver.c.complete_batch)).tuples().all())
-    if _holds_unopened(node):
-        return True  # it may open again once a key or a disk is restored
     for receiver_id in node.store.receivers():
         for batch in node.store.batches(receiver_id):
             if batch.number > complete.get(receiver_id, -1) and _has_unindexed(node, batch, epoch_id):
                 return True
-    return False
+    # Last, since the indexer works meanwhile: what it set aside only now was not indexed above, or is found here. It
+    # may open again once a key or a disk is restored.
+    return _holds_unopened(node)
 
 
 def _holds_unopened(node: Node) -> bool:
@@ -136,9 +136,10 @@ def _holds_unopened(node: Node) -> bool:
 
 
 def _has_unindexed(node: Node, batch: Batch, epoch_id: str) -> bool:
-    refs = [ref for ref in node.store.objects(batch) if node.store.key_of(ref) == KeyName(KeyKind.EPOCH, epoch_id)]
+    refs = node.store.objects(batch)
     with node.database.read() as connection:
-        return any(not is_indexed(connection, ref.id) for ref in refs)
+        unindexed = [ref for ref in refs if not is_indexed(connection, ref.id)]
+    return any(node.store.key_of(ref) == KeyName(KeyKind.EPOCH, epoch_id) for ref in unindexed)
 
 
 MAINTENANCE: Final = (Epochs(), Leftovers())
