@@ -1,3 +1,3 @@
 """The installation whose intake is tested."""
 
-from tests.steps.conftest import installation  # noqa: F401 - a fixture
+from tests.steps.conftest import emptied_database_url, installation, lasting_postgresql_url  # noqa: F401 - fixtures

@@ -5,13 +5,37 @@ from pathlib import Path
 
 import pytest
 
+from daemon.database import Database
+from daemon.database.migrate import migrate
+from daemon.database.schema import metadata
 from tests.steps.installation import Installation
 
 
+@pytest.fixture(scope="session")
+def lasting_postgresql_url(postgresql_server, postgresql_template: str) -> str:
+    """The URL of one database for many tests: making one for each would take longer than the tests."""
+    return postgresql_server.url(postgresql_server.create(postgresql_template))
+
+
 @pytest.fixture
-def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
+def emptied_database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with empty tables, on SQLite and on PostgreSQL in turn."""
+    if dialect == "sqlite":
+        database = Database(f"sqlite+pysqlite:///{tmp_path / 'kopru.sqlite'}")
+        migrate(database)
+    else:
+        database = Database(request.getfixturevalue("lasting_postgresql_url"))
+        with database.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+    database.dispose()
+    return database.url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def installation(tmp_path: Path, emptied_database_url: str) -> Iterator[Installation]:
     """An installation with two destinations, on SQLite and PostgreSQL in turn; in the end nothing may be dropped."""
-    made = Installation(tmp_path, database_url)
+    made = Installation(tmp_path, emptied_database_url)
     try:
         yield made
         made.assert_nothing_is_dropped()
