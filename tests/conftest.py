@@ -6,6 +6,7 @@ run only with ``-m soak`` or KOPRU_SOAK=1.
 
 import os
 import runpy
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,19 @@ def postgresql_template(postgresql_server) -> str:
     return postgresql_server.make_template(fill)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a database that has the tables, closed: to be copied."""
+    from daemon.database import Database
+    from daemon.database.migrate import migrate
+
+    file = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
+    database = Database(f"sqlite+pysqlite:///{file}")
+    migrate(database)
+    database.dispose()
+    return file
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def dialect(request: pytest.FixtureRequest) -> str:
     """Both databases in turn."""
@@ -149,14 +163,9 @@ def empty_database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: P
 def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh database with all tables: what a test hands to another process."""
     if dialect == "sqlite":
-        from daemon.database import Database
-        from daemon.database.migrate import migrate
-
-        url = f"sqlite+pysqlite:///{tmp_path / 'kopru.sqlite'}"
-        database = Database(url)
-        migrate(database)
-        database.dispose()
-        yield url
+        file = tmp_path / "kopru.sqlite"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        yield f"sqlite+pysqlite:///{file}"
         return
     server = request.getfixturevalue("postgresql_server")
     name = server.create(request.getfixturevalue("postgresql_template"))

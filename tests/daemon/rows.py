@@ -11,8 +11,6 @@ from daemon.database import Database
 from daemon.database import schema as t
 from daemon.states import DeliveryState, RevisionState, Standing
 
-_TIMES = {"created_at": 1000.0, "updated_at": 1000.0}
-
 
 def new_id() -> str:
     return str(uuid.uuid4())
@@ -93,19 +91,22 @@ def add_instance(connection: sa.Connection, revision_id: str | None, study_id: s
 def add_deliveries(
     connection: sa.Connection, revision_id: str, patient_id: str, states: Iterable[DeliveryState], outcome: str | None
 ) -> None:
-    for number, state in enumerate(states):
-        connection.execute(
-            sa.insert(t.delivery).values(
-                id=new_id(),
-                revision_id=revision_id,
-                destination=f"ehr-{number}",
-                report_id=new_id(),
-                patient_id=patient_id,
-                state=state,
-                outcome=outcome,
-                **_TIMES,
-            )
-        )
+    rows = [
+        {
+            "id": new_id(),
+            "revision_id": revision_id,
+            "destination": f"ehr-{number}",
+            "report_id": new_id(),
+            "patient_id": patient_id,
+            "state": state,
+            "outcome": outcome,
+            "created_at": 1000.0,
+            "updated_at": 1000.0,
+        }
+        for number, state in enumerate(states)
+    ]
+    if rows:
+        connection.execute(sa.insert(t.delivery), rows)
 
 
 def add_revision_of_its_own(database: Database, state: RevisionState, **columns) -> str:

@@ -163,6 +163,7 @@ def test_an_actor_cannot_be_given_with_the_request(client: ControlClient, path: 
     assert [event["actor"] for event in events(node.database)] == [ME]
 
 
+@WITH_ANY_DATABASE
 def test_a_command_does_not_run_unless_it_can_be_audited(client: ControlClient, server: ControlServer, node: Node):
     ran: list[str] = []
     server.commands = {"note": lambda node, actor: ran.append(actor)}
@@ -278,15 +279,12 @@ def test_arguments_that_a_command_does_not_take_are_refused_before_it_is_audited
     assert events(node.database) == []
 
 
-@pytest.mark.parametrize(
-    ("command", "name"), [("studies.list", "limit"), ("tasks.list", "limit"), ("audit.tail", "count")]
-)
-@pytest.mark.parametrize("number", [-1, 0, 10**30])
-def test_a_list_is_never_longer_than_asked_nor_without_end(
-    client: ControlClient, node: Node, command: str, name: str, number: int
-):
+def test_a_list_is_never_longer_than_asked_nor_without_end(client: ControlClient, node: Node):
     add_revision_of_its_own(node.database, "closed")
-    assert len(client.ask(command, **{name: number})) <= max(0, min(number, 1))
+    for command, name in (("studies.list", "limit"), ("tasks.list", "limit"), ("audit.tail", "count")):
+        for number in (-1, 0, 1, 10**30):
+            assert len(client.ask(command, **{name: number})) <= max(0, min(number, 1000)), (command, number)
+    assert len(client.ask("studies.list", limit=10**30)) == 1
 
 
 @WITH_ANY_DATABASE

@@ -1,15 +1,12 @@
 """The worker pool: what a worker's end means for those who wait, for those who come after, and for the parent's end."""
 
 import inspect
-import logging
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import threading
-import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
@@ -23,40 +20,16 @@ from anonymize.pixels.errors import PixelError
 from daemon.logs import configure_logging
 from daemon.workers import WorkerDied, Workers
 from pipelines.errors import PipelineError, UnsuitableImage
+from tests.daemon.work import PLANTED, block, die, fail, finish_when_told, speak
 from tests.waiting import wait_until
 
-PLANTED = "BULUNMAZ^SAHIS"
-LONG = 600.0
 
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def workers():
+    """One pool for all tests: each must leave it as able to work as it was."""
     pool = Workers(2)
     yield pool
     pool.close()
-
-
-def block(file: Path) -> None:
-    """Say who works, then keep the worker busy in a system call, as a codec that hangs would."""
-    file.with_suffix(".part").write_text(str(os.getpid()))
-    file.with_suffix(".part").rename(file)
-    time.sleep(LONG)
-
-
-def die(how: signal.Signals) -> None:
-    os.kill(os.getpid(), how)
-
-
-def fail(error: Exception) -> None:
-    raise error
-
-
-def speak() -> None:
-    """Everything by which a library in a worker can speak to standard error."""
-    warnings.warn(f"Invalid value for VR PN: {PLANTED}", stacklevel=1)
-    logging.getLogger("somelibrary").warning("cannot decode %s", PLANTED)
-    logging.getLogger("pydicom").error("cannot decode %s", PLANTED)
-    threading.Thread(target=fail, args=(ValueError(PLANTED),)).start()
 
 
 def is_alive(pid: int) -> bool:
@@ -87,10 +60,9 @@ def test_the_work_is_done_in_another_process_and_its_answer_comes_back(workers: 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_worker_that_is_killed_by_its_work_is_told_and_the_pool_goes_on(workers: Workers, how: signal.Signals):
-    for _ in range(3):
-        with pytest.raises(WorkerDied):
-            workers.call(die, how)
-        assert workers.call(len, "abc") == 3
+    with pytest.raises(WorkerDied):
+        workers.call(die, how)
+    assert workers.call(len, "abc") == 3
 
 
 def test_all_who_wait_when_a_worker_dies_hear_of_it_and_one_new_pool_serves_them(workers: Workers, tmp_path: Path):
@@ -126,12 +98,13 @@ _PARENT = """
 import os, sys, threading
 from pathlib import Path
 from daemon.workers import Workers
-from tests.daemon.test_workers import block
+from tests.daemon.work import block
 
 if __name__ == "__main__":
     workers = Workers(2)
     for number in range(2):
         threading.Thread(target=workers.call, args=(block, Path(sys.argv[1], str(number)))).start()
+    threading.Event().wait()
 """
 
 
@@ -155,7 +128,7 @@ def test_close_lets_running_work_finish_and_leaves_no_process(tmp_path: Path):
     workers = Workers(1)
     pid = workers.call(os.getpid)
     with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(workers.call, _finish_when_told, tmp_path)
+        running = thread.submit(workers.call, finish_when_told, tmp_path)
         wait_until((tmp_path / "began").exists, "the work to begin")
         closing = threading.Thread(target=workers.close)
         closing.start()
@@ -163,12 +136,6 @@ def test_close_lets_running_work_finish_and_leaves_no_process(tmp_path: Path):
         assert running.result(30) == "finished"
         closing.join(30)
     assert not is_alive(pid)
-
-
-def _finish_when_told(folder: Path) -> str:
-    (folder / "began").touch()
-    wait_until((folder / "finish").exists, "the test to say that the work may end")
-    return "finished"
 
 
 def test_a_workers_libraries_do_not_speak_to_standard_error(capfd: pytest.CaptureFixture[str]):
