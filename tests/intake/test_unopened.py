@@ -224,14 +224,14 @@ def test_one_patients_damaged_key_stops_nobody_elses_studies(installation: Insta
 def test_a_value_that_the_database_refused_once_is_indexed_not_set_aside(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ):
-    place, failures = daemon.intake.indexer.place, [1]
+    place, failures = daemon.intake.indexer.place, [1, 1]  # together, then alone
 
-    def loses_once(*arguments: object) -> object:
+    def loses_twice(*arguments: object) -> object:
         if failures.pop() if failures else 0:
             raise sa.exc.IntegrityError("insert", {}, Exception("lost to another transaction"))
         return place(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(daemon.intake.indexer, "place", loses_once)
+    monkeypatch.setattr(daemon.intake.indexer, "place", loses_twice)
     installation.send(image())
     assert set_aside(installation) == {}
     assert installation.revisions() == ["closed"]
