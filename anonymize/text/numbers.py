@@ -1,0 +1,247 @@
+"""Numbers and addresses of the net that name a person: national, tax, bank, passport, plate, record numbers, e-mail, URL, IP.
+
+A number with check digits is taken for what those prove; one without, or with wrong ones, only by the words before it. A bare
+number never is: a report is full of measurements.
+"""
+
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Final
+
+from stdnum import iban
+from stdnum.tr import tckimlik
+
+from anonymize.text.finding import Finding, Note, TextClass
+
+_EMAIL: Final = re.compile(
+    r"(?<![\w.+-])[\w+%-](?:[\w.+%'-]{0,63})\s?@\s?(?:[a-z0-9](?:[a-z0-9-]{0,62})\.){1,8}[a-z]{2,24}(?![\w-])"
+)
+_URL: Final = re.compile(
+    r"""(?:\b(?:https?|ftps?|sftp)://|\bwww\.)[^\s<>"'()]{2,2000}"""
+    r"""|(?<![\w@.-])(?:[a-z0-9][a-z0-9-]{0,62}\.){1,6}(?:com|org|net|edu|gov|bel|info|io|health|tr|uk|de)"""
+    r"""(?:\.[a-z]{2,3})?(?![\w@-]|\.\w)(?:/[^\s<>"'()]{0,2000})?"""
+)
+_IPV4: Final = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d]|\.\d)")
+_IPV6: Final = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])")
+_VERSION_BEFORE: Final = re.compile(r"\b(?:v|ver|version|surum|versiyon|yazilim|software|firmware|uid|oid)[.:]?\s?$")
+
+
+def emails(note: Note) -> Iterator[Finding]:
+    """Addresses of mailboxes."""
+    if "@" in note.folded:
+        for match in _EMAIL.finditer(note.folded):
+            yield Finding(*match.span(), TextClass.EMAIL, "email")
+
+
+def urls(note: Note) -> Iterator[Finding]:
+    """Addresses with a scheme or `www.`, and bare host names of the usual top-level domains."""
+    for match in _URL.finditer(note.folded):
+        end = match.end()
+        while note.folded[end - 1] in ".,;:!?":
+            end -= 1
+        yield Finding(match.start(), end, TextClass.URL, "url")
+
+
+def ips(note: Note) -> Iterator[Finding]:
+    """IPv4 and IPv6 addresses; a version number of four parts is none."""
+    for match in _IPV4.finditer(note.folded):
+        before = note.folded[max(0, match.start() - 12) : match.start()]
+        if _is_address(match[0]) and not _VERSION_BEFORE.search(before):
+            yield Finding(*match.span(), TextClass.IP, "ipv4")
+    if "::" in note.folded or note.folded.count(":") > 6:
+        for match in _IPV6.finditer(note.folded):
+            if len(match[0]) > 5 and _is_address(match[0]):
+                yield Finding(*match.span(), TextClass.IP, "ipv6")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+_IBAN: Final = re.compile(r"(?<![a-z0-9])[a-z]{2}\d{2}(?:[ -]?[a-z0-9]{4}){2,7}(?:[ -]?[a-z0-9]{1,3})?(?![a-z0-9])")
+_IBAN_CONTEXT: Final = re.compile(r"\biban\b[^\n]{0,16}$")
+
+
+def ibans(note: Note) -> Iterator[Finding]:
+    """Bank accounts by ISO 13616: with right check digits, Turkish ones (26 characters) and those called IBAN with wrong
+    ones too.
+    """
+    for match in _IBAN.finditer(note.folded):
+        compact = match[0].replace(" ", "").replace("-", "").upper()
+        turkish = compact.startswith("TR") and len(compact) == 26 and compact[2:].isdigit()
+        before = note.folded[max(0, match.start() - 24) : match.start()]
+        if turkish or iban.is_valid(compact) or _IBAN_CONTEXT.search(before):
+            yield Finding(*match.span(), TextClass.IBAN, "iban")
+
+
+# What may stand between a word that announces a number and the number.
+_BETWEEN: Final = (
+    r"(?:['.]?[a-z]{0,5})?(?:\s{0,2}(?:no|nosu|num|numarasi|numarali|number|num|nr|id|kodu|code|is|was|of|olan|,|#)\b?[.'a-z]{0,4}){0,3}"
+    r"\s{0,3}[:=#(.-]{0,3}\s{0,3}"
+)
+
+_ELEVEN: Final = re.compile(r"(?<![\d.,])[1-9]\d{2}[ .-]?\d{3}[ .-]?\d{3}[ .-]?\d{2}(?!\d|[.,]\d)|(?<![\d.,])\d(?:[ -]?\d){9,11}(?!\d|[.,]\d)")
+_TCKN_CONTEXT: Final = re.compile(
+    r"(?:\bt\.?\s?c\b\.?|\bkimlik|\btckn?\b|\btc\s?no|vatandaslik|national id|citizenship|identity (?:no|number))[^\n;]{0,28}$"
+)
+
+
+def tckns(note: Note) -> Iterator[Finding]:
+    """Turkish citizens' and foreigners' numbers: eleven digits with right check digits, or with wrong ones after a word that
+    announces such a number (a slip of the pen is still the patient's).
+    """
+    for match in _ELEVEN.finditer(note.folded):
+        digits = re.sub(r"\D", "", match[0])
+        before = note.folded[max(0, match.start() - 40) : match.start()]
+        announced = _TCKN_CONTEXT.search(before)
+        if announced or (len(digits) == 11 and tckimlik.is_valid(digits)):
+            yield Finding(*match.span(), TextClass.TCKN, "tckn, announced" if announced else "tckn, check digits")
+
+
+_VKN: Final = re.compile(
+    r"\b(?:vkn|vergi(?:\s(?:kimlik|dairesi(?:\sve)?|levhasi|sicil))?|v\.\s?k\.\s?n|tax(?:payer)?(?:\sid(?:entification)?)?)\b"
+    r"[^\d\n]{0,30}(?P<number>\d{3}[ .-]?\d{3}[ .-]?\d{4})(?!\d)"
+)
+
+
+def vkns(note: Note) -> Iterator[Finding]:
+    """Turkish tax numbers, by the words before them."""
+    for match in _VKN.finditer(note.folded):
+        yield Finding(*match.span("number"), TextClass.VKN, "vkn")
+
+
+_SSN: Final = re.compile(
+    r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
+    r"|(?:\bssn\b|\bsocial security\b|\bs\.s\.n\b)[^\d\n]{0,30}(?P<number>[\dx*]{3}[ -]?[\dx*]{2}[ -]?\d{4}|\d{4})(?!\d)"
+)
+
+
+def ssns(note: Note) -> Iterator[Finding]:
+    """US social security numbers in their written form; without dashes, or the last four alone, by the words before them."""
+    for match in _SSN.finditer(note.folded):
+        yield Finding(*match.span("number" if match["number"] else 0), TextClass.SSN, "ssn")
+
+
+_STATES: Final = (
+    "al|ak|az|ar|ca|co|ct|de|fl|ga|hi|id|il|in|ia|ks|ky|la|me|md|ma|mi|mn|ms|mo|mt|ne|nv|nh|nj|nm|ny|nc|nd|oh|ok|or|pa|ri|sc|"
+    "sd|tn|tx|ut|vt|va|wa|wv|wi|wy|dc|pr"
+)
+_STATE_NAMES: Final = (
+    "alabama|alaska|arizona|arkansas|california|colorado|connecticut|delaware|florida|georgia|hawaii|idaho|illinois|indiana|"
+    "iowa|kansas|kentucky|louisiana|maine|maryland|massachusetts|michigan|minnesota|mississippi|missouri|montana|nebraska|"
+    "nevada|new hampshire|new jersey|new mexico|new york|north carolina|north dakota|ohio|oklahoma|oregon|pennsylvania|"
+    "rhode island|south carolina|south dakota|tennessee|texas|utah|vermont|virginia|washington|west virginia|wisconsin|wyoming"
+)
+STATE: Final = rf"(?:{_STATES}|{_STATE_NAMES})"
+_ZIP: Final = re.compile(
+    rf"\b(?P<state>{STATE})\.?,?\s{{1,2}}(?P<number>\d{{5}}(?:-\d{{4}})?)(?![\d-]|[.,]\d)"
+    r"|\b(?:zip|postal|post|posta)(?:\s?-?(?:code|kodu|kod))?\b[^\d\n]{0,12}(?P<named>\d{5}(?:-\d{4})?)(?!\d|[.,]\d)"
+)
+_PROVINCES: Final = (
+    "adana adiyaman afyonkarahisar afyon agri aksaray amasya ankara antalya ardahan artvin aydin balikesir bartin batman "
+    "bayburt bilecik bingol bitlis bolu burdur bursa canakkale cankiri corum denizli diyarbakir duzce edirne elazig erzincan "
+    "erzurum eskisehir gaziantep giresun gumushane hakkari hatay igdir isparta istanbul izmir kahramanmaras karabuk karaman "
+    "kars kastamonu kayseri kilis kirikkale kirklareli kirsehir kocaeli konya kutahya malatya manisa mardin mersin mugla mus "
+    "nevsehir nigde ordu osmaniye rize sakarya samsun sanliurfa siirt sinop sirnak sivas tekirdag tokat trabzon tunceli usak "
+    "van yalova yozgat zonguldak"
+).split()
+PROVINCE: Final = rf"(?:{'|'.join(_PROVINCES)})"
+_TURKISH_ZIP: Final = re.compile(
+    rf"(?<![\d.,])(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{{3}})(?=,?\s{{1,2}}(?:[a-z]{{3,20}}\s?[/,-]\s?)?{PROVINCE}\b)"
+)
+
+
+def zips(note: Note) -> Iterator[Finding]:
+    """Postal codes: after a US state, before a Turkish district or province, or called one."""
+    for match in _ZIP.finditer(note.folded):
+        state = match["state"]
+        if state and len(state) == 2 and not note.text[slice(*match.span("state"))].isupper():
+            continue
+        yield Finding(*match.span("number" if state else "named"), TextClass.ZIP, "zip")
+    for match in _TURKISH_ZIP.finditer(note.folded):
+        yield Finding(*match.span("number"), TextClass.ZIP, "turkish zip")
+
+
+_PLATE: Final = re.compile(
+    r"(?<![\w.,/:-])(?:0[1-9]|[1-7]\d|8[01])(?P<gap>[ -]?)(?P<letters>[a-z]{1,3})[ -]?(?P<digits>\d{2,5})(?![\w]|[.,]\d|\s?(?:mg|ml|mm|cm|gr|iu)\b)"
+)
+_PLATE_CONTEXT: Final = re.compile(r"\b(?:plaka|arac|otomobil|license plate|plate)[^\n]{0,30}$|^[^\n]{0,16}\bplaka")
+_PLATE_LENGTHS: Final = {1: (4, 5), 2: (3, 4), 3: (2, 3)}
+_US_PLATE: Final = re.compile(
+    r"\b(?:license|licence|number|registration)\s?plates?\b(?:\s(?:no|number|is|was|reads?|of|reading|:))?[ :#]{0,3}"
+    rf"(?:{STATE}\s)?(?P<number>(?=[a-z0-9 -]{{0,8}}\d)[a-z0-9]{{1,4}}[ -]?[a-z0-9]{{2,5}})\b"
+)
+
+
+def plates(note: Note) -> Iterator[Finding]:
+    """Turkish number plates by their form (traffic regulation, 34 A 1234 to 34 ABC 123), in capitals or after a word for the
+    car; other plates by such a word.
+    """
+    for match in _PLATE.finditer(note.folded):
+        letters = note.text[slice(*match.span("letters"))]
+        near = note.folded[max(0, match.start() - 40) : match.start()]
+        announced = _PLATE_CONTEXT.search(near) or re.match(r"[^\n.]{0,3}plaka", note.folded[match.end() : match.end() + 10])
+        usual = len(match["digits"]) in _PLATE_LENGTHS[len(match["letters"])]
+        if announced or (usual and letters.isupper() and match["gap"] == " "):
+            yield Finding(*match.span(), TextClass.PLATE, "plate")
+    for match in _US_PLATE.finditer(note.folded):
+        yield Finding(*match.span("number"), TextClass.PLATE, "plate, announced")
+
+
+_PASSPORT: Final = re.compile(
+    rf"\b(?:pasaport|passport)(?:u|unun)?\b{_BETWEEN}(?P<number>[a-z]{{0,3}}[ -]?\d[\d ]{{4,10}}\d)(?!\w)"
+)
+_TURKISH_PASSPORT: Final = re.compile(r"(?<!\w)[us]\s?\d{8}(?!\w|[.,]\d)")
+
+
+def passports(note: Note) -> Iterator[Finding]:
+    """Passport numbers by the word before them; Turkish ones (U and eight digits) by their form."""
+    for match in _PASSPORT.finditer(note.folded):
+        yield Finding(*match.span("number"), TextClass.PASSPORT, "passport")
+    for match in _TURKISH_PASSPORT.finditer(note.folded):
+        if note.text[match.start()].isupper():
+            yield Finding(*match.span(), TextClass.PASSPORT, "turkish passport")
+
+
+_RECORD_WORDS: Final = (
+    r"protokol|prot|sgk|ssk|bag-?kur|emekli\ssandigi|mrn|m\.r\.n|medical\srecord|(?:hospital|unit)\s(?:number|no)|accession|acc|"
+    r"dosya|kayit|sicil|barkod|numune|ornek|recete|e-?recete|sevk|takip|provizyon|police|sigorta|basvuru|randevu|istem|islem|order|"
+    r"chart|claim|case|encounter|visit|specimen|sample|prescription|rx|policy|member(?:ship)?|insurance|subscriber|beneficiary|"
+    r"medicare|medicaid|mbi|hicn|group|account|acct|license|licence|npi|dea|diploma(?:\stescil)?|tescil|lab|laboratory|"
+    r"hasta|patient|study|tetkik|rapor|report|biyopsi|biopsy|patoloji|pathology|order|requisition|referral|nhs|record|folder|"
+    r"arsiv|kart|defter|yatis|vaka|seri|serial|belge|ehliyet|permit|fatura|invoice"
+)
+_RECORD_NOUNS: Final = r"no|nosu|nolu|num|numara|numarasi|numarali|number|nr|id|id'si|kodu|code|#|identifier|n[o0]\."
+_RECORD: Final = re.compile(
+    rf"\b(?:{_RECORD_WORDS})(?:\s(?:{_RECORD_WORDS}|kimlik|karti|card|takip|defteri|defter|tescil|giris|merkezi|sistemi)){{0,2}}"
+    rf"(?:'?s?[iuy]{{0,2}})[ .:]{{0,3}}(?:{_RECORD_NOUNS})(?:'?l[iu]|'?n[iu]n|'?s[iu])?"
+    r"(?:\s(?:is|was|of|olan|olarak|ise))?[ :=#(.,/-]{0,5}"
+    r"(?P<number>(?:[a-z]{1,6}[ ./_-]{0,2}){0,2}\d[a-z0-9]{0,24}(?:[./_-][a-z0-9]{1,12}){0,4})(?!\w)"
+)
+_BARE_RECORD: Final = re.compile(
+    r"\b(?:mrn|m\.r\.n|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
+    r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
+    r"(?:\s?[:=#.-]{1,3}\s{0,2}|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
+    r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}[-/]\d{2,12})(?!\w)"
+)
+_NUMBER_FIRST: Final = re.compile(
+    r"(?<![\w.,/-])(?P<number>(?:[a-z]{1,4}[-/]?)?\d[a-z0-9]{2,24}(?:[./-][a-z0-9]{1,12}){0,3})"
+    r"\s?(?:no'?lu|numarali|nolu|sayili)\s(?:[a-z]{3,12}\s){0,2}(?:protokol|dosya|kayit|hasta|numune|recete|rapor|basvuru|istem|"
+    r"biyopsi|preparat|police|sevk|arsiv|barkod)"
+    r"|\b(?:protokol|dosya|kayit|numune|recete|basvuru|istem|biyopsi|police|sevk|arsiv|barkod)\s(?P<after>\d[a-z0-9]{2,24}"
+    r"(?:[./-][a-z0-9]{1,12}){0,3})\s?(?:no'?lu|numarali|nolu)"
+)
+
+
+def record_numbers(note: Note) -> Iterator[Finding]:
+    """Numbers of records, specimens, insurances, claims and licences: by the words that announce them."""
+    for pattern in (_RECORD, _BARE_RECORD):
+        for match in pattern.finditer(note.folded):
+            yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "record number")
+    for match in _NUMBER_FIRST.finditer(note.folded):
+        yield Finding(*match.span("number" if match["number"] else "after"), TextClass.RECORD_NUMBER, "record number")
