@@ -81,8 +81,8 @@ def ibans(note: Note) -> Iterator[Finding]:
 
 # What may stand between a word that announces a number and the number.
 _BETWEEN: Final = (
-    r"(?:['.]?[a-z]{0,5})?(?:\s{0,2}(?:no|nosu|num|numarasi|numarali|number|num|nr|id|kodu|code|is|was|of|olan|,|#)\b?[.'a-z]{0,4}){0,3}"
-    r"\s{0,3}[:=#(.-]{0,3}\s{0,3}"
+    r"(?:\s{0,2}(?:no|nosu|num|numarasi|numarali|number|num|nr|id|is|was|of|olan|ise)\b(?:'[a-z]{1,4})?){0,3}"
+    r"\s{0,3}[:=#(.,-]{0,3}\s{0,3}"
 )
 
 _ELEVEN: Final = re.compile(r"(?<![\d.,])[1-9]\d{2}[ .-]?\d{3}[ .-]?\d{3}[ .-]?\d{2}(?!\d|[.,]\d)|(?<![\d.,])\d(?:[ -]?\d){9,11}(?!\d|[.,]\d)")
