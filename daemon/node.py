@@ -51,15 +51,15 @@ class Node:
 
 
 def open_master_key(settings: Settings) -> MasterKey:
-    """The master key: systemd's credential if there is one, else the file of the settings."""
-    return MasterKey.from_credential() or MasterKey.from_file(settings.keys.master_key_file)
+    """The master key, from the file of the settings; systemd's credential is that file unless another is set."""
+    return MasterKey.from_file(settings.keys.master_key_file)
 
 
 def prepare_folders(settings: Settings) -> None:
     """First start: make the folders (0700) and a master key where there is none and nothing sealed under one yet."""
     for folder in (settings.node.data, settings.node.runtime_directory, settings.store.path, *settings.keys.mirrors):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if MasterKey.from_credential() is None and not settings.keys.master_key_file.exists():
+    if not settings.keys.master_key_file.exists():
         if _holds_anything(settings.store.path) or any(_holds_anything(mirror) for mirror in settings.keys.mirrors):
             raise MasterKeyLost(
                 f"the master key {settings.keys.master_key_file} is gone but sealed data is there; restore the key's "

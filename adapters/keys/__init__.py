@@ -19,7 +19,7 @@ from adapters.keys.errors import (
     MasterKeyError,
     Tampered,
 )
-from adapters.keys.master import MasterKey
+from adapters.keys.master import MasterKey, is_credential
 from adapters.keys.sealing import open_value, seal_value
 from adapters.keys.store import KeyStore
 
@@ -36,6 +36,7 @@ __all__ = [
     "MasterKeyError",
     "PatientEntry",
     "Tampered",
+    "is_credential",
     "open_value",
     "seal_value",
 ]

@@ -1,7 +1,7 @@
 """The master key: 32 random bytes from which every key of ours that is not random is derived (HKDF-SHA-256, RFC 5869).
 
-It comes from a file that only its owner can read, or from a systemd credential. It must never be logged, copied into
-the database, or lie beside a backup of the key store.
+It comes from a file that only its owner can read; a systemd credential is such a file (systemd.exec(5)). It must never
+be logged, copied into the database, or lie beside a backup of the key store.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import os
 import stat
 from functools import cache
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -19,12 +19,9 @@ from adapters.durable_files import fsync_directory, make_directory, write_synced
 from adapters.keys.errors import MasterKeyError
 from adapters.keys.sealing import KEY_BYTES
 
-CREDENTIAL: Final = "kopru.master-key"
-"""Name of the systemd credential (systemd.exec(5), LoadCredential=)."""
-
 
 class MasterKey:
-    """The key at the root. Two are equal when they derive the same keys."""
+    """The key at the root; it shows in no representation."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
@@ -38,14 +35,14 @@ class MasterKey:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read the key. The file must be a plain file that neither group nor others can touch."""
+        """Read the key. The file must be a plain file that neither group nor others can touch, or systemd's credential."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise MasterKeyError(f"master key {path}: {error.strerror}; restore it, or make a new one") from None
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+            if not stat.S_ISREG(status.st_mode) or (status.st_mode & 0o077 and not is_credential(path)):
                 raise MasterKeyError(f"master key {path}: others can reach it; make it a plain file with mode 0600")
             return cls(file.read(KEY_BYTES + 1))
 
@@ -61,13 +58,6 @@ class MasterKey:
             raise MasterKeyError(f"master key {path} cannot be made: {error.strerror}") from None
         return cls(key)
 
-    @classmethod
-    def from_credential(cls, name: str = CREDENTIAL) -> Self | None:
-        """Read the key from systemd's credentials, which only the service can see; None where there is none."""
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
-        path = Path(directory) / name if directory else None
-        return cls(path.read_bytes()) if path and path.is_file() else None
-
     def lookup_tag(self, kind: str, value: str) -> str:
         """The keyed digest (HMAC-SHA-256, 64 hex digits) that stands for a normalised value in a look-up column.
 
@@ -77,3 +67,9 @@ class MasterKey:
 
     def _derive(self, purpose: str) -> bytes:
         return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"kopru 1 " + purpose.encode()).derive(self._key)
+
+
+def is_credential(path: Path) -> bool:
+    """Whether systemd provides the file: read-only, and guarded by an access list that the mode does not show."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and path.parent == Path(folder)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from adapters.keys import is_credential
 from daemon.audit.errors import SigningKeyError
 
 
@@ -89,7 +90,7 @@ class SigningKey:
                 )
             _create(path)
         key = cls._load(path)
-        if not _is_credential(path):
+        if not is_credential(path):
             key.public.publish(public)
         return key
 
@@ -97,7 +98,7 @@ class SigningKey:
     def _load(cls, path: Path) -> "SigningKey":
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & 0o077 and not _is_credential(path):
+            if mode & 0o077 and not is_credential(path):
                 raise SigningKeyError(f"others can reach the signing key {path} (mode {mode:04o}); chmod it to 0600")
             key = load_pem_private_key(path.read_bytes(), password=None)
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -114,12 +115,6 @@ class SigningKey:
 def public_key_path(signing_key: Path) -> Path:
     """Where the public key lies: beside the private one, with ``.pub`` added."""
     return signing_key.with_name(f"{signing_key.name}.pub")
-
-
-def _is_credential(path: Path) -> bool:
-    """Whether systemd provides the file: read-only, and guarded by an access list that the mode does not show."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    return folder is not None and path.parent == Path(folder)
 
 
 def _create(path: Path) -> None:

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from adapters.keys.master import CREDENTIAL
+from adapters.keys import MasterKey
+from daemon.node import open_master_key
+from daemon.settings import load_settings
 from tests.peers.availability import ROOT
 
 pytestmark = pytest.mark.systemd
@@ -52,8 +54,18 @@ def test_the_measure_can_fail(tmp_path):
     assert _exposure(_install(tmp_path, change=lambda text: dropped.sub("", text))) > 2.0
 
 
-def test_the_master_key_comes_under_the_name_that_the_program_looks_for():
-    assert f"\nLoadCredential={CREDENTIAL}:/etc/kopru/master.key\n" in (UNITS / "kopru.service").read_text()
+def test_the_master_key_comes_under_the_name_that_the_program_looks_for(tmp_path, monkeypatch):
+    (name,) = re.findall(r"^LoadCredential=(.+):/etc/kopru/master.key$", (UNITS / "kopru.service").read_text(), re.M)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / name).write_bytes(bytes(range(32)))
+    (credentials / name).chmod(0o440)  # as systemd makes them, with an access list
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    environ = {"CREDENTIALS_DIRECTORY": str(credentials), "STATE_DIRECTORY": str(tmp_path / "state")}
+    settings = load_settings(None, {}, environ).settings
+    assert settings.keys.master_key_file == credentials / name
+    assert open_master_key(settings).subkey("a") == MasterKey(bytes(range(32))).subkey("a")
+    assert f"`{name}`" in (ROOT / "docs" / "installation.md").read_text()
 
 
 def test_systemd_understands_the_units(tmp_path):

@@ -49,16 +49,16 @@ def test_a_missing_key_says_what_to_do(tmp_path: Path) -> None:
         MasterKey.from_file(tmp_path / "absent")
 
 
-def test_a_systemd_credential_is_used_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    assert MasterKey.from_credential() is None
+def test_a_systemd_credential_is_taken_though_its_mode_does_not_show_who_guards_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.master_key"
+    path.write_bytes(bytes(range(32)))
+    path.chmod(0o440)  # as systemd makes them, with an access list
+    with pytest.raises(MasterKeyError, match="others can reach it"):
+        MasterKey.from_file(path)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert MasterKey.from_credential() is None
-    key = os.urandom(32)
-    (tmp_path / "kopru.master-key").write_bytes(key)
-    credential = MasterKey.from_credential()
-    assert credential is not None
-    assert credential.subkey("a") == MasterKey(key).subkey("a")
+    assert MasterKey.from_file(path).subkey("a") == MasterKey(bytes(range(32))).subkey("a")
 
 
 @given(st.text(), st.text())
