@@ -8,7 +8,7 @@ A character belongs to the first of these that covers it; what the first leaves 
 
  1. the patient's own identifiers, where they are given
  2. e-mail addresses, URLs, IP addresses
- 3. IBANs, citizens' numbers, tax numbers, social security numbers
+ 3. IBANs, tax numbers, citizens' numbers, social security numbers
  4. passport and record numbers, by the words that announce them
  5. telephones
  6. dates
@@ -26,7 +26,10 @@ from datetime import date
 from typing import Final
 
 from anonymize.text import numbers
+from anonymize.text.ages import ages
+from anonymize.text.dates import dates
 from anonymize.text.finding import Finding, Note, Recognizer, TextClass, compose, disjoint
+from anonymize.text.phones import phones
 
 __all__ = ["Cleaned", "Finding", "TextClass", "clean", "find"]
 
@@ -35,13 +38,16 @@ _RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     numbers.urls,
     numbers.ips,
     numbers.ibans,
-    numbers.tckns,
     numbers.vkns,
+    numbers.tckns,
     numbers.ssns,
     numbers.passports,
     numbers.record_numbers,
+    phones,
+    dates,
     numbers.plates,
     numbers.zips,
+    ages,
 )
 
 

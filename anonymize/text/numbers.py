@@ -87,7 +87,7 @@ _BETWEEN: Final = (
 
 _ELEVEN: Final = re.compile(r"(?<![\d.,])[1-9]\d{2}[ .-]?\d{3}[ .-]?\d{3}[ .-]?\d{2}(?!\d|[.,]\d)|(?<![\d.,])\d(?:[ -]?\d){9,11}(?!\d|[.,]\d)")
 _TCKN_CONTEXT: Final = re.compile(
-    r"(?:\bt\.?\s?c\b\.?|\bkimlik|\btckn?\b|\btc\s?no|vatandaslik|national id|citizenship|identity (?:no|number))[^\n;]{0,28}$"
+    r"(?:\bt\.?\s?c\b\.?|(?<!vergi )\bkimlik|\btckn?\b|\btc\s?no|vatandaslik|national id|citizenship|identity (?:no|number))[^\n;]{0,28}$"
 )
 
 

@@ -1,0 +1,31 @@
+"""Ages of ninety and more, in digits and words: HIPAA lets younger ones stand (45 CFR 164.514(b)(2)(i)(C))."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from anonymize.text.finding import Finding, Note, TextClass
+
+_DIGITS: Final = r"0?9\d|1[0-2]\d"
+_TURKISH: Final = r"doksan(?:\s?(?:bir|iki|uc|dort|bes|alti|yedi|sekiz|dokuz))?|yuz(?:\s(?:on|yirmi))?(?:\s?(?:bir|iki|uc|dort|bes|alti|yedi|sekiz|dokuz))?"
+_ENGLISH: Final = r"ninety(?:[ -]?(?:one|two|three|four|five|six|seven|eight|nine))?|(?:one |a )?hundred(?:(?: and)? (?:one|two|three|four|five|six|seven|eight|nine|ten))?"
+_NUMBER: Final = rf"(?P<age>{_DIGITS}|{_TURKISH}|{_ENGLISH})"
+
+_BEFORE_UNIT: Final = re.compile(
+    rf"(?<![\w.,/-]){_NUMBER}(?=(?:'?[a-z]{{1,4}})?[ -]{{0,2}}(?:yas(?!a)|yasin|y/o\b|y\.?o\b|yo\b|yrs?\b(?!\sago)|years?[ -](?:old|of age)|-?year-?old|y\.o\."
+    r"|years?\sof\sage|y(?=[ /]?[fmke]\b)|y\s?[,/]\s?[fmke]\b|lik (?:hasta|kadin|erkek|nine|dede)))"
+)
+_AGE_WORD: Final = re.compile(
+    rf"\b(?:yas|yasi|yaslari|age|aged|ages)(?:'?[a-z]{{1,3}})?(?:\s(?:is|was|of|at))?\s?[:=(]?\s{{0,3}}{_NUMBER}(?!\w|[.,/]\d)"
+)
+_DICOM: Final = re.compile(r"(?<!\w)(?P<age>09\d|1[0-2]\d|9\d)(?=y\b)")
+_TURNED: Final = re.compile(
+    rf"\b(?:turned|turning|turns|reached|nearly|lived to(?: be)?|died at|at the age of|yasina|she is|he is)\s{_NUMBER}(?=[.,;]|\s?$|\s(?:last|this|in|and|but)\b)"
+)
+
+
+def ages(note: Note) -> Iterator[Finding]:
+    """Ages from ninety to 129; the number alone."""
+    for pattern in (_BEFORE_UNIT, _AGE_WORD, _DICOM, _TURNED):
+        for match in pattern.finditer(note.folded):
+            yield Finding(*match.span("age"), TextClass.AGE, "age")
