@@ -35,7 +35,7 @@ class MasterKey:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read the key. The file must be a plain file that neither group nor others can touch, or systemd's credential."""
+        """Read the key. The file must be a plain file that neither group nor others can touch, or a credential."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

@@ -10,14 +10,9 @@ import typer
 
 from daemon.cli.options import FAILED, Json, options
 from daemon.cli.output import console, fail, print_json, print_table
-from daemon.control import ControlClient
 from daemon.control.answers import report_as_json
 
 app = typer.Typer(help="The audit log.", no_args_is_help=True)
-
-
-def _ask(context: typer.Context) -> ControlClient:
-    return ControlClient(options(context).settings(secrets=False).node.runtime_directory)
 
 
 @app.command("tail")
@@ -27,7 +22,7 @@ def tail(
     """Show the last events."""
     rows = [
         {**json_module.loads(row["event"]), "log_index": row["log_index"]}
-        for row in _ask(context).ask("audit.tail", count=count)
+        for row in options(context).daemon().ask("audit.tail", count=count)
     ]
     if json:
         print_json(rows)
@@ -44,7 +39,7 @@ def export(
     """Write the sealed log into a file that anyone can verify with the public key."""
     with out.open("x", encoding="utf-8") as file:
         number = 0
-        for line in _ask(context).stream("audit.export"):
+        for line in options(context).daemon().stream("audit.export"):
             file.write(f"{line}\n")
             number += 1
     console.print(f"{out}: {number} lines; verify with: kopru audit verify --export {out} --public-key FILE")
@@ -64,7 +59,7 @@ def verify(
 ) -> None:
     """Check that no record was changed, removed, reordered or inserted; names each that was. Exits with 1 if any."""
     if export_file is None:
-        report: dict[str, Any] = _ask(context).ask("audit.verify")
+        report: dict[str, Any] = options(context).daemon().ask("audit.verify")
     else:
         report = _verify_export(export_file, public_key or _own_public_key(context))
     if json:

@@ -1,5 +1,5 @@
-"""`kopru deidentify`: de-identify files without a daemon, under a key file that keeps pseudonyms, UIDs and dates
-consistent.
+"""`kopru deidentify`: de-identify files without a daemon, under a key file that keeps pseudonyms and UIDs consistent
+from call to call. Dates are not shifted: the Basic Profile (PS3.15 E.2) removes, empties or replaces them.
 """
 
 import hashlib

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.control import ControlClient
 from daemon.settings import Settings, default_path, load_settings
 
 FAILED, USAGE, QUARANTINED_OR_HELD = 1, 2, 3
@@ -28,6 +29,10 @@ class Options:
         """
         path = self.config or default_path(os.environ)
         return load_settings(path, self.overrides, os.environ, secrets=secrets).settings
+
+    def daemon(self) -> ControlClient:
+        """The way to ask the running daemon. Raises `SettingsError`."""
+        return ControlClient(self.settings(secrets=False).node.runtime_directory)
 
 
 def options(context: typer.Context) -> Options:

@@ -5,12 +5,11 @@ from rich.text import Text
 
 from daemon.cli.options import Json, options
 from daemon.cli.output import console, print_json, print_table
-from daemon.control import ControlClient
 
 
 def status(context: typer.Context, json: Json = False) -> None:
     """Show what the daemon holds, what waits, what needs a person, and what was refused in the last day."""
-    answer = ControlClient(options(context).settings(secrets=False).node.runtime_directory).ask("status")
+    answer = options(context).daemon().ask("status")
     if json:
         print_json(answer)
         return

@@ -6,14 +6,9 @@ import typer
 
 from daemon.cli.options import QUARANTINED_OR_HELD, Json, options
 from daemon.cli.output import console, print_json, print_table
-from daemon.control import ControlClient
 
 app = typer.Typer(help="Studies, under their pseudonyms.", no_args_is_help=True)
 Study = Annotated[str, typer.Argument(help="The study's id, from `kopru studies list`.")]
-
-
-def _ask(context: typer.Context) -> ControlClient:
-    return ControlClient(options(context).settings(secrets=False).node.runtime_directory)
 
 
 @app.command("list")
@@ -24,7 +19,7 @@ def list_studies(
     json: Json = False,
 ) -> None:
     """List studies, latest first, with the state of the newest revision."""
-    rows = _ask(context).ask("studies.list", state=state, limit=limit)
+    rows = options(context).daemon().ask("studies.list", state=state, limit=limit)
     if json:
         print_json(rows)
     else:
@@ -35,7 +30,7 @@ def list_studies(
 @app.command("show")
 def show_study(context: typer.Context, study: Study, json: Json = False) -> None:
     """Show one study; exits with 3 while its newest revision is held or quarantined."""
-    answer = _ask(context).ask("studies.show", study=study)
+    answer = options(context).daemon().ask("studies.show", study=study)
     if json:
         print_json(answer)
     else:
@@ -60,7 +55,7 @@ def show_study(context: typer.Context, study: Study, json: Json = False) -> None
 @app.command("reprocess")
 def reprocess_study(context: typer.Context, study: Study, json: Json = False) -> None:
     """Process the study again: a new revision of what is in use now, and an updated report."""
-    answer = _ask(context).ask("studies.reprocess", study=study)
+    answer = options(context).daemon().ask("studies.reprocess", study=study)
     if json:
         print_json(answer)
     else:

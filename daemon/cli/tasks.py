@@ -6,14 +6,9 @@ import typer
 
 from daemon.cli.options import Json, options
 from daemon.cli.output import console, print_json, print_table
-from daemon.control import ControlClient
 
 app = typer.Typer(help="Waiting, running and dead work.", no_args_is_help=True)
 TaskId = Annotated[int, typer.Argument(help="The task's number, from `kopru tasks list`.")]
-
-
-def _ask(context: typer.Context) -> ControlClient:
-    return ControlClient(options(context).settings(secrets=False).node.runtime_directory)
 
 
 @app.command("list")
@@ -25,7 +20,7 @@ def list_tasks(
     json: Json = False,
 ) -> None:
     """List tasks, newest first."""
-    rows = _ask(context).ask("tasks.list", state=state, kind=kind, limit=limit)
+    rows = options(context).daemon().ask("tasks.list", state=state, kind=kind, limit=limit)
     if json:
         print_json(rows)
     else:
@@ -39,7 +34,7 @@ def list_tasks(
 @app.command("retry")
 def retry_task(context: typer.Context, task: TaskId, json: Json = False) -> None:
     """Let a dead, closed or waiting task run again now."""
-    answer = _ask(context).ask("tasks.retry", task=task)
+    answer = options(context).daemon().ask("tasks.retry", task=task)
     if json:
         print_json(answer)
     else:
@@ -54,7 +49,7 @@ def close_task(
     json: Json = False,
 ) -> None:
     """Decide that a dead or waiting task is not to be done."""
-    answer = _ask(context).ask("tasks.close", task=task, reason=reason)
+    answer = options(context).daemon().ask("tasks.close", task=task, reason=reason)
     if json:
         print_json(answer)
     else:

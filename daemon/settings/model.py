@@ -327,6 +327,13 @@ class Settings(Section):
                 return source
         return SourceSettings.model_construct(ae_title=ae_title.strip(" "), **dict(self.source_defaults))
 
+    def destination(self, name: str) -> Destination:
+        """The settings of the destination of this name. Raises `KeyError` where it has been taken out."""
+        for destination in self.destinations:
+            if destination.name == name:
+                return destination
+        raise KeyError(name)
+
     def is_source(self, ae_title: str) -> bool:
         """Whether the AE title has a table of its own."""
         return any(source.ae_title == ae_title.strip(" ") for source in self.sources)

@@ -46,7 +46,7 @@ class Deliver:
         outcome = destination.deliver(open_column(entry, "delivery", delivery_id, row.sealed_document))
         if isinstance(outcome, Retry):
             _note_failure(context, task, delivery_id, outcome)
-            most = next(d.maximum_attempts for d in node.settings.destinations if d.name == row.destination)
+            most = node.settings.destination(row.destination).maximum_attempts
             raise TryAgain(outcome.reason, seconds_until(outcome.not_before), maximum_attempts=most)
         if isinstance(outcome, Dead):
             raise GiveUp(_said(outcome))

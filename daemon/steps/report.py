@@ -51,6 +51,7 @@ class Report:
         destination = context.destinations.get(row.destination)
         if destination is None:
             raise GiveUp("the destination is not in the settings any more")
+        settings = node.settings.destination(row.destination)
         entry = node.keys.patient(row.patient_id)
         try:
             identity, study = node.vault.reidentify(row.revision_id, Purpose.REPORT, ENGINE)
@@ -58,14 +59,12 @@ class Report:
             return _hold(context, delivery_id, row.revision_id, str(error))
         match = destination.match_patient(identity)
         if isinstance(match, Retry):
-            most = next(d.maximum_attempts for d in node.settings.destinations if d.name == row.destination)
             reason = f"matching the patient: {match.reason}"
-            raise TryAgain(reason, seconds_until(match.not_before), maximum_attempts=most)
+            raise TryAgain(reason, seconds_until(match.not_before), maximum_attempts=settings.maximum_attempts)
         if isinstance(match, Dead):
             raise GiveUp(f"matching the patient: {match.reason}")
         if isinstance(match, Held):
             return _hold(context, delivery_id, row.revision_id, match.reason)
-        settings = next(d for d in node.settings.destinations if d.name == row.destination)
         request = ReportRequest(
             stamp=Stamp(UUID(row.report_id), row.number, datetime.now(UTC).replace(microsecond=0), study),
             status=ReportStatus(settings.status),

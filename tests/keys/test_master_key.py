@@ -1,6 +1,5 @@
 """The master key: where it may come from, and what is derived from it."""
 
-import os
 from pathlib import Path
 
 import pytest
