@@ -147,7 +147,7 @@ def test_an_object_that_never_opens_is_set_aside_after_a_while_and_others_close(
         assert installation.revisions() == ["closed"]
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("the disk fails"), ObjectMissing("gone"), OSError("input/output")])
+@pytest.mark.parametrize("error", [StoreUnavailable("the disk fails"), ObjectMissing("gone")])
 def test_an_object_that_still_cannot_be_read_at_the_next_start_keeps_no_study_open(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
