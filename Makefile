@@ -48,7 +48,8 @@ format: environment ## bring all files into the project's style
 	@$(BIN)/ruff format .
 
 .PHONY: bench
-bench: environment ## the benchmarks, one after the other
+bench: ## the benchmarks, one after the other, beside their peers
+	@requirements/install peers
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python -P $$file; done
 
 .PHONY: docs

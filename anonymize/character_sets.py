@@ -61,6 +61,11 @@ def _codec(term: str) -> str | None:
     return _CODECS.get(match[1] if match else term)
 
 
+def is_character_set(term: str) -> bool:
+    """Whether a value of Specific Character Set is one that we know; the empty first one stands for ASCII."""
+    return _codec(term) is not None
+
+
 def character_sets_of(value: bytes) -> tuple[str, ...]:
     """Split the value of Specific Character Set (0008,0005); empty for the default repertoire."""
     text = value.decode("ascii", errors="backslashreplace").strip(" \0")
@@ -80,6 +85,16 @@ def decode(value: bytes, character_sets: Sequence[str]) -> str | None:
         return _decode_extended(value, codec or "ascii")
     except (UnicodeDecodeError, LookupError):
         return None
+
+
+def encode(text: str, character_sets: Sequence[str]) -> bytes | None:
+    """Encode text without code extensions; None where the first character set does not hold it."""
+    codec = _codec(character_sets[0].strip()) if character_sets else "ascii"
+    try:
+        encoded = text.encode(codec or "ascii")
+    except UnicodeEncodeError:
+        return None
+    return None if b"\x1b" in encoded else encoded
 
 
 def _decode_extended(value: bytes, first_codec: str) -> str:

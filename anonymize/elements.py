@@ -92,6 +92,9 @@ class Element(NamedTuple):
     encoding: Encoding
 
 
+_element: Final = tuple.__new__  # as Element(…), without its Python function: there is one for each element
+
+
 class _Level:
     """A container that the walk is in: a data set (the top one or an item) or the item list of a sequence."""
 
@@ -153,7 +156,7 @@ class _Walk(Iterator[Element]):
         self._position = value + length
         if self._position > level.end:
             raise MalformedDataSet(start, "the value is longer than what is left of its container")
-        return Element(Kind.VALUE, tag, vr, start, value, length, level.depth, encoding)
+        return _element(Element, (Kind.VALUE, tag, vr, start, value, length, level.depth, encoding))
 
     def _long_form(self, level: _Level, start: int, tag: int, code: bytes) -> tuple[str, int, int]:
         vr = _LONG.get(code)

@@ -44,6 +44,17 @@ class QuarantineReason(StrEnum):
     MISSING_UID = "missing-uid"
     IDENTITY_MISMATCH = "identity-mismatch"  # the data set is not the instance that the peer announced
     BURNED_IN_ANNOTATION = "burned-in-annotation"
+    KNOWN_IDENTIFIER = "known-identifier"  # a value that would stay holds what the data set names its patient by
+    UNDESCRIBED_PIXELS = "undescribed-pixels"
+    SHORT_PIXEL_DATA = "pixel-data-too-short"
+    LONG_PIXEL_DATA = "pixel-data-too-long"
+    MALFORMED_FRAGMENTS = "malformed-fragments"
+    MALFORMED_CODESTREAM = "malformed-codestream"
+    UNKNOWN_CODESTREAM = "unknown-codestream"  # video and the like: nobody here looks into it
+    UNDECODABLE_PIXELS = "undecodable-pixels"
+    UNRENDERABLE_PIXELS = "unrenderable-pixels"
+    NO_TEXT_DETECTOR = "no-text-detector"  # the policy says to look for text, and there is nothing to look with
+    TEXT_REMAINS = "text-remains"  # text is still read after blanking
     REMOTE_PIXEL_DATA = "remote-pixel-data"  # the pixels lie behind a URL (PS3.5 A.6): nothing to check or to pass on
 
 
@@ -57,6 +68,10 @@ class Quarantine(AnonymizeError):
     def __reduce__(self) -> tuple[type["Quarantine"], tuple[QuarantineReason]]:
         """Survive the way back from a worker process."""
         return type(self), (self.reason,)
+
+
+class InvalidPolicy(AnonymizeError, ValueError):
+    """Options were chosen together that exclude each other, or one that cannot be kept; the message says which."""
 
 
 class InvalidProfile(AnonymizeError):

@@ -12,8 +12,11 @@ from importlib.resources import files
 from typing import Final
 
 from anonymize.errors import InvalidProfile
+from anonymize.options import Option
 
 TABLE: Final = "e1_1.txt"
+_BY_COLUMN: Final = {option.column: option for option in Option}
+
 PRIVATE_PATTERN: Final = "odd"  # in the table's place for "(gggg,eeee) where gggg is odd"
 
 
@@ -32,22 +35,6 @@ class ActionCode(StrEnum):
     REMOVE_EMPTY_OR_DUMMY = "X/Z/D"
     EMPTY_OR_DUMMY = "Z/D"
     REMOVE_EMPTY_OR_UIDS = "X/Z/U*"
-
-
-@unique
-class Option(StrEnum):
-    """The options that have a column in the table (PS3.15 E.3)."""
-
-    RETAIN_SAFE_PRIVATE = "retain_safe_private"
-    RETAIN_UIDS = "retain_uids"
-    RETAIN_DEVICE_IDENTITY = "retain_device_identity"
-    RETAIN_INSTITUTION_IDENTITY = "retain_institution_identity"
-    RETAIN_PATIENT_CHARACTERISTICS = "retain_patient_characteristics"
-    RETAIN_LONGITUDINAL_FULL_DATES = "retain_longitudinal_full_dates"
-    RETAIN_LONGITUDINAL_MODIFIED_DATES = "retain_longitudinal_modified_dates"
-    CLEAN_DESCRIPTORS = "clean_descriptors"
-    CLEAN_STRUCTURED_CONTENT = "clean_structured_content"
-    CLEAN_GRAPHICS = "clean_graphics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +71,8 @@ def _row(line: str) -> Row:
     pattern, code, *cells = line.split(" ")
     try:
         pairs = (cell.split("=", 1) for cell in cells)
-        return Row(pattern, ActionCode(code), {Option(name): ActionCode(value) for name, value in pairs})
-    except ValueError as error:
+        return Row(pattern, ActionCode(code), {_BY_COLUMN[name]: ActionCode(value) for name, value in pairs})
+    except (KeyError, ValueError) as error:
         raise InvalidProfile(
             f"the row of {pattern} in {TABLE} holds what is no action or option; make it anew"
         ) from error

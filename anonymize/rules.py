@@ -3,36 +3,51 @@
 An element's rule comes from the first of these that covers it:
 
 1.  STRUCTURE: group lengths (gggg,0000) and the groups 0002 and 0004 have no place in an output: removed.
-2.  RECORD: the attributes that record de-identification, (0012,0062) to (0012,0064) and (0028,0303), are written anew.
+2.  RECORD: the attributes that record de-identification, (0012,0062) to (0012,0064), (0028,0301) and (0028,0303), are
+    written anew.
 3.  IDENTITY: Patient ID and Patient's Name become the pseudonym, at every depth.
-4.  PRIVATE: attributes of odd groups, private creators among them: removed (the table's own row for them).
+4.  PRIVATE: attributes of odd groups, private creators among them: removed (the table's own row for them). With Retain
+    Safe Private, those of Table E.3.10-1 stay, with their creator (`anonymize.safe_private`).
 5.  GRAPHICS: all of the groups 50xx and 60xx: without their data, which the table removes, the rest means nothing.
-6.  TABLE: PS3.15 Table E.1-1, Basic Profile. Compound actions are resolved so that the output stays valid whatever
-    the attribute's Type in the IOD: Z/D, X/D and X/Z/D become D (valid for every Type), X/Z becomes Z (valid for
-    Types 2 and 3), X/Z/U* cleans the items and maps the UIDs in them. For sequences, where a dummy item says less
-    than none, X/D becomes X and X/Z/D becomes Z.
-7.  SEALED: sequences that the table misses and that identify persons or hold what cannot be looked into: removed.
-8.  UNKNOWN: not in the dictionary of PS3.6: removed.
-9.  VR_CONFLICT: encoded with a VR of another family than the dictionary's, or encoded as UN where the dictionary has a
+6.  OPTION: what an option of the policy puts in the place of the Basic Profile in PS3.15 Table E.1-1. Of two options
+    that cover an attribute, one that keeps it goes before one that cleans it. The text of structured content and of
+    graphic annotations, which has no row, is cleaned with what holds it. "Clean" is: for sequences, go on with
+    the items; for text, keep the words that anybody may know (`anonymize.vocabulary`); for dates, the patient's
+    offset. Where it cannot be done to the value, rule 7 applies.
+7.  TABLE: PS3.15 Table E.1-1, Basic Profile. Compound actions are resolved by the Type of the attribute in the IOD
+    (`anonymize.attribute_types`), as the table's legend says; where the Type is not known, so that the output stays
+    valid whatever it is: Z/D, X/D and X/Z/D become D, X/Z becomes Z; for sequences, where a dummy item says less than
+    none, X/D becomes X and X/Z/D becomes Z. Sequences that must have items and have no dummy are cleaned, item by item.
+    X/Z/U* cleans the items and maps the UIDs in them.
+8.  SEALED: attributes that the table misses and that identify or hold what cannot be looked into: removed.
+9.  UNKNOWN: not in the dictionary of PS3.6: removed.
+10. VR_CONFLICT: encoded with a VR of another family than the dictionary's, or encoded as UN where the dictionary has a
     choice: removed. Standard attributes encoded as UN otherwise get the dictionary's VR.
-10. VALUE_REPRESENTATION: what the table does not list goes by its VR:
-    - PN, DA, DT, TM, AS, AE: removed; these VRs exist to hold what identifies;
-    - UI: mapped (the UIDs of the standard stay, see `anonymize.uids`);
-    - LO, LT, SH, ST, UC, UR, UT: kept if in `_TECHNICAL_TEXT` (codes, make and technique, written by devices); a dummy
-      if in `_REQUIRED_TEXT` (Type 1, typed by people); else emptied, which is valid for Types 2 and 3;
+11. VALUE_REPRESENTATION: what the table does not list goes by its VR:
+    - PN, DA, DT, TM, AS, AE: as the table's X/Z/D, since these VRs exist to hold what identifies; with an option that
+      retains dates, ages (Patient Characteristics) or devices, as the option treats the table's;
+    - UI: mapped (the UIDs of the standard stay, see `anonymize.uids`); kept with Retain UIDs;
+    - LO, LT, SH, ST, UC, UR, UT: kept if in `_TECHNICAL_TEXT` (make and technique, written by devices) and of known
+      words (`anonymize.vocabulary`); else emptied, or a dummy if it is Type 1; cleaned with Clean Descriptors;
     - OB, UN: kept if in `_TECHNICAL_BYTES`, else removed: bytes can hold anything;
     - SQ: cleaned, item by item;
-    - CS, DS, IS, AT and numbers: kept, if the value proves to be one (`anonymize.proofs`).
+    - CS: kept, if the value proves to be one (`anonymize.proofs`) and is of known words;
+    - DS, IS, AT and numbers: kept, if the value proves to be one.
+
+Within items, CODE goes before rules 7 to 11 for the attributes of a coded entry: see `anonymize.codes`.
 """
 
 from enum import StrEnum, unique
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary
 
+from anonymize.attribute_types import AttributeTypes, Type
 from anonymize.dummies import has_dummy
 from anonymize.errors import InvalidProfile
-from anonymize.profile import ActionCode, Profile
+from anonymize.options import Dates, Option, Policy
+from anonymize.profile import ActionCode, Profile, Row
 
 PATIENT_NAME: Final = 0x00100010
 PATIENT_ID: Final = 0x00100020
@@ -48,37 +63,50 @@ class Action(StrEnum):
     MAP_UID = "map-uid"
     PSEUDONYM = "pseudonym"
     CLEAN = "clean"  # a sequence: go on with its items
+    CLEAN_TEXT = "clean-text"
+    CLEAN_PIXELS = "clean-pixels"  # text was blanked, or what is no pixel taken out
+    SHIFT_DATE = "shift-date"
+    KEEP_YEAR = "keep-year"
+    GROUP_AGE = "group-age"
     KEEP = "keep"
 
 
 @unique
 class Rule(StrEnum):
-    """Where an action comes from. The first ten are the rules above, in their order; the others look at the value."""
+    """Where an action comes from. The first eleven are the rules above, in order; the others look at the value."""
 
     STRUCTURE = "structure"
     RECORD = "record"
     IDENTITY = "identity"
     PRIVATE = "private"
     GRAPHICS = "graphics"
+    OPTION = "option"
     TABLE = "table-e.1-1"
     SEALED = "sealed"
     UNKNOWN = "unknown"
     VR_CONFLICT = "vr-conflict"
     VALUE_REPRESENTATION = "value-representation"
+    CODE = "code"  # an attribute of a coded entry, judged with the rest of the entry
     UNSOUND_VALUE = "unsound-value"  # the value is not what the VR allows
     PIXEL_DATA = "pixel-data"  # the image itself, or pixel data where no image is
 
 
 class Verdict(NamedTuple):
-    """An action and its rule; the `vr` to write with ("" if removed); the most values it may have, if bounded."""
+    """An action and its rule; what stands in for it where the value does not allow it.
+
+    `vr` is the VR to write with ("" if removed); `max_values` the most values there may be, if bounded; `option` is the
+    option of the policy that the action comes from.
+    """
 
     action: Action
     rule: Rule
     vr: str = ""
     max_values: int | None = None
+    option: Option | None = None
+    instead: Action = Action.REMOVE
 
 
-_RECORD: Final = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})
+_RECORD: Final = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280301, 0x00280303})
 
 _SEALED: Final = frozenset(
     {
@@ -88,6 +116,7 @@ _SEALED: Final = frozenset(
         0x00100027,  # Group of Patients Identification Sequence
         0x00101021,  # Patient's Size Code Sequence
         0x00101022,  # Patient's Body Mass Index
+        0x00201070,  # Other Study Numbers
         0x00321031,  # Requesting Physician Identification Sequence
         0x04000500,  # Encrypted Attributes Sequence
         0x4FFE0001,  # MAC Parameters Sequence
@@ -97,12 +126,6 @@ _SEALED: Final = frozenset(
 _TECHNICAL_TEXT: Final = frozenset(
     {
         0x00080070,  # Manufacturer
-        0x00080100,  # Code Value
-        0x00080102,  # Coding Scheme Designator
-        0x00080103,  # Coding Scheme Version
-        0x00080104,  # Code Meaning
-        0x00080119,  # Long Code Value
-        0x00080120,  # URN Code Value
         0x00081090,  # Manufacturer's Model Name
         0x00180024,  # Sequence Name
         0x00180085,  # Imaged Nucleus
@@ -144,14 +167,6 @@ _TECHNICAL_TEXT: Final = frozenset(
     }
 )
 
-_REQUIRED_TEXT: Final = frozenset(
-    {
-        0x0040A160,  # Text Value
-        0x00620005,  # Segment Label
-        0x00620020,  # Tracking ID
-    }
-)
-
 _TECHNICAL_BYTES: Final = frozenset(
     {
         0x54000110,  # Channel Minimum Value
@@ -161,108 +176,205 @@ _TECHNICAL_BYTES: Final = frozenset(
     }
 )
 
-_IDENTIFYING_VRS: Final = frozenset({"AE", "AS", "DA", "DT", "PN", "TM"})
+_DATE_VRS: Final = frozenset({"DA", "DT", "TM"})
 _TEXT_VRS: Final = frozenset({"LO", "LT", "SH", "ST", "UC", "UR", "UT"})
+_WORDED: Final = _TEXT_VRS | {"CS"}
 _NUMBER_VRS: Final = frozenset(
     {"AT", "FD", "FL", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "US", "UV", "DS", "IS"}
 )
 
-_BASIC: Final = {  # values of any VR but SQ
+_REMOVED_BYTES: Final = frozenset({"OB", "UN"})
+
+_TEXT_WITHIN: Final = {  # by sequence and attribute, the option that cleans the text there
+    (0x0040A730, 0x0040A160): Option.CLEAN_STRUCTURED_CONTENT,  # Text Value of a content item
+    (0x00400555, 0x0040A160): Option.CLEAN_STRUCTURED_CONTENT,  # … of the acquisition context
+    (0x00400612, 0x0040A160): Option.CLEAN_STRUCTURED_CONTENT,  # … of a step of specimen preparation
+    (0x0040B020, 0x00700006): Option.CLEAN_STRUCTURED_CONTENT,  # Unformatted Text Value of a waveform annotation
+    (0x00700008, 0x00700006): Option.CLEAN_GRAPHICS,  # … of a text object
+}
+
+_SIMPLE: Final = {
     ActionCode.REMOVE: Action.REMOVE,
     ActionCode.EMPTY: Action.EMPTY,
     ActionCode.DUMMY: Action.DUMMY,
     ActionCode.UID: Action.MAP_UID,
-    ActionCode.REMOVE_OR_EMPTY: Action.EMPTY,
-    ActionCode.REMOVE_OR_DUMMY: Action.DUMMY,
-    ActionCode.REMOVE_EMPTY_OR_DUMMY: Action.DUMMY,
-    ActionCode.EMPTY_OR_DUMMY: Action.DUMMY,
-}
-_BASIC_SEQUENCES: Final = {
-    ActionCode.REMOVE: Action.REMOVE,
-    ActionCode.EMPTY: Action.EMPTY,
-    ActionCode.DUMMY: Action.DUMMY,
-    ActionCode.REMOVE_OR_EMPTY: Action.EMPTY,
-    ActionCode.REMOVE_OR_DUMMY: Action.REMOVE,
-    ActionCode.REMOVE_EMPTY_OR_DUMMY: Action.EMPTY,
     ActionCode.REMOVE_EMPTY_OR_UIDS: Action.CLEAN,
+}
+_BY_TYPE: Final = {  # in the order of the Types: a value, presence, nothing demanded
+    ActionCode.REMOVE_OR_EMPTY: (Action.DUMMY, Action.EMPTY, Action.REMOVE),
+    ActionCode.REMOVE_OR_DUMMY: (Action.DUMMY, Action.DUMMY, Action.REMOVE),
+    ActionCode.REMOVE_EMPTY_OR_DUMMY: (Action.DUMMY, Action.EMPTY, Action.REMOVE),
+    ActionCode.EMPTY_OR_DUMMY: (Action.DUMMY, Action.EMPTY, Action.EMPTY),
+}
+_WHATEVER_TYPE: Final = {  # for values, for sequences
+    ActionCode.REMOVE_OR_EMPTY: (Action.EMPTY, Action.EMPTY),
+    ActionCode.REMOVE_OR_DUMMY: (Action.DUMMY, Action.REMOVE),
+    ActionCode.REMOVE_EMPTY_OR_DUMMY: (Action.DUMMY, Action.EMPTY),
+    ActionCode.EMPTY_OR_DUMMY: (Action.DUMMY, Action.EMPTY),
 }
 
 
 class Rules:
-    """The rules above, for one table. Verdicts about the attributes of the dictionary are remembered."""
+    """The rules above, for one table, one policy and one IOD. Remembers verdicts; safe to share between threads."""
 
-    def __init__(self, profile: Profile) -> None:
-        """Refuse, with `InvalidProfile`, a table that asks for what we cannot do."""
+    def __init__(self, profile: Profile, policy: Policy, types: AttributeTypes) -> None:
         self._profile = profile
-        self._verdicts: dict[tuple[int, str | None], Verdict] = {}
-        for tag, row in profile.rows.items():
-            vr = _dictionary_vr(tag)
-            if not _can_do(tag, vr, row.basic):
-                raise InvalidProfile(f"the action {row.basic} cannot be applied to {tag:08X} with VR {vr or 'unknown'}")
+        self._policy = policy
+        self._types = types
+        self.verdict = lru_cache(maxsize=4096)(self._judge)
+        """Judge an attribute by its tag, its VR as encoded (None for implicit VR, UN for all that lies in a UN) and the
+        tag of the sequence it lies in (0 at the top)."""
 
     @property
     def edition(self) -> str:
         """The edition of PS3.15 that the table is from."""
         return self._profile.edition
 
-    def verdict(self, tag: int, vr: str | None) -> Verdict:
-        """Judge an attribute by its tag and its VR as encoded: None for implicit VR, UN for all that lies in a UN."""
-        known = self._verdicts.get((tag, vr))
-        if known is None:
-            known = self._judge(tag, vr)
-            if tag in DicomDictionary:  # so that what we remember is bounded
-                self._verdicts[tag, vr] = known
-        return known
-
-    def _judge(self, tag: int, vr: str | None) -> Verdict:
+    def _judge(self, tag: int, vr: str | None, parent: int) -> Verdict:
         group = tag >> 16
-        dictionary_vr = _dictionary_vr(tag)
         if tag & 0xFFFF == 0 or group in (0x0002, 0x0004):
             return Verdict(Action.REMOVE, Rule.STRUCTURE)
         if tag in _RECORD:
             return Verdict(Action.REMOVE, Rule.RECORD)
         if tag in (PATIENT_NAME, PATIENT_ID):
-            return Verdict(Action.PSEUDONYM, Rule.IDENTITY, dictionary_vr)
+            return Verdict(Action.PSEUDONYM, Rule.IDENTITY, dictionary_vr(tag))
         if group & 1:
             return Verdict(Action.REMOVE, Rule.PRIVATE)
         if group >> 8 in (0x50, 0x60):
             return Verdict(Action.REMOVE, Rule.GRAPHICS)
+        if (option := _TEXT_WITHIN.get((parent, tag))) in self._policy.options:
+            return Verdict(Action.CLEAN_TEXT, Rule.OPTION, dictionary_vr(tag), option=option, instead=Action.DUMMY)
         if (row := self._profile.row(tag)) is not None:
-            return Verdict(_resolve(row.basic, dictionary_vr), Rule.TABLE, dictionary_vr)
+            return self._by_table(row, tag, vr, parent)
         if tag in _SEALED:
             return Verdict(Action.REMOVE, Rule.SEALED)
-        if not dictionary_vr:
+        if not (standard_vr := dictionary_vr(tag)):
             return Verdict(Action.REMOVE, Rule.UNKNOWN)
-        settled = _settle(dictionary_vr, vr)
+        settled = _settle(standard_vr, vr)
         if settled is None:
             return Verdict(Action.REMOVE, Rule.VR_CONFLICT)
-        return _by_vr(tag, settled)
+        return self._by_vr(tag, settled, parent)
+
+    def _by_table(self, row: Row, tag: int, vr: str | None, parent: int) -> Verdict:
+        standard_vr = dictionary_vr(tag)
+        basic = resolve(row.basic, tag, standard_vr, self._types.of(tag, parent))
+        settled = _settle(standard_vr, vr) if standard_vr else vr  # the table may be newer than the dictionary
+        chosen = self._chosen(row)
+        if chosen is not None and settled and settled != "UN":
+            option, code = chosen
+            action = _optional(option, code, settled, self._policy)
+            if action is not None:
+                return Verdict(action, Rule.OPTION, settled, _max_values(tag), option, basic)
+        return Verdict(basic, Rule.TABLE, standard_vr)
+
+    def _chosen(self, row: Row) -> tuple[Option, ActionCode] | None:
+        """The option of the policy that covers the row, and what it asks for."""
+        if self._policy.year_only and Option.RETAIN_LONGITUDINAL_MODIFIED_DATES in row.options:
+            return Option.RETAIN_LONGITUDINAL_MODIFIED_DATES, ActionCode.CLEAN
+        asked = [(option, code) for option, code in row.options.items() if option in self._policy.options]
+        return next((pair for pair in asked if pair[1] is ActionCode.KEEP), asked[0] if asked else None)
+
+    def _by_vr(self, tag: int, vr: str, parent: int) -> Verdict:
+        rule, options, most = Rule.VALUE_REPRESENTATION, self._policy.options, _max_values(tag)
+        type_ = self._types.of(tag, parent)
+        if vr == "SQ":
+            return Verdict(Action.CLEAN, rule, vr)
+        if vr == "UI":
+            kept = Option.RETAIN_UIDS in options
+            return Verdict(Action.KEEP if kept else Action.MAP_UID, rule, vr, most, instead=Action.MAP_UID)
+        if vr in _DATE_VRS or vr in ("PN", "AS", "AE"):
+            gone = resolve(ActionCode.REMOVE_EMPTY_OR_DUMMY, tag, vr, type_) if type_ else Action.REMOVE
+            action = _retained(vr, self._policy)
+            return Verdict(action or gone, rule, vr, most, instead=gone)
+        if vr in _REMOVED_BYTES and tag not in _TECHNICAL_BYTES:
+            return Verdict(Action.REMOVE, rule)
+        if vr in _TEXT_VRS and tag not in _TECHNICAL_TEXT:
+            gone = Action.DUMMY if type_ is Type.VALUE else Action.EMPTY
+            cleaned = Option.CLEAN_DESCRIPTORS in options
+            return Verdict(Action.CLEAN_TEXT if cleaned else gone, rule, vr, most, instead=gone)
+        gone = resolve(ActionCode.REMOVE_EMPTY_OR_DUMMY, tag, vr, type_) if type_ and vr in _WORDED else Action.REMOVE
+        return Verdict(Action.KEEP, rule, vr, most, instead=gone)
 
 
-def _dictionary_vr(tag: int) -> str:
+def check(profile: Profile) -> None:
+    """Refuse, with `InvalidProfile`, a table that asks for what we cannot do."""
+    for tag, row in profile.rows.items():
+        for type_ in (None, *Type):
+            resolve(row.basic, tag, dictionary_vr(tag), type_)
+
+
+def resolve(code: ActionCode, tag: int, vr: str, type_: Type | None) -> Action:
+    """Turn the Basic Profile's action into ours, for an attribute of `vr` whose Type may be unknown (None).
+
+    Raises `InvalidProfile` for an action that cannot be applied to the VR.
+    """
+    if code in _BY_TYPE:
+        by_type, whatever = _BY_TYPE[code], _WHATEVER_TYPE[code]
+        action = whatever[vr == "SQ"] if type_ is None else by_type[type_ - 1]
+        if action is Action.DUMMY and vr == "SQ" and not has_dummy(tag, vr):
+            action = Action.CLEAN  # its items, by the rules for what is in them, are dummies
+    elif code in _SIMPLE:
+        action = _SIMPLE[code]
+    else:
+        raise InvalidProfile(f"the Basic Profile has no action {code}; make the table anew")
+    if action is Action.DUMMY and vr == "UI":
+        action = Action.MAP_UID
+    able = {Action.CLEAN: vr == "SQ", Action.MAP_UID: vr == "UI", Action.DUMMY: has_dummy(tag, vr)}
+    if action is not Action.REMOVE and not (vr and able.get(action, True)):
+        raise InvalidProfile(f"the action {code} cannot be applied to {tag:08X} with VR {vr or 'unknown'}")
+    return action
+
+
+def _optional(option: Option, code: ActionCode, vr: str, policy: Policy) -> Action | None:
+    """What an option does to a value of `vr`; None where it can do nothing that the Basic Profile does not do."""
+    if vr == "SQ":
+        return Action.CLEAN
+    if option in _LONGITUDINAL:
+        if vr == "SH":  # Timezone Offset From UTC: of no use without times
+            return Action.KEEP if policy.dates in (Dates.FULL, Dates.SHIFTED) else None
+        return _dates(vr, policy)
+    if vr in _REMOVED_BYTES:
+        return None
+    if code is ActionCode.KEEP:
+        return Action.GROUP_AGE if vr == "AS" else Action.KEEP
+    return Action.CLEAN_TEXT if vr in _TEXT_VRS else Action.KEEP
+
+
+def _retained(vr: str, policy: Policy) -> Action | None:
+    """What the policy retains of an attribute that the table does not list and whose VR identifies."""
+    if vr in _DATE_VRS:
+        return _dates(vr, policy)
+    if vr == "AS":
+        return Action.GROUP_AGE if Option.RETAIN_PATIENT_CHARACTERISTICS in policy.options else None
+    if vr == "AE":
+        return Action.KEEP if Option.RETAIN_DEVICE_IDENTITY in policy.options else None
+    return None
+
+
+def _dates(vr: str, policy: Policy) -> Action | None:
+    if vr not in _DATE_VRS or (vr == "TM" and policy.dates is Dates.YEAR):
+        return None
+    return _DATE_ACTIONS[policy.dates]
+
+
+_LONGITUDINAL: Final = frozenset({Option.RETAIN_LONGITUDINAL_FULL_DATES, Option.RETAIN_LONGITUDINAL_MODIFIED_DATES})
+_DATE_ACTIONS: Final = {
+    Dates.REMOVED: None,
+    Dates.YEAR: Action.KEEP_YEAR,
+    Dates.SHIFTED: Action.SHIFT_DATE,
+    Dates.FULL: Action.KEEP,
+}
+
+
+def dictionary_vr(tag: int) -> str:
+    """The VR that PS3.6 gives an attribute, "US or SS" where it leaves a choice; "" for one that it lacks."""
     entry = DicomDictionary.get(tag)
     return entry[0] if entry else ""
 
 
-def _resolve(code: ActionCode, vr: str) -> Action:
-    """Turn the table's action into ours. Raises KeyError for one that cannot be applied to the VR."""
-    if vr == "SQ":
-        return _BASIC_SEQUENCES[code]
-    action = _BASIC[code]
-    return Action.MAP_UID if action is Action.DUMMY and vr == "UI" else action
-
-
-def _can_do(tag: int, vr: str, code: ActionCode) -> bool:
-    try:
-        action = _resolve(code, vr)
-    except KeyError:
-        return False
-    return action is Action.REMOVE or (bool(vr) and (action is not Action.DUMMY or has_dummy(tag, vr)))
-
-
-def _settle(dictionary_vr: str, vr: str | None) -> str | None:
+def _settle(standard_vr: str, vr: str | None) -> str | None:
     """Choose the VR to judge and write by; None where encoding and dictionary do not go together."""
-    alternatives = dictionary_vr.split(" or ")
+    alternatives = standard_vr.split(" or ")
     if vr == "UN":
         return alternatives[0] if len(alternatives) == 1 else None
     if vr is None:
@@ -280,22 +392,9 @@ def _family(vr: str) -> str:
     return vr
 
 
-def _by_vr(tag: int, vr: str) -> Verdict:
-    rule = Rule.VALUE_REPRESENTATION
-    if vr == "SQ":
-        return Verdict(Action.CLEAN, rule, vr)
-    if vr == "UI":
-        return Verdict(Action.MAP_UID, rule, vr)
-    if vr in _IDENTIFYING_VRS or (vr in ("OB", "UN") and tag not in _TECHNICAL_BYTES):
-        return Verdict(Action.REMOVE, rule)
-    if tag in _REQUIRED_TEXT:
-        return Verdict(Action.DUMMY, rule, vr)
-    if vr in _TEXT_VRS and tag not in _TECHNICAL_TEXT:
-        return Verdict(Action.EMPTY, rule, vr)
-    return Verdict(Action.KEEP, rule, vr, _max_values(tag))
-
-
 def _max_values(tag: int) -> int | None:
     """Read the most values that the dictionary's multiplicity ("1", "2-3", "1-n") allows; None if it sets no bound."""
+    if tag not in DicomDictionary:
+        return None
     most = DicomDictionary[tag][1].rpartition("-")[2]
     return int(most) if most.isdigit() else None

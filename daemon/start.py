@@ -10,6 +10,7 @@ from adapters.keys import KeyStore, KeyStoreError
 from daemon.audit import AuditError, AuditEvent, AuditWriter, Kind, SigningKey
 from daemon.database import Database
 from daemon.database.migrate import migrate
+from daemon.deidentification import Recipes, UnusableScript
 from daemon.destinations import open_destinations
 from daemon.logs import configure_logging
 from daemon.node import MasterKeyLost, open_master_key, prepare_folders
@@ -40,7 +41,7 @@ def start(
         Supervisor(settings, reload, on_ready).run()
     except (MasterKeyLost, KeyStoreError, AuditError, AlreadyRunning) as error:
         raise StartError(str(error)) from None
-    except (UnknownPipeline, PackageError, FhirError) as error:
+    except (UnknownPipeline, UnusableScript, PackageError, FhirError) as error:
         raise StartError(str(error)) from None
     except sa.exc.OperationalError as error:
         shown = settings.database.shown_url
@@ -68,3 +69,4 @@ def prepare(settings: Settings) -> None:
     database.dispose()
     open_pipelines(settings)
     open_destinations(settings)
+    Recipes(settings)

@@ -2,6 +2,7 @@
 
 - runtime.lock: what the daemon needs, and what builds this package. Nothing of torch.
 - dev.lock: the same, and what the tests and checks need.
+- peers.lock: other de-identifiers that the benchmarks run beside ours, and what they need beside dev.lock.
 - torch.lock: torch and what it needs beside dev.lock, with the hashes of its CUDA build (the one on PyPI) and of its
   CPU build (where pip is offered one). Installed without dependencies, since the two builds' differ.
 - cuda.lock: the libraries that only the CUDA build needs.
@@ -67,10 +68,13 @@ def _cpu_build_hash(requirement: str) -> str:
 
 
 def main() -> None:
-    """Write all four."""
+    """Write all five."""
     runtime = _write("runtime.lock", _compile("--group", "build"))
     dev = _compile("--group", "build", "--group", "dev", constraint=runtime)
-    with_torch = _compile("--extra", "torch", constraint=_write("dev.lock", dev))
+    dev_lock = _write("dev.lock", dev)
+    with_peers = _compile("--group", "build", "--group", "dev", "--group", "peers", constraint=dev_lock)
+    _write("peers.lock", {name: entry for name, entry in with_peers.items() if name not in dev})
+    with_torch = _compile("--extra", "torch", constraint=dev_lock)
     beside = {name: entry for name, entry in with_torch.items() if name not in dev}
     cuda = {name: entry for name, entry in beside.items() if _CUDA.match(name)}
     cpu = {name: entry for name, entry in beside.items() if name not in cuda}

@@ -10,8 +10,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from anonymize.profile import PRIVATE_PATTERN, TABLE, Option
+from anonymize.options import Option
+from anonymize.profile import PRIVATE_PATTERN, TABLE
 
+_COLUMNS = tuple(option.column for option in Option)
 _TAG = re.compile(r"\(([0-9A-Fx]{4}),([0-9A-Fx]{4})\)")
 
 
@@ -25,7 +27,7 @@ def _pattern(tag: str) -> str:
 
 
 def _line(row: dict[str, str]) -> str:
-    options = [f"{option.value}={row[option.value]}" for option in Option if row.get(option.value)]
+    options = [f"{column}={row[column]}" for column in _COLUMNS if row.get(column)]
     return " ".join([_pattern(row["tag"]), row["basic_profile"], *options])
 
 

@@ -2,14 +2,14 @@
 set.
 """
 
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from anonymize import ReceivedInstance
+from anonymize import MalformedDataSet, ReceivedInstance, read_file_meta_information
 
 _PREAMBLE_BYTES: Final = 128
+_HEAD_BYTES: Final = 1 << 14  # more than any File Meta Information takes
 
 
 class NotDicom(ValueError):
@@ -26,17 +26,14 @@ def walk_files(paths: Iterable[Path]) -> list[Path]:
 
 def read_instance(path: Path) -> ReceivedInstance:
     """Read a Part 10 file as if it had been received. Raises `NotDicom`, `OSError`."""
-    from pydicom.filereader import read_file_meta_info
-
-    data = path.read_bytes()
-    if data[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] != b"DICM":
-        raise NotDicom("not a DICOM Part 10 file")
-    try:
-        meta = read_file_meta_info(path)
-        start = _PREAMBLE_BYTES + 4 + 12 + int(meta.FileMetaInformationGroupLength)
-        sop_class, sop_instance, syntax = (
-            str(uid) for uid in (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
-        )
-    except (AttributeError, ValueError, EOFError, KeyError, struct.error):
-        raise NotDicom("the File Meta Information is damaged or incomplete") from None
-    return ReceivedInstance(sop_class, sop_instance, syntax, data[start:])
+    with path.open("rb", buffering=0) as file:
+        head = file.read(_HEAD_BYTES)
+        if head[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] != b"DICM":
+            raise NotDicom("not a DICOM Part 10 file")
+        try:
+            meta = read_file_meta_information(head[_PREAMBLE_BYTES + 4 :])
+        except MalformedDataSet:
+            raise NotDicom("the File Meta Information is damaged or incomplete") from None
+        file.seek(_PREAMBLE_BYTES + 4 + meta.length)
+        data_set = file.readall()
+    return ReceivedInstance(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, data_set)

@@ -17,6 +17,7 @@ from adapters.keys import KeyStoreError
 from adapters.storage import StoreError
 from daemon.audit import AuditError, Sealer, SigningKey
 from daemon.database.lease import Lease, acquire, release
+from daemon.deidentification import Recipes
 from daemon.destinations import open_destinations
 from daemon.engine.schedule import Schedule
 from daemon.engine.tasks import TaskLoop
@@ -42,7 +43,9 @@ class Engine:
         log = node.settings.log
         speak = partial(configure_logging, log.level, log.format, process="worker")
         self._workers = Workers(node.settings.engine.pixel_workers, speak)
-        context = Context(node, self._workers, open_pipelines(node.settings), open_destinations(node.settings))
+        context = Context(
+            node, self._workers, open_pipelines(node.settings), open_destinations(node.settings), Recipes(node.settings)
+        )
         self._tasks = TaskLoop(context, self._owner)
         self._wake = WakeUp(node.settings.node.runtime_directory)
         self._schedule = Schedule(node)

@@ -14,6 +14,8 @@ from zoneinfo import available_timezones
 import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from anonymize import Option, Policy
+
 _LONGEST_SOCKET_DIRECTORY_BYTES = 84
 """A Unix socket's path has at most 107 bytes on Linux (unix(7)); names of sockets take up to 23 of them."""
 
@@ -196,6 +198,9 @@ class SourceDefaults(Section):
     pipeline: tuple[Name, ...] = Field(
         default=(), description="a list of pipelines that are enabled; empty: all of them"
     )
+    look_for_text: Literal["never", "when-suspect", "always"] = Field(
+        default="when-suspect", description="never, when-suspect or always: look for text burned into images"
+    )
 
 
 class SourceSettings(SourceDefaults):
@@ -248,6 +253,58 @@ class DirectoryDestination(DestinationSettings):
 Destination = Annotated[FhirDestination | DirectoryDestination, Field(discriminator="kind")]
 
 
+OptionName = Literal[
+    "clean-pixel-data",
+    "clean-recognizable-visual-features",
+    "clean-graphics",
+    "clean-structured-content",
+    "clean-descriptors",
+    "retain-longitudinal-full-dates",
+    "retain-longitudinal-modified-dates",
+    "retain-patient-characteristics",
+    "retain-device-identity",
+    "retain-uids",
+    "retain-safe-private",
+    "retain-institution-identity",
+]
+
+
+class PolicySettings(Section):
+    """`[deidentification.pipelines.NAME]`: what a pipeline may see beyond the Basic Profile of PS3.15."""
+
+    options: tuple[OptionName, ...] = Field(
+        default=("clean-pixel-data",), description=f"a list of options of PS3.15 E.3: {', '.join(get_args(OptionName))}"
+    )
+    year_only: bool = Field(default=False, description="true or false: of dates, keep the year")
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        self.policy()
+        return self
+
+    def policy(self) -> Policy:
+        """The policy that was chosen. Raises `anonymize.InvalidPolicy` for one that cannot be kept."""
+        return Policy(frozenset(Option(name) for name in self.options), self.year_only)
+
+
+class DeidentificationSettings(PolicySettings):
+    """`[deidentification]`: what holds for pipelines that have no table of their own, and how pixels are cleaned."""
+
+    pipelines: dict[Name, PolicySettings] = Field(
+        default_factory=dict, description="tables [deidentification.pipelines.NAME]"
+    )
+    markers: tuple[Text, ...] = Field(
+        default=(), description="a list of words that may stay in images, beside L, R, AP, PORTABLE and the like"
+    )
+    pixel_script: AbsolutePath | None = Field(
+        default=None, description="the absolute path of a DicomPixelAnonymizer.script of CTP"
+    )
+
+    def policy_for(self, pipeline: str) -> Policy:
+        """The policy of a pipeline."""
+        return self.pipelines.get(pipeline, self).policy()
+
+
 class RuntimeSettings(Section):
     """`[runtime]`: the process that owns the models."""
 
@@ -296,6 +353,7 @@ class Settings(Section):
         default=(), description="tables [[sources]], one for each calling AE title"
     )
     destinations: tuple[Destination, ...] = Field(description="tables [[destinations]]")
+    deidentification: DeidentificationSettings = Field(default_factory=DeidentificationSettings)
     runtime: RuntimeSettings
     engine: EngineSettings
     audit: AuditSettings
@@ -315,6 +373,8 @@ class Settings(Section):
         ):
             if twice := sorted({value for value in values if values.count(value) > 1}):
                 yield f"{what} {twice[0]!r} is used twice"
+        if unknown := sorted(set(self.deidentification.pipelines) - set(self.pipelines)):
+            yield f"deidentification.pipelines.{unknown[0]}: there is no such pipeline ({', '.join(self.pipelines)})"
         for source in (*self.sources, self.source_for("")):
             if unknown := sorted(set(source.pipeline) - set(self.pipelines)):
                 at = f"sources.{source.ae_title}" if source.ae_title else "source_defaults"

@@ -16,12 +16,12 @@ from anonymize import (
     PatientPseudonym,
     Quarantine,
     ReceivedInstance,
-    deidentify,
     read_header,
 )
 from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
+from daemon.deidentification import Recipe
 from daemon.queue import Task
 from daemon.states import RevisionState, move
 from daemon.steps.step import Commit, Context, nothing
@@ -71,7 +71,8 @@ class Deidentify:
             )
         pipeline, selected = chosen or (reported or "", [])
         try:
-            made = {member.instance_id: _deidentified(context, member) for member in selected}
+            recipe = context.recipes.of(pipeline, revision.source) if selected else None
+            made = {member.instance_id: _deidentified(context, member, recipe) for member in selected if recipe}
         except _Refused as refused:
             return _quarantine(context, revision_id, refused)
         return _commit(context, revision_id, pipeline, made, revision.priority)
@@ -126,13 +127,13 @@ def _technical(context: Context, member: _Member) -> Technical:
     return Technical.of_header(read_header(data, receipt.transfer_syntax_uid))
 
 
-def _deidentified(context: Context, member: _Member) -> str:
+def _deidentified(context: Context, member: _Member, recipe: Recipe) -> str:
     """De-identify one instance in a worker and seal the outcome; gives its reference."""
     node = context.node
     receipt, data = node.store.open(ObjectRef.parse(member.ref))
     received = ReceivedInstance(receipt.sop_class_uid, receipt.sop_instance_uid, receipt.transfer_syntax_uid, data)
     try:
-        instance = context.workers.call(_run_engine, received, node.vault.pseudonym(member.patient_id))
+        instance = context.workers.call(_run_engine, recipe, received, node.vault.pseudonym(member.patient_id))
     except Quarantine as error:
         raise _Refused(member.instance_id, str(error.reason)) from None
     except MalformedDataSet:
@@ -140,9 +141,9 @@ def _deidentified(context: Context, member: _Member) -> str:
     return str(node.store.put_derived(node.keys.patient(member.patient_id), instance.to_bytes()))
 
 
-def _run_engine(received: ReceivedInstance, patient: PatientPseudonym) -> DeidentifiedInstance:
+def _run_engine(recipe: Recipe, received: ReceivedInstance, patient: PatientPseudonym) -> DeidentifiedInstance:
     """In a worker process."""
-    return deidentify(received, patient).instance
+    return recipe.apply(received, patient).instance
 
 
 def _quarantine(context: Context, revision_id: str, refused: _Refused) -> Commit:

@@ -7,6 +7,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from daemon import queue
+from daemon.deidentification import Recipes
 from daemon.destinations import Destination
 from daemon.node import Node
 from daemon.queue import Task
@@ -56,6 +57,7 @@ class Context:
     workers: Workers
     pipelines: Mapping[str, tuple[Pipeline, ModelPackage]]
     destinations: Mapping[str, Destination]
+    recipes: Recipes
 
 
 class Step(Protocol):

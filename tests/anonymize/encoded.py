@@ -70,11 +70,11 @@ def identified() -> Dataset:
     ds.SOPClassUID, ds.SOPInstanceUID = CT, INSTANCE
     ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, SERIES
     ds.StudyDate, ds.StudyTime, ds.AccessionNumber = "19990817", "030219", "ACC-558123"
-    ds.Modality, ds.Manufacturer = "CT", "Örnek Cihaz A.Ş."
+    ds.Modality, ds.Manufacturer = "CT", "Philips Medical Systems"
     ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "ÖRNEK^AYŞE", "PID-4471902", "19560412", "F"
     ds.Rows = ds.Columns = 4
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
     ds.RescaleIntercept, ds.RescaleSlope = "-1024", "1"
     ds.PixelData = bytes(range(32))
     ds["PixelData"].VR = "OW"

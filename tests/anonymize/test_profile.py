@@ -8,7 +8,7 @@ import pytest
 
 from anonymize.errors import InvalidProfile
 from anonymize.profile import ActionCode, Option, load_profile, parse_profile
-from anonymize.rules import Rules
+from anonymize.rules import check
 from anonymize.tables.make_table import make_table
 
 TABLE = files("anonymize.tables").joinpath("e1_1.txt").read_text("utf-8")
@@ -63,7 +63,7 @@ def test_a_damaged_table_is_refused_when_it_is_read(damaged):
 @pytest.mark.parametrize("row", ["00080060 K", "00280010 X/Z/U*", "00080016 X/Z/U*"])
 def test_an_action_that_cannot_be_applied_is_refused_before_any_instance_is_touched(row):
     with pytest.raises(InvalidProfile):
-        Rules(parse_profile(resealed(f"{row}\nodd X\n")))
+        check(parse_profile(resealed(f"{row}\nodd X\n")))
 
 
 def test_the_script_makes_a_table_that_can_be_read(tmp_path: Path):

@@ -17,7 +17,7 @@ from tests.lint.files import ROOT, texts
 
 Rule = Callable[[], Iterable[str]]
 
-LOCKS = ("runtime", "dev", "torch", "cuda")
+LOCKS = ("runtime", "dev", "peers", "torch", "cuda")
 
 _LICENCES = {
     "0BSD",
@@ -27,6 +27,7 @@ _LICENCES = {
     "BSD-3-Clause",
     "CC0-1.0",
     "ISC",
+    "LGPL-2.1-or-later",  # python-stdnum: as psycopg
     "LGPL-3.0-only",  # psycopg: used as a library, unchanged, replaceable
     "MIT",
     "MIT-0",
@@ -42,6 +43,7 @@ _SPELLINGS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
     "BSD license": "BSD",
+    "GNU Lesser General Public License v2 or later (LGPLv2+)": "LGPL-2.1-or-later",
     "ISC License": "ISC",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
@@ -133,6 +135,7 @@ def _licences_of(package: Distribution) -> set[str]:
     said = metadata.get("License-Expression") or ""
     if not said:
         classified = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier", []) if "License :: " in line]
+        classified = [line for line in classified if line != "OSI Approved"]
         said = " AND ".join(_SPELLINGS.get(c, c) for c in classified) or metadata.get("License") or "none named"
         said = _SPELLINGS.get(said, said)
     return {part.strip("() ") for part in re.split(r"\s+(?:AND|OR)\s+", said)}

@@ -74,6 +74,7 @@ PEERS = (
     Peer("orthanc", "the DICOM server Orthanc", "apt-get install orthanc", _commands("Orthanc")),
     Peer("postgresql", "PostgreSQL's server programs", "apt-get install postgresql", lambda: bool(postgresql_folder())),
     Peer("node", "Node.js 20 and the locked npm packages", "make test", _node_is_ready),
+    Peer("dciodvfy", "the IOD verifier of dicom3tools", "apt-get install dicom3tools", _commands("dciodvfy")),
     Peer("strace", "the system-call tracer", "apt-get install strace", _commands("strace")),
     Peer("cc", "a C compiler", "apt-get install gcc libc6-dev", _commands("cc")),
     Peer("systemd", "systemd-analyze", "apt-get install systemd", _commands("systemd-analyze")),

@@ -33,6 +33,7 @@ from daemon.audit import Kind
 from daemon.control import commands
 from daemon.database import schema as t
 from daemon.database.lease import acquire
+from daemon.deidentification import Recipes
 from daemon.destinations import Destination, open_destinations
 from daemon.engine.tasks import STEPS, TaskLoop
 from daemon.intake import INDEX_LEASE_SECONDS, Indexer
@@ -225,7 +226,8 @@ class Installation:
         self.acknowledged: list[ObjectRef] = []
         self.destinations = {name: SpoiltDestination(d) for name, d in open_destinations(self.settings).items()}
         self.workers = InProcess()
-        context = Context(self.node, self.workers, pipelines, self.destinations)  # type: ignore[arg-type]
+        recipes = Recipes(self.settings)
+        context = Context(self.node, self.workers, pipelines, self.destinations, recipes)  # type: ignore[arg-type]
         self.loop = TaskLoop(context, "worker")
         self._threads = ThreadPoolExecutor(4)
         self.indexer = self.new_indexer()

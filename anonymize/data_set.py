@@ -1,0 +1,420 @@
+"""Writes the de-identified form of one data set, element by element, as `anonymize.rules` says.
+
+Nothing gets into the output by not being noticed: each element is written by one of the methods here, or not at all.
+Holds identified values while it lasts; its owner must never hand it out.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from pydicom.uid import UID
+
+from anonymize import codes, values
+from anonymize.dummies import dummy
+from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element, Encoding, Kind, walk_unknown
+from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
+from anonymize.errors import MalformedDataSet
+from anonymize.facts import DECISIVE, Facts
+from anonymize.image_cleaning import IMAGE_TAGS, ULTRASOUND_REGIONS, ImageNotes
+from anonymize.instances import PatientPseudonym
+from anonymize.options import Option, Policy
+from anonymize.pixels import PixelOutcome
+from anonymize.pixels.words import Bytes
+from anonymize.proofs import UNIT_BYTES, are_attribute_tags, is_sound_binary
+from anonymize.record import BURNED_IN_ANNOTATION, record
+from anonymize.rules import PATIENT_ID, PATIENT_NAME, Action, Rule, Rules, Verdict
+from anonymize.safe_private import block_of, load_safe_private, reserved_block
+from anonymize.trail import Decision
+from anonymize.uids import map_uid
+from anonymize.waveforms import WAVEFORM_DATA, WAVEFORM_TAGS, WaveformShape
+
+PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
+"""Pixel Data, Float Pixel Data and Double Float Pixel Data."""
+
+_TIMEZONE_OFFSET: Final = 0x00080201
+_NOTED: Final = DECISIVE | IMAGE_TAGS
+_DECIMALS: Final = frozenset({"DS", "IS"})
+_TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
+_PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
+
+
+class _Container:
+    """A sequence or a data set that is being written: its finished parts, by tag or, for items, by number."""
+
+    __slots__ = ("code", "creators", "parent", "parts", "path", "tag", "waveform")
+
+    def __init__(self, tag: int, path: tuple[int, ...], parent: int) -> None:
+        self.tag = tag
+        self.path = path
+        self.parent = parent  # the sequence around an item, 0 at the top
+        self.parts: list[tuple[int, Bytes]] = []
+        self.code: dict[int, Element] = {}
+        self.creators: dict[tuple[int, int], _Creator] = {}
+        self.waveform = WaveformShape()
+
+    def chunks(self) -> list[Bytes]:
+        """Give the parts in ascending order (PS3.5 7.1), whatever order the sender had."""
+        return [chunk for _, chunk in sorted(self.parts, key=lambda part: part[0])]
+
+
+class _Creator(NamedTuple):
+    """Who reserved a private block of one data set."""
+
+    tag: int
+    name: str
+
+
+class DataSetWriter:
+    """One pass over one data set. Holds identified values while it lasts; never handed out."""
+
+    def __init__(
+        self,
+        data: bytes,
+        encoding: Encoding,
+        patient: PatientPseudonym,
+        policy: Policy,
+        rules: Rules,
+        facts: Facts,
+    ) -> None:
+        self._data = data
+        self._view = memoryview(data)
+        self._encoding = encoding
+        self._patient = patient
+        self._policy = policy
+        self._rules = rules
+        self._facts = facts
+        self._keeps_safe_private = Option.RETAIN_SAFE_PRIVATE in policy.options
+        self._mapped: dict[str, str] = {}
+        self._open = [_Container(0, (), 0)]
+        self.trail: list[Decision] = []
+        self.uids: dict[int, tuple[str, str]] = {}
+        """Of the top level: the UID as it was, and as it is written."""
+        self.texts: list[bytes] = []
+        """What was written of text that no option retains."""
+        self.pixels: Element | None = None
+        """The image, if there is one; not yet written."""
+        self.image = ImageNotes()
+        self._open[0].parts += record(rules.edition, policy, encoding)
+        pseudonym = patient.pseudonym.encode("ascii")
+        self._write(PATIENT_NAME, "PN", pseudonym)
+        self._write(PATIENT_ID, "LO", pseudonym)
+
+    def data_set(self) -> list[Bytes]:
+        """Give the de-identified data set in pieces."""
+        return self._open[0].chunks()
+
+    def consume(self, elements: Iterator[Element]) -> None:
+        """Write what may stay of `elements`, to the end of the iterator."""
+        for element in elements:
+            kind = element.kind
+            if kind is Kind.VALUE:
+                self._value(element)
+            elif kind is Kind.SEQUENCE:
+                self._sequence(element, elements)
+            elif kind is Kind.ITEM:
+                sequence = self._open[-1]
+                self._open.append(_Container(element.tag, (*sequence.path, len(sequence.parts) + 1), sequence.tag))
+            elif kind is Kind.FRAGMENTS:
+                self._pixels(element)
+            else:
+                self._close(kind)
+
+    # --- containers -----------------------------------------------------------------------------------------------
+
+    def _close(self, kind: Kind) -> None:
+        done = self._open[-1]
+        self._finish(done)
+        self._open.pop()
+        content = b"".join(done.chunks())
+        if kind is Kind.ITEM_END:
+            sequence = self._open[-1]
+            sequence.parts.append((len(sequence.parts), encode_item(content, self._encoding)))
+        else:
+            self._write(done.tag, "SQ", content)
+
+    def finish(self) -> None:
+        """Write what could only be judged at the end of the data set."""
+        self._finish(self._open[0])
+
+    def _finish(self, container: _Container) -> None:
+        if container.code:
+            self._coded_entry(container.code)
+        kept_blocks = {block_of(tag) for tag, _ in container.parts} if container.creators else set()
+        for block, creator in container.creators.items():
+            if block in kept_blocks:
+                self._decide_tag(creator.tag, Action.KEEP, Rule.OPTION, Option.RETAIN_SAFE_PRIVATE)
+                self._write(creator.tag, "LO", creator.name.encode("ascii"))
+            else:
+                self._decide_tag(creator.tag, Action.REMOVE, Rule.PRIVATE)
+
+    def _sequence(self, element: Element, elements: Iterator[Element]) -> None:
+        verdict = self._verdict(element)
+        if verdict.action is Action.CLEAN and verdict.vr == "SQ":
+            path = self._decide(element, verdict)
+            self._open.append(_Container(element.tag, path, 0))
+            return
+        for inner in elements:  # over all of it
+            if inner.kind is Kind.SEQUENCE_END and inner.depth == element.depth:
+                break
+        if verdict.action not in _WITHOUT_VALUE:  # and this has no value
+            verdict = Verdict(Action.REMOVE, Rule.VR_CONFLICT)
+        self._apply(element, verdict)
+
+    def _unknown_sequence(self, element: Element) -> None:
+        """Go into a sequence that is encoded as UN of known length, if it proves to be one."""
+        try:
+            for _ in walk_unknown(self._data, element):
+                pass
+        except MalformedDataSet:
+            self._decide_tag(element.tag, Action.REMOVE, Rule.UNSOUND_VALUE)
+            return
+        self.consume(walk_unknown(self._data, element))  # once: what lies within is implicit VR and has no UN
+
+    # --- values ---------------------------------------------------------------------------------------------------
+
+    def _value(self, element: Element) -> None:
+        tag = element.tag
+        if tag in PIXELS:
+            self._pixels(element)
+            return
+        if element.depth > 0 and tag in codes.CODE_ATTRIBUTES:
+            self._open[-1].code[tag] = element
+            return
+        if self._keeps_safe_private and (block := reserved_block(tag)):
+            self._open[-1].creators[block] = _Creator(tag, self._text(element))
+            return
+        self._note(element)
+        verdict = self._verdict(element)
+        action = verdict.action
+        if action is Action.KEEP:
+            self._keep(element, verdict)
+        elif action is Action.MAP_UID:
+            self._map_uids(element, verdict)
+        elif action is Action.CLEAN:
+            self._unknown_sequence(element)
+        elif action in _CHANGES:
+            self._change(element, verdict)
+        else:
+            self._apply(element, verdict)
+
+    def _note(self, element: Element) -> None:
+        """Note what is needed to judge other elements, or the image."""
+        tag, container = element.tag, self._open[-1]
+        if element.depth == 0:
+            if tag in _NOTED:
+                self._facts.note(tag, self._bytes(element))
+                self.image.note(tag, self._bytes(element))
+        elif tag in WAVEFORM_TAGS:
+            container.waveform.note(tag, self._bytes(element), element.encoding.order)
+        elif container.parent == ULTRASOUND_REGIONS and element.depth == 1:
+            self.image.note_region(container.path[-1], tag, self._bytes(element))
+
+    def _apply(self, element: Element, verdict: Verdict) -> None:
+        """Do what does not depend on the value."""
+        tag, vr = element.tag, verdict.vr
+        self._decide(element, verdict)
+        if verdict.action is Action.EMPTY:
+            self._write(tag, vr, b"")
+        elif verdict.action is Action.DUMMY:
+            self._write(tag, vr, dummy(tag, vr, self._encoding))
+        elif verdict.action is Action.PSEUDONYM and element.depth > 0:  # at the top it is there already
+            self._write(tag, vr, self._patient.pseudonym.encode("ascii"))
+
+    def _instead(self, element: Element, verdict: Verdict) -> None:
+        """Do what stands in for an action that the value does not allow."""
+        if verdict.instead is Action.MAP_UID:
+            self._map_uids(element, verdict)
+        else:
+            self._apply(element, Verdict(verdict.instead, Rule.UNSOUND_VALUE, verdict.vr))
+
+    def _keep(self, element: Element, verdict: Verdict) -> None:
+        vr, length, encoding = verdict.vr, element.length, self._encoding
+        end = element.value + length
+        if vr in UNIT_BYTES:
+            little = element.vr == "UN" or element.encoding.order == "<"  # within UN always (PS3.5 6.2.2)
+            in_order = UNIT_BYTES[vr] == 1 or little == (encoding.order == "<")
+            value = self._bytes(element) if in_order and is_sound_binary(vr, length, verdict.max_values) else None
+            if value and element.tag == WAVEFORM_DATA:
+                value = self._open[-1].waveform.samples_of(value)
+            if value and vr == "AT" and not are_attribute_tags(value, encoding.order):
+                value = None
+        else:
+            value = self._kept_characters(element, verdict)
+        if value is None or (length > LONGEST_SHORT_VALUE and encoding.explicit and vr in SHORT_VRS):
+            self._instead(element, verdict)
+            return
+        self._decide(element, verdict)
+        as_it_is = (
+            self._data[element.value : end] == value
+            and not length & 1
+            and element.encoding is encoding
+            and element.vr in (vr, None)
+        )
+        if as_it_is:
+            self._open[-1].parts.append((element.tag, self._data[element.start : end]))
+        else:
+            self._write(element.tag, vr, value)
+        if vr == "UI" and element.depth == 0:
+            uid = value.decode("ascii").strip(" \0")
+            self.uids[element.tag] = (uid, uid)
+
+    def _kept_characters(self, element: Element, verdict: Verdict) -> bytes | None:
+        """What may stay of a value of characters. What a site retains by an option need not be of known words."""
+        vr, raw = verdict.vr, self._bytes(element)
+        value = values.kept(vr, raw, self._facts.character_sets, is_time_zone=element.tag == _TIMEZONE_OFFSET)
+        if not value or verdict.option not in (None, Option.RETAIN_SAFE_PRIVATE):
+            return value
+        if vr in _DECIMALS:
+            if len(value) >= _TELLING_DIGITS:
+                self.texts.append(value)
+            return value
+        value = values.of_known_words(element.tag, vr, value, self._facts.character_sets)
+        if value:
+            self.texts.append(value)
+        return value
+
+    def _change(self, element: Element, verdict: Verdict) -> None:
+        """Write what an option makes of the value."""
+        action, vr, raw = verdict.action, verdict.vr, self._bytes(element)
+        if action is Action.CLEAN_TEXT:
+            value = values.cleaned(vr, raw, self._facts.character_sets)
+            if value:
+                self.texts.append(value)
+        else:
+            value = values.redated(action, vr, raw, self._patient.date_offset_days)
+        if value is None or (len(value) > LONGEST_SHORT_VALUE and self._encoding.explicit and vr in SHORT_VRS):
+            self._instead(element, verdict)
+            return
+        self._decide(element, verdict)
+        self._write(element.tag, vr, value)
+
+    def _map_uids(self, element: Element, verdict: Verdict) -> None:
+        uids = self._bytes(element).decode("ascii", errors="surrogateescape").strip(" \0").split("\\")
+        mapped = [self._map_uid(uid) if uid.strip(" \0") else "" for uid in uids]
+        if element.depth == 0 and len(uids) == 1:
+            self.uids[element.tag] = (uids[0], mapped[0])
+        value = "\\".join(mapped).encode("ascii")
+        if len(value) > LONGEST_SHORT_VALUE:
+            self._decide_tag(element.tag, Action.REMOVE, Rule.UNSOUND_VALUE)
+            return
+        self._decide_tag(element.tag, Action.MAP_UID, verdict.rule)
+        self._write(element.tag, "UI", value)
+
+    def _map_uid(self, uid: str) -> str:
+        mapped = self._mapped.get(uid)
+        if mapped is None:
+            mapped = self._mapped[uid] = map_uid(self._patient.uid_key, uid)
+        return mapped
+
+    def _bytes(self, element: Element) -> bytes:
+        return self._data[element.value : element.value + element.length]
+
+    # --- coded entries and private blocks ---------------------------------------------------------------------------
+
+    def _coded_entry(self, code: dict[int, Element]) -> None:
+        texts = {tag: self._text(element) for tag, element in code.items()}
+        value_tag = next((tag for tag in _CODE_VALUES if tag in texts), codes.CODE_VALUE)
+        judged = codes.judge(
+            texts.get(value_tag, ""),
+            texts.get(codes.CODING_SCHEME_DESIGNATOR, ""),
+            texts.get(codes.CODING_SCHEME_VERSION, ""),
+            texts.get(codes.CODE_MEANING, ""),
+        )
+        stays = {
+            value_tag: judged.code,
+            codes.CODING_SCHEME_DESIGNATOR: judged.code,
+            codes.CODING_SCHEME_VERSION: judged.version,
+            codes.CODE_MEANING: judged.meaning,
+        }
+        for tag, element in code.items():
+            vr = _CODE_VRS[tag]
+            if stays.get(tag, False):
+                self._decide_tag(tag, Action.KEEP, Rule.CODE)
+                self._write(tag, vr, texts[tag].encode("ascii"))
+            elif tag == codes.CODE_MEANING and Option.CLEAN_DESCRIPTORS in self._policy.options:
+                verdict = Verdict(Action.CLEAN_TEXT, Rule.CODE, vr, instead=Action.DUMMY)
+                self._change(element, verdict)
+            elif tag == codes.CODING_SCHEME_VERSION:
+                self._decide_tag(tag, Action.REMOVE, Rule.CODE)
+            else:
+                self._decide_tag(tag, Action.DUMMY, Rule.CODE)
+                scheme = tag == codes.CODING_SCHEME_DESIGNATOR
+                self._write(tag, vr, b"99KOPRU" if scheme else dummy(tag, vr, self._encoding))
+
+    def _text(self, element: Element) -> str:
+        """A coded entry's value; "" where it is not ASCII, which no standard's code is."""
+        raw = self._bytes(element)
+        return raw.decode("ascii").strip(" \0") if raw.isascii() else ""
+
+    def _private(self, element: Element) -> Verdict:
+        """The verdict on a private attribute where safe ones stay."""
+        creator = self._open[-1].creators.get(block_of(element.tag))
+        known = load_safe_private().get((creator.name, element.tag >> 16, element.tag & 0xFF)) if creator else None
+        if creator is None or known is None or element.vr not in (known.vr, "UN", None):
+            return Verdict(Action.REMOVE, Rule.PRIVATE)
+        actions = {
+            "SQ": Action.CLEAN,
+            "UI": Action.KEEP if Option.RETAIN_UIDS in self._policy.options else Action.MAP_UID,
+        }
+        action = actions.get(known.vr, Action.KEEP)
+        return Verdict(action, Rule.OPTION, known.vr, known.max_values, Option.RETAIN_SAFE_PRIVATE)
+
+    # --- pixels -------------------------------------------------------------------------------------------------------
+
+    def _pixels(self, element: Element) -> None:
+        """Note the image: what becomes of it is for `anonymize.pixels` to say."""
+        if element.depth > 0 or element.vr not in _PIXEL_VRS or element.tag not in PIXELS or self.pixels is not None:
+            self._decide_tag(element.tag, Action.REMOVE, Rule.PIXEL_DATA)
+        else:
+            self.pixels = element
+
+    def put_pixels(self, element: Element, outcome: PixelOutcome) -> None:
+        """Write the cleaned image of `element`, and the attributes that changed with it."""
+        is_same = not outcome.regions and outcome.length == element.length + (element.length & 1)
+        self._decide_tag(element.tag, Action.KEEP if is_same else Action.CLEAN_PIXELS, Rule.PIXEL_DATA)
+        changed = {attribute.tag for attribute in outcome.changed} | {BURNED_IN_ANNOTATION}
+        parts = self._open[0].parts
+        parts[:] = [part for part in parts if part[0] not in changed]
+        for tag, vr, value in outcome.changed:
+            if value is not None and tag != BURNED_IN_ANNOTATION:
+                self._write(tag, vr, value)
+        self._write(BURNED_IN_ANNOTATION, "CS", b"NO")
+        is_encapsulated = UID(outcome.transfer_syntax_uid).is_encapsulated
+        length = UNDEFINED_LENGTH if is_encapsulated else outcome.length
+        parts.append((element.tag, encode_head(element.tag, outcome.vr, length, self._encoding)))
+        parts += [(element.tag, piece) for piece in outcome.pieces]
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def _verdict(self, element: Element) -> Verdict:
+        tag = element.tag
+        if self._keeps_safe_private and tag >> 16 & 1:
+            return self._private(element)
+        vr = element.vr if element.encoding is self._encoding else "UN"
+        return self._rules.verdict(tag, vr, self._open[-1].parent)
+
+    def _decide(self, element: Element, verdict: Verdict) -> tuple[int, ...]:
+        path = (*self._open[-1].path, element.tag)
+        self.trail.append(Decision(path, verdict.action, verdict.rule, verdict.option))
+        return path
+
+    def _decide_tag(self, tag: int, action: Action, rule: Rule, option: Option | None = None) -> tuple[int, ...]:
+        path = (*self._open[-1].path, tag)
+        self.trail.append(Decision(path, action, rule, option))
+        return path
+
+    def _write(self, tag: int, vr: str, value: bytes) -> None:
+        self._open[-1].parts.append((tag, encode(tag, vr, value, self._encoding)))
+
+
+_WITHOUT_VALUE: Final = frozenset({Action.REMOVE, Action.EMPTY, Action.DUMMY, Action.PSEUDONYM})
+_CHANGES: Final = frozenset({Action.CLEAN_TEXT, Action.SHIFT_DATE, Action.KEEP_YEAR, Action.GROUP_AGE})
+_CODE_VALUES: Final = (codes.CODE_VALUE, codes.LONG_CODE_VALUE, codes.URN_CODE_VALUE)
+_CODE_VRS: Final = {
+    codes.CODE_VALUE: "SH",
+    codes.CODING_SCHEME_DESIGNATOR: "SH",
+    codes.CODING_SCHEME_VERSION: "SH",
+    codes.CODE_MEANING: "LO",
+    codes.LONG_CODE_VALUE: "UC",
+    codes.URN_CODE_VALUE: "UR",
+}

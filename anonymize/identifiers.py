@@ -1,0 +1,75 @@
+"""The identifiers that a data set itself gives of its patient, and the last look for them in what is to be passed on.
+
+The rules decide by attribute; this looks at values, whatever the rules said: a name that a device copied into a
+protocol, a number in a software version. It can only find what the data set names, so it is a net and not the rule.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from anonymize.character_sets import decode
+
+_NAME, _NUMBER = 3, 6
+
+SOURCES: Final = {
+    0x00080050: _NUMBER,  # Accession Number
+    0x00100010: _NAME,  # Patient's Name
+    0x00100020: _NUMBER,  # Patient ID
+    0x00100030: _NUMBER,  # Patient's Birth Date
+    0x00101000: _NUMBER,  # Other Patient IDs
+    0x00101001: _NAME,  # Other Patient Names
+    0x00101005: _NAME,  # Patient's Birth Name
+    0x00101040: _NUMBER,  # Patient's Address
+    0x00101060: _NAME,  # Patient's Mother's Birth Name
+    0x00102154: _NUMBER,  # Patient's Telephone Numbers
+    0x00380010: _NUMBER,  # Admission ID
+}
+"""Attributes that say who the patient is, with the letters that a word of theirs must have to say it."""
+
+_WORD: Final = re.compile(r"[^\W_]+")
+_SHORTEST_WITH_DIGITS: Final = 4
+_PARTS: Final = re.compile(rb"[\\^= \0]+")
+_SHORTEST_IN_BULK: Final = 6
+_TURKISH: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})
+
+
+def folded(text: str) -> str:
+    """Text without case and diacritics; the Turkish i's are one."""
+    if text.isascii():
+        return text.lower()
+    plain = unicodedata.normalize("NFKD", text.translate(_TURKISH).casefold())
+    return "".join(character for character in plain if not unicodedata.combining(character))
+
+
+class Identifiers:
+    """The identifiers of one data set. Holds identified values; never handed out."""
+
+    def __init__(self, values: Mapping[int, bytes]) -> None:
+        """`values` are those of `SOURCES`, as encoded."""
+        self._values = values
+
+    def are_in(self, texts: Iterable[bytes], character_sets: Sequence[str]) -> bool:
+        """Whether any word of the encoded `texts` is one of these, whatever its case and diacritics."""
+        tokens = {folded(word) for word in self._words(character_sets)}
+        if not tokens:
+            return False
+        plain = b" ".join(text for text in texts if text.isascii()).decode("ascii")
+        others = [decode(text, character_sets) or "" for text in texts if not text.isascii()]
+        return any(not tokens.isdisjoint(_WORD.findall(folded(text))) for text in (plain, *others))
+
+    def are_in_bulk(self, data: bytes, start: int) -> bool:
+        """Whether `data` holds, from `start` on, a part of these as it was encoded, of six bytes or more."""
+        parts = {part for value in self._values.values() for part in _PARTS.split(value)}
+        return any(data.find(part, start) >= 0 for part in parts if len(part) >= _SHORTEST_IN_BULK)
+
+    def _words(self, character_sets: Sequence[str]) -> Iterator[str]:
+        for tag, value in self._values.items():
+            text = decode(value, character_sets)
+            if text is None:  # unreadable text is no reason to look for nothing
+                text = value.decode("latin-1")
+            for word in _WORD.findall(text):
+                with_digits = any(character.isdigit() for character in word)
+                if len(word) >= (_SHORTEST_WITH_DIGITS if with_digits else SOURCES[tag]):
+                    yield word

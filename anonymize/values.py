@@ -1,0 +1,62 @@
+"""Applies an action to one value: gives what may be written in its place, or None where the value does not allow it.
+
+A value of text is decoded strictly; one that cannot be read is never written. Nothing here remembers a value.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from anonymize import dates, vocabulary
+from anonymize.character_sets import character_sets_of, decode, encode, is_character_set
+from anonymize.proofs import sound_text
+from anonymize.rules import Action
+
+_SPECIFIC_CHARACTER_SET: Final = 0x00080005
+_WORDED: Final = frozenset({"CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
+_DATE_VRS: Final = frozenset({"DA", "DT", "TM"})
+_LONGEST: Final[Mapping[str, int]] = {"AE": 16, "SH": 16, "LO": 64, "ST": 1024, "LT": 10240}  # characters (PS3.5 6.2)
+_SINGLE: Final = frozenset({"LT", "ST", "UT"})  # a backslash is a character in these
+
+
+def kept(vr: str, value: bytes, character_sets: Sequence[str], *, is_time_zone: bool = False) -> bytes | None:
+    """The value without what follows a NUL, if it is what its VR allows. For VRs of characters."""
+    if vr in _DATE_VRS or is_time_zone:
+        return value if dates.is_sound(vr, value) else None
+    return sound_text(vr, value, character_sets)
+
+
+def of_known_words(tag: int, vr: str, value: bytes, character_sets: Sequence[str]) -> bytes | None:
+    """The value, if it is of words that anybody may know; of several code strings, those that are.
+
+    Specific Character Set may hold character sets and nothing else.
+    """
+    if tag == _SPECIFIC_CHARACTER_SET:
+        return value if all(is_character_set(term) for term in character_sets_of(value)) else None
+    if vr == "CS" and b"\\" in value:
+        parts = [part if vocabulary.is_known(part.decode("ascii")) else b"" for part in value.split(b"\\")]
+        return b"\\".join(parts) if any(part.strip() for part in parts) else None
+    if vr in _WORDED:
+        text = value.decode("ascii") if vr == "CS" else decode(value, character_sets)
+        return value if text is not None and vocabulary.is_known(text) else None
+    return value
+
+
+def redated(action: Action, vr: str, value: bytes, days: int) -> bytes | None:
+    """A value of DA, DT, TM or AS under the action SHIFT_DATE, KEEP_YEAR or GROUP_AGE."""
+    if action is Action.GROUP_AGE:
+        return dates.grouped_age(value)
+    return dates.shift(vr, value, days) if action is Action.SHIFT_DATE else dates.year_only(vr, value)
+
+
+def cleaned(vr: str, value: bytes, character_sets: Sequence[str]) -> bytes | None:
+    """A value of text without what may identify, each of several values for itself."""
+    sound = sound_text(vr, value, character_sets)
+    original = None if sound is None else decode(sound, character_sets)
+    if sound is None or original is None:
+        return None
+    parts = [original] if vr in _SINGLE else original.split("\\")
+    changed = [vocabulary.redacted(part) for part in parts]
+    if changed == parts:
+        return sound
+    longest = _LONGEST.get(vr)
+    return encode("\\".join(part[:longest].rstrip() for part in changed), character_sets)

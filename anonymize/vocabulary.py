@@ -1,0 +1,81 @@
+"""Knows the words that code strings and technical text are made of, so that anything else in them can go.
+
+Nothing stops a sender from putting a name into Image Type or Software Versions. A word stays if the standard uses it
+(in the names of attributes and UIDs, in the published meanings of codes, as a defined term), if a maker of devices
+does, or if it is too short to say who somebody is. A patient's name can be such a word, too: `anonymize.identifiers`
+looks for the patient's own.
+"""
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from pydicom._dicom_dict import DicomDictionary
+from pydicom._uid_dict import UID_dictionary
+
+from anonymize.codes import published_meanings
+
+TERMS: Final = "terms.txt"
+_DEVICES: Final = "device_words.txt"
+
+_TOKEN: Final = re.compile(r"[^\W_]+")
+_RUN: Final = re.compile(r"[^\W\d_]+|\d+")
+_LETTERS: Final = re.compile(r"[a-z]{4,}")
+_DATE_OR_TOKEN: Final = re.compile(r"(?P<date>\d{1,4}([./-])\d{1,2}\2\d{1,4})|[^\W_]+")
+_MARK: Final = "[-]"
+_SHORT: Final = 3
+_SHORT_MIXED: Final = 6  # letters and digits, as in B30f or VB20P
+_SHORT_NUMBER: Final = 5
+
+
+def is_known(text: str) -> bool:
+    """Whether every word of `text` may stay."""
+    return all(len(token) <= _SHORT or _is_known(token) for token in _TOKEN.findall(text))
+
+
+def redacted(text: str) -> str:
+    """`text` with a mark in the place of each word that is not known, of dates and of numbers that may be a year."""
+    return _DATE_OR_TOKEN.sub(_kept_or_marked, text)
+
+
+def _kept_or_marked(match: re.Match[str]) -> str:
+    token = match[0]
+    if match["date"] or (token.isdigit() and len(token) > _SHORT):
+        return _MARK
+    return token if len(token) <= _SHORT or _is_known(token) else _MARK
+
+
+def _is_known(token: str) -> bool:
+    if not token.isascii():
+        return False
+    if token.isdigit():
+        return len(token) <= _SHORT_NUMBER
+    known = _words()
+    plain = token.lower()
+    if plain in known:
+        return True
+    runs = _RUN.findall(plain)
+    if len(runs) == 1:
+        return False
+    if len(token) <= _SHORT_MIXED:
+        return True
+    return len(runs) == 2 and all(run in known or (run.isdigit() and len(run) <= _SHORT) for run in runs)
+
+
+@cache
+def standard_words() -> frozenset[str]:
+    """The words of four letters and more in the names and meanings of PS3.6 and PS3.16."""
+    names = [entry[2] for entry in DicomDictionary.values()]
+    names += [entry[0] for entry in UID_dictionary.values()]
+    return frozenset(word for name in (*names, *published_meanings()) for word in _LETTERS.findall(name.lower()))
+
+
+@cache
+def _words() -> frozenset[str]:
+    return standard_words() | _listed(TERMS) | _listed(_DEVICES)
+
+
+def _listed(name: str) -> frozenset[str]:
+    text = files("anonymize.tables").joinpath(name).read_text("utf-8")
+    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())

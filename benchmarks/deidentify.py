@@ -1,0 +1,324 @@
+"""How fast instances are de-identified, beside dicognito, dicom-anonymizer, deid and gdcmanon, in one run.
+
+Run as ``python -m benchmarks.deidentify [--rounds N] [--seconds S] [--memory]``. Every tool reads a file and writes a
+file, on one core, with what it does by default; the files lie in memory (/dev/shm) so that no disk is measured. Inputs
+have noise for pixels, the attributes that scanners write, and are made anew for each run:
+
+- CT: 512 × 512, 16 bits, about 100 attributes and 20 private ones; a series of slices.
+- DX: 2048 × 2048, 16 bits.
+- US: 100 frames of 480 × 640 RGB, native.
+
+Tools take turns, so that a busy machine slows all of them; the median of the rounds counts. The targets are for the CT:
+five times dicognito, and ahead of gdcmanon (one process over a folder; it encrypts what it takes away).
+`--memory` de-identifies a multi-frame of 2 GB and prints what memory that took beyond the instance itself.
+"""
+
+import argparse
+import gc
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from anonymize import BASIC, Option, PatientPseudonym, Policy, ReceivedInstance, deidentify
+from daemon.cli.files import read_instance
+
+CT_TARGET = 5.0  # times dicognito
+
+_PATIENT = PatientPseudonym("KPR-1", bytes(range(32)), -37)
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A kind of instance: how to make one, and how many a round takes."""
+
+    name: str
+    make: Callable[[np.random.Generator, int], Dataset]
+    files: int
+
+
+def _image(rng: np.random.Generator, number: int, sop_class: str, modality: str) -> Dataset:
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.InstanceCreationDate = ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20240229"
+    ds.InstanceCreationTime = ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "101530.123"
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, f"1.2.826.0.1.3680043.10.{number}.1"
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = sop_class, ds.SOPInstanceUID
+    ds.AccessionNumber, ds.Modality, ds.Manufacturer = "ACC4711", modality, "SIEMENS"
+    ds.InstitutionName, ds.InstitutionAddress = (
+        "Örnek Hastanesi".encode("latin-1", "replace").decode("latin-1"),
+        "Ankara",
+    )
+    ds.ReferringPhysicianName, ds.StationName, ds.StudyDescription = "HEKIM^ORNEK", "CT01", "Toraks"
+    ds.SeriesDescription, ds.PerformingPhysicianName, ds.OperatorsName = "Thorax 5.0 B30f", "X^Y", "Z^W"
+    ds.ManufacturerModelName = "SOMATOM Definition"
+    ds.ReferencedStudySequence = [_reference("1.2.840.10008.3.1.2.3.1", f"1.2.826.0.1.3680043.10.9.{number}")]
+    ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "ORNEK^AYSE", "4711004", "19560412", "F"
+    ds.PatientAge, ds.PatientWeight, ds.EthnicGroup = "067Y", "71", "x"
+    ds.BodyPartExamined, ds.ScanOptions, ds.SliceThickness, ds.KVP = "CHEST", "FAST", "5", "120"
+    ds.DataCollectionDiameter, ds.DeviceSerialNumber, ds.SoftwareVersions = "500", "SN-1234", "syngo CT 2012B"
+    ds.ProtocolName, ds.ReconstructionDiameter, ds.DistanceSourceToDetector = "Thorax", "350", "1085"
+    ds.GantryDetectorTilt, ds.TableHeight, ds.RotationDirection, ds.ExposureTime = "0", "130", "CW", "500"
+    ds.XRayTubeCurrent, ds.Exposure, ds.FilterType, ds.GeneratorPower = "120", "60", "0", "40"
+    ds.FocalSpots, ds.DateOfLastCalibration, ds.TimeOfLastCalibration = "1.2", "20240101", "080000"
+    ds.ConvolutionKernel, ds.PatientPosition, ds.StudyInstanceUID = "B30f", "HFS", "1.2.826.0.1.3680043.10.1"
+    ds.SeriesInstanceUID, ds.StudyID, ds.SeriesNumber = "1.2.826.0.1.3680043.10.2", "S1", "2"
+    ds.AcquisitionNumber, ds.InstanceNumber = "1", str(number)
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = ["-175", "-175", str(number)], ["1", "0", "0", "0", "1", "0"]
+    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = "1.2.826.0.1.3680043.10.3", ""
+    ds.SliceLocation, ds.PixelSpacing = str(number), ["0.683593", "0.683593"]
+    ds.WindowCenter, ds.WindowWidth, ds.RescaleIntercept, ds.RescaleSlope = (
+        ["40", "-600"],
+        ["350", "1500"],
+        "-1024",
+        "1",
+    )
+    ds.RequestingPhysician, ds.RequestedProcedureDescription = "HEKIM^ORNEK", "BT Toraks"
+    ds.PerformedProcedureStepStartDate, ds.PerformedProcedureStepID = "20240229", "P1"
+    item = Dataset()
+    item.ScheduledProcedureStepID, item.RequestedProcedureID = "1", "R1"
+    ds.RequestAttributesSequence = [item]
+    block = ds.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
+    for element in range(20):
+        block.add_new(element, "LO", f"private {element}")
+    block.add_new(0x20, "OB", rng.bytes(8000))
+    return ds
+
+
+def _reference(sop_class: str, uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+    return item
+
+
+def _pixels(ds: Dataset, data: bytes, rows: int, columns: int, *, samples: int = 1, bits: int = 12) -> Dataset:
+    ds.SamplesPerPixel = samples
+    ds.PhotometricInterpretation = "RGB" if samples == 3 else "MONOCHROME2"
+    if samples == 3:
+        ds.PlanarConfiguration = 0
+    ds.Rows, ds.Columns, ds.PixelRepresentation = rows, columns, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = (8, 8, 7) if bits == 8 else (16, bits, bits - 1)
+    ds.add_new(0x7FE00010, "OB" if bits == 8 else "OW", data)
+    return ds
+
+
+def ct(rng: np.random.Generator, number: int) -> Dataset:
+    """A slice."""
+    ds = _image(rng, number, "1.2.840.10008.5.1.4.1.1.2", "CT")
+    return _pixels(ds, rng.integers(0, 4096, 512 * 512, dtype="<u2").tobytes(), 512, 512)
+
+
+def dx(rng: np.random.Generator, number: int) -> Dataset:
+    """A digital radiograph."""
+    ds = _image(rng, number, "1.2.840.10008.5.1.4.1.1.1.1", "DX")
+    ds.BurnedInAnnotation, ds.PresentationIntentType = "NO", "FOR PRESENTATION"
+    return _pixels(ds, rng.integers(0, 4096, 2048 * 2048, dtype="<u2").tobytes(), 2048, 2048)
+
+
+def us(rng: np.random.Generator, number: int) -> Dataset:
+    """A clip of ultrasound."""
+    ds = _image(rng, number, "1.2.840.10008.5.1.4.1.1.3.1", "US")
+    ds.NumberOfFrames, ds.FrameTime = "100", "33"
+    return _pixels(ds, rng.bytes(100 * 480 * 640 * 3), 480, 640, samples=3, bits=8)
+
+
+INPUTS = (Input("CT 512 × 512", ct, 40), Input("DX 2048 × 2048", dx, 8), Input("US 100 × 480 × 640 RGB", us, 2))
+
+
+# --- the tools --------------------------------------------------------------------------------------------------------
+
+
+def _kopru(files: list[Path], out: Path, policy: Policy = BASIC) -> None:
+    for file in files:
+        (out / file.name).write_bytes(deidentify(read_instance(file), _PATIENT, policy).instance.file)
+
+
+def _kopru_options(files: list[Path], out: Path) -> None:
+    options = {Option.RETAIN_LONGITUDINAL_MODIFIED_DATES, Option.CLEAN_DESCRIPTORS, Option.RETAIN_SAFE_PRIVATE}
+    _kopru(files, out, Policy(frozenset(options)))
+
+
+def _dicognito(files: list[Path], out: Path) -> None:
+    from dicognito.anonymizer import Anonymizer
+
+    anonymizer = Anonymizer(seed="benchmark")
+    for file in files:
+        ds = pydicom.dcmread(file)
+        anonymizer.anonymize(ds)
+        ds.save_as(out / file.name)
+
+
+def _dicom_anonymizer(files: list[Path], out: Path) -> None:
+    from dicomanonymizer import anonymize_dicom_file
+
+    for file in files:
+        anonymize_dicom_file(str(file), str(out / file.name))
+
+
+def _deid(files: list[Path], out: Path) -> None:
+    from deid.dicom import get_identifiers, replace_identifiers
+
+    names = [str(file) for file in files]
+    found = get_identifiers(names)
+    replace_identifiers(dicom_files=names, ids=found, output_folder=str(out), overwrite=True, save=True)
+
+
+def _gdcmanon(files: list[Path], out: Path) -> None:
+    folder = files[0].parent
+    certificate = folder.parent / "certificate.pem"
+    subprocess.run(
+        ["gdcmanon", "-c", certificate, "-i", folder, "-o", out, "--continue"],
+        check=True,
+        capture_output=True,
+    )
+
+
+def _pydicom(files: list[Path], out: Path) -> None:
+    for file in files:
+        pydicom.dcmread(file).save_as(out / file.name)
+
+
+TOOLS: dict[str, Callable[[list[Path], Path], None]] = {
+    "kopru": _kopru,
+    "kopru, three options": _kopru_options,
+    "dicognito": _dicognito,
+    "dicom-anonymizer": _dicom_anonymizer,
+    "deid": _deid,
+    "gdcmanon": _gdcmanon,
+    "(pydicom, read and write)": _pydicom,
+}
+_PACKAGES = {
+    "dicognito": "dicognito",
+    "dicom-anonymizer": "dicom-anonymizer",
+    "deid": "deid",
+    "gdcmanon": "python-gdcm",
+    "(pydicom, read and write)": "pydicom",
+}
+
+
+def _certificate(folder: Path) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=benchmark"),
+            *("-keyout", folder / "key.pem", "-out", folder / "certificate.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def _seconds(tool: Callable[[list[Path], Path], None], files: list[Path], out: Path) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    tool(files, out)
+    took = time.perf_counter() - started
+    written = list(out.iterdir())
+    if len(written) != len(files):
+        raise SystemExit(f"{len(files) - len(written)} files were not written")
+    for file in written:
+        file.unlink()
+    return took / len(files)
+
+
+def measure(kind: Input, rounds: int, root: Path) -> dict[str, float]:
+    """Seconds an instance takes each tool: the medians of `rounds`."""
+    rng = np.random.default_rng(20261121)
+    folder, out = root / "in", root / "out"
+    folder.mkdir()
+    out.mkdir()
+    files = []
+    for number in range(1, kind.files + 1):
+        files.append(folder / f"{number:04}.dcm")
+        kind.make(rng, number).save_as(files[-1], enforce_file_format=True)
+    for tool in TOOLS.values():
+        _seconds(tool, files[:1] if tool is not _gdcmanon else files, out)  # warms up
+    taken: dict[str, list[float]] = {name: [] for name in TOOLS}
+    for _ in range(rounds):
+        for name, tool in TOOLS.items():
+            taken[name].append(_seconds(tool, files, out))
+    for file in files:
+        file.unlink()
+    folder.rmdir()
+    out.rmdir()
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def _report(kind: Input, medians: dict[str, float]) -> None:
+    own = medians["kopru"]
+    print(f"\n{kind.name}")
+    for name, seconds in medians.items():
+        package = f" {version(_PACKAGES[name])}" if name in _PACKAGES else ""
+        print(f"  {name + package:<34} {seconds * 1e3:9.2f} ms {1 / seconds:10,.1f} a second {seconds / own:8.2f} ×")
+
+
+def memory() -> None:
+    """What a native multi-frame of 2 GB takes beyond itself."""
+    frame = 1024 * 1024 * 2
+    ds = _image(np.random.default_rng(1), 1, "1.2.840.10008.5.1.4.1.1.7.3", "OT")
+    frames = (1 << 31) // frame - 1
+    ds.NumberOfFrames = str(frames)
+    _pixels(ds, b"", 1024, 1024)
+    del ds[0x7FE00010]
+    with tempfile.TemporaryDirectory(dir=_SHARED_MEMORY) as folder:
+        head = Path(folder) / "head.dcm"
+        ds.save_as(head, enforce_file_format=True)
+        part = read_instance(head)
+    pixels = b"\xe0\x7f\x10\x00OW\0\0" + (frames * frame).to_bytes(4, "little") + bytes(frames * frame)
+    received = ReceivedInstance(
+        part.sop_class_uid, part.sop_instance_uid, part.transfer_syntax_uid, part.data_set + pixels
+    )
+    del pixels
+    gc.collect()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    size = len(deidentify(received, _PATIENT).instance.file)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    took = time.perf_counter() - started
+    print(f"2 GB multi-frame: {took:.1f} s; {grown / size:.2f} times the output beyond the input")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Benchmark of de-identification.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.memory:
+        memory()
+        return
+    warnings.simplefilter("ignore")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    model = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
+    processor = next(model, platform.machine()).rpartition(":")[2].strip()
+    print(f"one core of {processor}, Python {platform.python_version()}, medians of {arguments.rounds} rounds")
+    with tempfile.TemporaryDirectory(prefix="kopru-bench-", dir=_SHARED_MEMORY) as name:
+        root = Path(name)
+        _certificate(root)
+        results = {}
+        for kind in INPUTS:
+            results[kind.name] = measure(kind, arguments.rounds, root)
+            _report(kind, results[kind.name])
+    times = results[INPUTS[0].name]
+    dicognito, gdcmanon = times["dicognito"] / times["kopru"], times["gdcmanon"] / times["kopru"]
+    print(f"\nCT: {dicognito:.1f} × dicognito (target {CT_TARGET:.0f}), {gdcmanon:.1f} × gdcmanon (target 1)")
+    raise SystemExit(0 if dicognito >= CT_TARGET and gdcmanon > 1 else 1)
+
+
+if __name__ == "__main__":
+    main()

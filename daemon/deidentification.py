@@ -1,0 +1,76 @@
+"""De-identifies as the settings say: which policy a pipeline has, and how a source's pixels are looked at.
+
+What is chosen is checked when the process starts. A detector of text is loaded once in each worker process, where it is
+used.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from anonymize import Deidentified, PatientPseudonym, Policy, ReceivedInstance, deidentify
+from anonymize.image_cleaning import PixelCleaning
+from anonymize.pixels import DEFAULT_MARKERS, InvalidScript, Look, Markers, PixelScript, RapidOcrDetector, TextPolicy
+from anonymize.pixels import read_script as parse_script
+from daemon.settings import Settings
+
+
+class UnusableScript(Exception):
+    """The script of pixel regions cannot be read, or is none; no part of it is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the instances of one source are de-identified for one pipeline. Can be sent to a worker process."""
+
+    policy: Policy
+    text: TextPolicy
+    script: str | None = None
+
+    def apply(self, received: ReceivedInstance, patient: PatientPseudonym) -> Deidentified:
+        """De-identify one instance. Raises `anonymize.Quarantine`."""
+        script = _parsed(self.script) if self.script is not None else None
+        return deidentify(received, patient, self.policy, PixelCleaning(self.text, _detector(), script))
+
+
+class Recipes:
+    """The recipes of all pipelines and sources."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `UnusableScript`."""
+        self._settings = settings
+        self._script = _script_of(settings)
+        self._policies: Mapping[str, Policy] = {
+            name: settings.deidentification.policy_for(name) for name in settings.pipelines
+        }
+        own = Markers.of(settings.deidentification.markers).words
+        self._markers = Markers(DEFAULT_MARKERS | own)
+
+    def of(self, pipeline: str, source: str) -> Recipe:
+        """The recipe for a source (its AE title) and a pipeline."""
+        look = Look(self._settings.source_for(source).look_for_text)
+        return Recipe(self._policies[pipeline], TextPolicy(look, self._markers), self._script)
+
+
+def _script_of(settings: Settings) -> str | None:
+    path = settings.deidentification.pixel_script
+    if path is None:
+        return None
+    try:
+        text = path.read_text("utf-8")
+        _parsed(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableScript(f"deidentification.pixel_script: {path} cannot be read ({type(error).__name__})") from None
+    except InvalidScript as error:
+        raise UnusableScript(f"deidentification.pixel_script: {path}: {error}") from None
+    return text
+
+
+@lru_cache(maxsize=4)
+def _parsed(script: str) -> PixelScript:
+    return parse_script(script)
+
+
+@lru_cache(maxsize=1)
+def _detector() -> RapidOcrDetector:
+    return RapidOcrDetector(threads=1)
