@@ -8,6 +8,8 @@ from daemon.intake import closing, placing
 from daemon.intake.closing import close_due
 from tests.steps.installation import Association, Installation, another, image, paused_after, records
 
+DESTINATIONS = ("reports",)
+
 
 def close_all(installation: Installation) -> None:
     """Close what is open, as an indexer does that finds it quiet for long."""

@@ -13,6 +13,8 @@ from daemon.intake import IndexingLost
 from daemon.steps.maintenance import EPOCHS
 from tests.steps.installation import Association, Installation, another, image
 
+DESTINATIONS = ("reports",)
+
 
 @contextmanager
 def damaged(installation: Installation, ref: ObjectRef) -> Iterator[None]:

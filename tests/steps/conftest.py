@@ -33,9 +33,12 @@ def emptied_database_url(dialect: str, request: pytest.FixtureRequest, tmp_path:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, emptied_database_url: str) -> Iterator[Installation]:
-    """An installation with two destinations, on SQLite and PostgreSQL in turn; in the end nothing may be dropped."""
-    made = Installation(tmp_path, emptied_database_url)
+def installation(tmp_path: Path, emptied_database_url: str, request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """An installation on SQLite and PostgreSQL in turn; in the end nothing may be dropped.
+
+    It has the destinations that the test's module names as `DESTINATIONS`, else two.
+    """
+    made = Installation(tmp_path, emptied_database_url, getattr(request.module, "DESTINATIONS", ("reports", "archive")))
     try:
         yield made
         made.assert_nothing_is_dropped()

@@ -213,9 +213,9 @@ class Association:
 class Installation:
     """See the module. `acknowledged` is everything that a modality was told is safe."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, destinations: tuple[str, ...]) -> None:
         self._runtime_directory = Path(tempfile.mkdtemp(prefix="kopru-test-"))  # sockets want short paths
-        self.settings = _settings(folder, self._runtime_directory, database_url)
+        self.settings = _settings(folder, self._runtime_directory, database_url, destinations)
         prepare_folders(self.settings)
         pipelines = open_pipelines(self.settings)
         (_, package) = pipelines["chest-xray"]
@@ -392,16 +392,14 @@ class Installation:
             return set(connection.execute(query).scalars())
 
 
-def _settings(folder: Path, runtime_directory: Path, database_url: str) -> Settings:
+def _settings(folder: Path, runtime_directory: Path, database_url: str, destinations: tuple[str, ...]) -> Settings:
     data = folder / "data"
     values: dict[str, Any] = folder_defaults(data, runtime_directory, {}) | machine_defaults()
     values["runtime"] |= folder_defaults(data, runtime_directory, {})["runtime"]
     values["database"] = {"url": database_url}
     values["store"]["minimum_free_bytes"] = 0
     values["source_defaults"] = {"issuer": "test-hospital", "settle_seconds": 0.0}
-    values["destinations"] = [
-        {"name": name, "kind": "directory", "path": str(folder / name)} for name in ("reports", "archive")
-    ]
+    values["destinations"] = [{"name": name, "kind": "directory", "path": str(folder / name)} for name in destinations]
     return Settings.model_validate(values)
 
 

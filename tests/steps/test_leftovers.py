@@ -10,6 +10,8 @@ from daemon import queue
 from daemon.steps.maintenance import LEFTOVERS
 from tests.steps.installation import Installation, image
 
+DESTINATIONS = ("reports",)
+
 
 @contextmanager
 def damaged(installation: Installation, ref: ObjectRef) -> Iterator[None]:

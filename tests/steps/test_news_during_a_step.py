@@ -9,6 +9,7 @@ from tests.steps.installation import Installation, another, image
 from tests.system.radiographs import MadeUpPatient
 from tests.system.test_outcomes import rejection_note
 
+DESTINATIONS = ("reports",)
 in_each_step = pytest.mark.parametrize("step", ["deidentify", "infer", "report", "deliver"])
 before_and_in_delivery = pytest.mark.parametrize("step", ["report", "deliver"])
 
