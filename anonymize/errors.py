@@ -70,7 +70,7 @@ class Quarantine(AnonymizeError):
         return type(self), (self.reason,)
 
 
-class InvalidPolicy(AnonymizeError, ValueError):
+class InvalidPolicy(AnonymizeError):
     """Options were chosen together that exclude each other, or one that cannot be kept; the message says which."""
 
 

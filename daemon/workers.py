@@ -1,7 +1,7 @@
 """Worker processes for de-identification and for decoding untrusted pixels: a codec that crashes takes no one with it.
 
 Workers are spawned, never forked from a threaded parent, and die with the engine. When one is killed by what it was
-given, the pool is made anew; whoever waited gets `WorkerDied` and may try again.
+given, or does not come back from it, the pool is made anew; whoever waited gets `WorkerDied` and may try again.
 """
 
 import multiprocessing
@@ -18,15 +18,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+LONGEST_SECONDS = 1800.0
+"""More than the longest multi-frame takes to be looked at for text."""
+
+
 class WorkerDied(Exception):
-    """The worker process ended while it had our work: out of memory, or killed by a codec."""
+    """The worker process ended while it had our work: out of memory, killed by a codec, or hanging in it."""
 
 
 class Workers:
-    """A pool of `count` processes, each of which first runs `prepare`. `call` may be used from many threads."""
+    """A pool of `count` processes, each of which first runs `prepare`. `call` may be used from many threads.
 
-    def __init__(self, count: int, prepare: Callable[[], None] | None = None) -> None:
-        self._count, self._prepare = count, prepare
+    Work that takes longer than `longest_seconds`, its wait for a free process included, is ended, with what the other
+    processes do just then: that is tried again.
+    """
+
+    def __init__(
+        self, count: int, prepare: Callable[[], None] | None = None, longest_seconds: float = LONGEST_SECONDS
+    ) -> None:
+        self._count, self._prepare, self._longest = count, prepare, longest_seconds
         self._lock = threading.Lock()
         # The kernel ends a process with the *thread* that made it (PR_SET_PDEATHSIG, prctl(2)), and a pool makes its
         # processes in whatever thread brings it work. So one thread, which lives as long as the pool, brings it all.
@@ -37,12 +47,22 @@ class Workers:
         """Run a module-level function in a worker and wait for it. Raises what it raises, or `WorkerDied`."""
         pool = self._pool
         try:
-            return self._bringer.submit(pool.submit, function, *args, **kwargs).result().result()
+            return self._bringer.submit(pool.submit, function, *args, **kwargs).result().result(self._longest)
         except BrokenProcessPool:
-            with self._lock:
-                if self._pool is pool:
-                    self._pool = self._make()
+            self._replace(pool)
             raise WorkerDied("a worker process ended unexpectedly") from None
+        except TimeoutError:
+            self._replace(pool)
+            raise WorkerDied(f"a worker process did not answer within {self._longest:.0f} seconds") from None
+
+    def _replace(self, pool: ProcessPoolExecutor) -> None:
+        """Put a new pool in the place of one that is broken or hangs, once; what the old one still does is ended."""
+        with self._lock:
+            if self._pool is not pool:
+                return
+            self._pool = self._make()
+        for process in list(pool._processes.values()):  # there is no other way to end what hangs in a codec
+            process.kill()
 
     def close(self) -> None:
         """Let running work finish and end the processes."""

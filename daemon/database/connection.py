@@ -55,9 +55,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """One transaction that only reads."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        """One transaction that only reads, all of it from one moment."""
+        with self.engine.connect() as connection:
+            if not self.is_sqlite:  # where a transaction sees one state anyway
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
 
     def retrying(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` in a write transaction; if another transaction was in its way, run it again, a few times.

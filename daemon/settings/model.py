@@ -14,7 +14,7 @@ from zoneinfo import available_timezones
 import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from anonymize import Option, Policy
+from anonymize import InvalidPolicy, Option, Policy
 
 _LONGEST_SOCKET_DIRECTORY_BYTES = 84
 """A Unix socket's path has at most 107 bytes on Linux (unix(7)); names of sockets take up to 23 of them."""
@@ -279,7 +279,10 @@ class PolicySettings(Section):
 
     @model_validator(mode="after")
     def _can_be_kept(self) -> Self:
-        self.policy()
+        try:
+            self.policy()
+        except InvalidPolicy as error:
+            raise ValueError(str(error)) from None
         return self
 
     def policy(self) -> Policy:
@@ -352,7 +355,7 @@ class Settings(Section):
     sources: tuple[SourceSettings, ...] = Field(
         default=(), description="tables [[sources]], one for each calling AE title"
     )
-    destinations: tuple[Destination, ...] = Field(description="tables [[destinations]]")
+    destinations: tuple[Destination, ...] = Field(description="tables [[destinations]], one at least")
     deidentification: DeidentificationSettings = Field(default_factory=DeidentificationSettings)
     runtime: RuntimeSettings
     engine: EngineSettings
@@ -366,6 +369,8 @@ class Settings(Section):
         return self
 
     def _contradictions(self) -> Iterator[str]:
+        if not self.destinations:
+            yield "destinations: there is none, so no report could go anywhere; name one"
         for what, values in (
             ("sources: the ae_title", [source.ae_title for source in self.sources]),
             ("destinations: the name", [destination.name for destination in self.destinations]),

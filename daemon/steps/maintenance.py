@@ -17,7 +17,7 @@ from daemon.intake import DOES_NOT_OPEN, is_indexed
 from daemon.node import Node
 from daemon.queue import Task, TaskState
 from daemon.states import Standing
-from daemon.steps.step import Commit, Context
+from daemon.steps.step import Commit, Context, nothing
 
 EPOCHS: Final = "epochs"
 LEFTOVERS: Final = "leftovers"
@@ -30,21 +30,27 @@ class Epochs:
     kind = EPOCHS
 
     def run(self, context: Context, task: Task) -> Commit:
-        """Look at every epoch. Closing and destroying may be repeated, so they happen before the commit."""
+        """Look at every epoch. What is done to a key cannot be undone, so the log says it first: after a crash it may
+        say it twice, but never too little.
+        """
         node = context.node
-        events = []
         for epoch in node.keys.epochs():
             age_hours = (time.time() - epoch.created_at) / 3600
             if epoch.closed_at is None and age_hours >= node.settings.keys.epoch_hours:
+                _record(node, Kind.EPOCH_CLOSED, epoch.id)
                 node.keys.close_epoch(epoch.id)
-                events.append(AuditEvent(Kind.EPOCH_CLOSED, actor="engine", details={"epoch": Name(epoch.id)}))
             elif epoch.closed_at is not None and not _is_needed(context, epoch.id):
+                _record(node, Kind.EPOCH_DESTROYED, epoch.id)
                 node.keys.destroy_epoch(epoch.id)
-                events.append(AuditEvent(Kind.EPOCH_DESTROYED, actor="engine", details={"epoch": Name(epoch.id)}))
-        return lambda connection: node.audit.record(connection, *events)
+        return nothing
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The next one is due soon."""
+
+
+def _record(node: Node, kind: Kind, epoch_id: str) -> None:
+    event = AuditEvent(kind, actor="engine", details={"epoch": Name(epoch_id)})
+    node.database.retrying(lambda connection: node.audit.record(connection, event))
 
 
 class Leftovers:

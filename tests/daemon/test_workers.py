@@ -53,6 +53,18 @@ def processes_of(session: int) -> set[int]:
     return found
 
 
+def test_a_worker_that_hangs_is_ended_and_the_pool_works_again(tmp_path: Path):
+    pool = Workers(1, longest_seconds=3.0)
+    try:
+        with pytest.raises(WorkerDied, match="did not answer within 3 seconds"):
+            pool.call(block, tmp_path / "pid")
+        hung = int((tmp_path / "pid").read_text())
+        wait_until(lambda: not is_alive(hung), "the worker that hung to be ended")
+        assert pool.call(pow, 2, 10) == 1024
+    finally:
+        pool.close()
+
+
 def test_the_work_is_done_in_another_process_and_its_answer_comes_back(workers: Workers):
     assert workers.call(pow, 2, 10, mod=1000) == 24
     assert workers.call(os.getpid) != os.getpid()

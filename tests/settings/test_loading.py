@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from anonymize import Option, Policy
 from daemon.settings import (
     DirectoryDestination,
     FhirDestination,
@@ -473,3 +474,34 @@ def test_config_show_tells_each_value_and_its_origin_but_no_secret(tmp_path: Pat
     table = kopru(*arguments, KOPRU_DESTINATIONS__EHR__TOKEN=SECRET, COLUMNS="200")
     assert "dicom.port" in table.stdout
     assert SECRET not in done.stdout + done.stderr + table.stdout + table.stderr
+
+
+def test_no_destination_at_all_is_refused(tmp_path: Path):
+    (tmp_path / "kopru.toml").write_text("destinations = []\n")
+    with pytest.raises(SettingsError, match="no report could go anywhere"):
+        load_settings(tmp_path / "kopru.toml", {}, HOME, secrets=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[deidentification]\noptions = ["clean-recognizable-visual-features"]\n', "cannot be done"),
+        (
+            '[deidentification]\noptions = ["retain-longitudinal-full-dates", "retain-longitudinal-modified-dates"]\n',
+            "exclude each other",
+        ),
+        ('[deidentification]\nyear_only = true\noptions = ["retain-longitudinal-full-dates"]\n', "exclude each other"),
+        ("[deidentification.pipelines.brain]\nyear_only = true\n", "no such pipeline"),
+        ('[deidentification]\noptions = ["keep-everything"]\n', "keep-everything"),
+    ],
+)
+def test_a_policy_that_cannot_be_kept_is_refused_when_settings_are_read(tmp_path: Path, text: str, reason: str):
+    (tmp_path / "kopru.toml").write_text(text)
+    with pytest.raises(SettingsError, match=reason):
+        load_settings(tmp_path / "kopru.toml", {}, HOME, secrets=False)
+
+
+def test_a_pipeline_without_a_policy_of_its_own_has_the_general_one(tmp_path: Path):
+    (tmp_path / "kopru.toml").write_text('[deidentification]\noptions = ["retain-uids"]\n')
+    settings = load_settings(tmp_path / "kopru.toml", {}, HOME, secrets=False).settings
+    assert settings.deidentification.policy_for("chest-xray") == Policy(frozenset({Option.RETAIN_UIDS}))
