@@ -4,6 +4,8 @@ A message says what was wrong, where and what to do next. It never holds a value
 elements of the standard only, and what the standard does not know is written as `?`.
 """
 
+from enum import StrEnum, unique
+
 from anonymize.errors import AnonymizeError
 
 
@@ -11,25 +13,27 @@ class FhirError(AnonymizeError):
     """Base of all errors of this package."""
 
 
-class MalformedResource(FhirError):
-    """The JSON is no FHIR resource (FHIR R4 2.6.2): `path` says where, `reason` is a sentence without data."""
+@unique
+class ResourceReason(StrEnum):
+    """Why a resource could not be proven clean. The value is stable: it is stored and shown to operators."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"malformed resource at {path}: {reason}")
-        self.path = path
+    MALFORMED_RESOURCE = "malformed-resource"
+    UNKNOWN_RESOURCE_TYPE = "unknown-resource-type"
+    TOO_DEEP = "too-deep"
+    RULE_FAILED = "rule-failed"
+
+
+class ResourceQuarantine(FhirError):
+    """The resource is not passed on: `reason` says why, for a machine, `path` where. Holds no data."""
+
+    def __init__(self, reason: ResourceReason, path: str) -> None:
+        super().__init__(f"quarantined: {reason.value} at {path}")
         self.reason = reason
+        self.path = path
 
-    def __reduce__(self) -> tuple[type["MalformedResource"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type["ResourceQuarantine"], tuple[ResourceReason, str]]:
         """Survive the way back from a worker process."""
-        return type(self), (self.path, self.reason)
-
-
-class UnknownResourceType(MalformedResource):
-    """The resource's type is not one of R4, so that nothing of it can be proven clean."""
-
-
-class UnsafeModifier(MalformedResource):
-    """The whole resource carries a modifier extension that is unknown: what it says may be the opposite."""
+        return type(self), (self.reason, self.path)
 
 
 class InvalidRules(FhirError):
@@ -43,3 +47,7 @@ class InvalidRules(FhirError):
     def __reduce__(self) -> tuple[type["InvalidRules"], tuple[str, str]]:
         """Survive the way back from a worker process."""
         return type(self), (self.where, self.reason)
+
+
+class InvalidTables(FhirError):
+    """A table that ships with the package is damaged: install the package anew."""
