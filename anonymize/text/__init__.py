@@ -29,6 +29,7 @@ from anonymize.text import numbers
 from anonymize.text.ages import ages
 from anonymize.text.dates import dates
 from anonymize.text.finding import Finding, Note, Recognizer, TextClass, compose, disjoint
+from anonymize.text.names import names
 from anonymize.text.phones import phones
 
 __all__ = ["Cleaned", "Finding", "TextClass", "clean", "find"]
@@ -48,6 +49,7 @@ _RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     numbers.plates,
     numbers.zips,
     ages,
+    names,
 )
 
 
