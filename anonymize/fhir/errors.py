@@ -9,10 +9,6 @@ from enum import StrEnum, unique
 from anonymize.errors import AnonymizeError
 
 
-class FhirError(AnonymizeError):
-    """Base of all errors of this package."""
-
-
 @unique
 class ResourceReason(StrEnum):
     """Why a resource could not be proven clean. The value is stable: it is stored and shown to operators."""
@@ -20,10 +16,13 @@ class ResourceReason(StrEnum):
     MALFORMED_RESOURCE = "malformed-resource"
     UNKNOWN_RESOURCE_TYPE = "unknown-resource-type"
     TOO_DEEP = "too-deep"
+    UNKNOWN_MODIFIER = "unknown-modifier"  # the whole resource may mean the opposite of what it says
+    SEVERAL_PATIENTS = "several-patients"  # one pseudonym for two people would join them
     RULE_FAILED = "rule-failed"
+    TEXT_CLEANER_FAILED = "text-cleaner-failed"
 
 
-class ResourceQuarantine(FhirError):
+class ResourceQuarantine(AnonymizeError):
     """The resource is not passed on: `reason` says why, for a machine, `path` where. Holds no data."""
 
     def __init__(self, reason: ResourceReason, path: str) -> None:
@@ -36,7 +35,7 @@ class ResourceQuarantine(FhirError):
         return type(self), (self.reason, self.path)
 
 
-class InvalidRules(FhirError):
+class InvalidRules(AnonymizeError):
     """The rules are wrong: `where` names the rule or parameter, `reason` what to change there."""
 
     def __init__(self, where: str, reason: str) -> None:
@@ -49,5 +48,5 @@ class InvalidRules(FhirError):
         return type(self), (self.where, self.reason)
 
 
-class InvalidTables(FhirError):
+class InvalidTables(AnonymizeError):
     """A table that ships with the package is damaged: install the package anew."""
