@@ -26,10 +26,12 @@ from datetime import date
 from typing import Final
 
 from anonymize.text import numbers
+from anonymize.text.addresses import addresses
 from anonymize.text.ages import ages
 from anonymize.text.dates import dates
 from anonymize.text.finding import Finding, Note, Recognizer, TextClass, compose, disjoint
 from anonymize.text.names import names
+from anonymize.text.organisations import organisations
 from anonymize.text.phones import phones
 
 __all__ = ["Cleaned", "Finding", "TextClass", "clean", "find"]
@@ -48,6 +50,8 @@ _RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     dates,
     numbers.plates,
     numbers.zips,
+    addresses,
+    organisations,
     ages,
     names,
 )

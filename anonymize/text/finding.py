@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.resources import files
 from typing import Final
 
 
@@ -85,6 +86,36 @@ class Note:
 
 Recognizer = Callable[[Note], Iterable[Finding]]
 """Finds one family of identifiers. Its findings may overlap each other's: which one counts is not its concern."""
+
+
+@cache
+def table(name: str) -> frozenset[str]:
+    """The folded words of a packaged table."""
+    lines = files(__package__).joinpath("tables", f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+
+
+_ONE_BEFORE: Final = re.compile(r"(?<![^\W_])(?P<word>[^\W_][^\W_'-]{0,24})\.?(?:'[a-z]{1,3})? {1,2}$")
+
+
+def capitals_before(note: Note, end: int, most: int, *, gap: str = "") -> int:
+    """Where the run of at most `most` capitalised words (or ordinals) that ends at `end` begins; `end` if there is none.
+
+    A word of the table "common" ends the run: "Adres", "Patient".
+    """
+    start = end
+    for count in range(most):
+        low = max(0, start - 32)
+        piece = note.folded[low:start] + (" " if gap and not count else "")
+        before = _ONE_BEFORE.search(piece)
+        if not before or (count and before[0].rstrip().endswith(".") and not before["word"].isdigit()):
+            return start
+        first = low + before.start()
+        word = before["word"]
+        if not (note.text[first].isupper() or (word.isdigit() and count)) or word in table("common"):
+            return start
+        start = first
+    return start
 
 
 class _Folding(dict[int, str]):

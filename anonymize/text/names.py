@@ -15,10 +15,9 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import Flag, auto
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
-from anonymize.text.finding import Finding, Note, TextClass, Word
+from anonymize.text.finding import Finding, Note, TextClass, Word, table
 
 
 class Role(Flag):
@@ -81,11 +80,11 @@ _STOP_AFTER_DISEASE: Final = 48
 def _roles() -> dict[str, Role]:
     roles: dict[str, Role] = {}
     for role, words in (
-        (Role.GIVEN, _table("turkish_given") | _table("english_given")),
-        (Role.FAMILY, _table("turkish_family") | _table("english_family")),
-        (Role.AMBIGUOUS, _table("ambiguous")),
-        (Role.EPONYM, _table("eponyms")),
-        (Role.COMMON, _table("common")),
+        (Role.GIVEN, table("turkish_given") | table("english_given")),
+        (Role.FAMILY, table("turkish_family") | table("english_family")),
+        (Role.AMBIGUOUS, table("ambiguous")),
+        (Role.EPONYM, table("eponyms")),
+        (Role.COMMON, table("common")),
         (Role.TITLE, _TITLES),
         (Role.AFTER, _AFTER),
         (Role.KIN, _KIN),
@@ -97,11 +96,6 @@ def _roles() -> dict[str, Role]:
     return roles
 
 
-def _table(name: str) -> frozenset[str]:
-    lines = files(__package__).joinpath("tables", f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
-
-
 _SUFFIX: Final = re.compile(
     r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|n?(?:in|un)|[yn]?(?:i|u|a|e)|n?(?:da|de|dan|den|ta|te|tan|ten)|y?(?:la|le)|ca|ce)$"
 )
@@ -109,7 +103,7 @@ _SUFFIX: Final = re.compile(
 
 @cache
 def _turkish() -> frozenset[str]:
-    return (_table("turkish_given") | _table("turkish_family")) - _table("ambiguous") - _table("eponyms")
+    return (table("turkish_given") | table("turkish_family")) - table("ambiguous") - table("eponyms")
 
 
 def _inflected(plain: str) -> Role:
@@ -152,8 +146,8 @@ class _Reader:
     def __init__(self, note: Note) -> None:
         self.note = note
         self.words: Sequence[Word] = note.words
-        table = _roles()
-        self.roles = [table.get(word.plain, Role.NONE) or self._guess(word) for word in self.words]
+        roles = _roles()
+        self.roles = [roles.get(word.plain, Role.NONE) or self._guess(word) for word in self.words]
         self.labels = self._label_ends()
 
     @staticmethod

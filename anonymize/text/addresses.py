@@ -1,0 +1,114 @@
+"""Addresses smaller than a province or state: Turkish quarters, streets, doors, districts and villages; US streets and cities.
+
+A word for a kind of place ("Mah.", "Street") with the capitalised words before it begins an address; what goes on from there
+(number, flat, quarter, district/province) belongs to it. A postal code is another recognizer's and divides it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from anonymize.text.finding import Finding, Note, TextClass, capitals_before, table
+from anonymize.text.numbers import PROVINCE, STATE
+
+_KINDS_TR: Final = (
+    r"(?:mah(?:\.|\b)(?!\s?no)|mahallesi|mahalle\b|cad(?:\.|\b)|cd\.|caddesi|sok(?:\.|\b)|sk\.|sokak|sokagi|bulvari|bulv?\.|blv\.?|apt\.|apartmani|apt\b(?!\s?#?\d)|sitesi|"
+    r"koyu|beldesi|beldesinde|ilcesi|kasabasi|meydani|cikmazi|mevkii|konutlari|evleri|plaza\b|is hani|lojmanlari|bucagi|yaylasi|mezrasi)"
+)
+_ENDING: Final = r"(?:[ny]?(?:de|da|nde|nda|den|dan|nden|ndan|ne|na|nin|e|a|i|te|ta|tan|ten|n))?"
+_KIND_TR: Final = re.compile(rf"(?<![a-z]){_KINDS_TR}{_ENDING}(?![a-z])")
+_DOOR: Final = (
+    r"(?:(?:dis |ic )?(?:kapi )?(?:no|numara|nu)\s?[.:]{0,2}\s?[\da-z]{1,4}(?:\s?[/-]\s?[a-z\d]{1,4}){0,2}"
+    r"|(?:daire|d|kat|k|blok|bl|bina|da)\s?(?:no)?[.:]{0,2}\s?\d{1,3}(?:\s?[/-]\s?[a-z\d]{1,4})?|[a-z\d]{1,2}\.?[ -]?(?:blok|bl\.|kat|daire)|\d{1,4}(?:\s?[/-]\s?[a-z\d]{1,4}){0,2})(?![\w])"
+)
+_STREET: Final = rf"(?:[a-z\d'-]{{2,20}}\.? ){{1,4}}?{_KINDS_TR}{_ENDING}(?![a-z])"
+_MORE: Final = re.compile(
+    rf"[ ,.;/\n-]{{0,3}}(?:{_DOOR}|{_STREET}|(?:[a-z]{{3,20}}(?: [a-z]{{3,20}})?\s?[/,-]\s?)?{PROVINCE}(?![a-z])|[a-z]{{3,20}}\s?/\s?[a-z]{{3,20}}(?![a-z]))"
+)
+_NUMBER_BEFORE: Final = re.compile(r"(?:\d{1,5}[./]?(?:\s?\d{1,4}\.)?\s?)$")
+_DISTRICT_PROVINCE: Final = re.compile(rf"(?<![a-z])(?P<district>[a-z]{{3,20}})\s?[/,]\s?(?P<province>{PROVINCE})(?![a-z])")
+
+_SUFFIXES_US: Final = (
+    r"street|st\b\.?|avenue|ave\b\.?|road|rd\b\.?|boulevard|blvd\b\.?|lane|ln\b\.?|drive|dr\b\.?|court|ct\b\.?|place|pl\b\.?|terrace|ter\b\.?|way|"
+    r"parkway|pkwy\b\.?|circle|cir\b\.?|highway|hwy\b\.?|square|sq\b\.?|trail|trl\b\.?|loop|alley|crescent|close|row|walk|pike|turnpike|plaza|heights"
+)
+_UNIT_US: Final = r"(?:,?\s{0,2}(?:apt|apartment|suite|ste|unit|floor|fl|room|rm|bldg|building|#|lot)\b?\.?\s?#?\s?[a-z]?\d{0,5}[a-z]?\b)?"
+_CITY: Final = r"[a-z][a-z'-]{1,20}(?:\.? [a-z][a-z'-]{1,20}){0,2}"
+_CITY_STATE: Final = rf"(?:,?\s{{1,2}}(?:in\s)?(?P<city>{_CITY})(?:,\s?(?P<state>{STATE})(?![a-z]))?)?"
+_US: Final = re.compile(
+    rf"(?<![\w.,/-])\d{{1,6}}[a-z]?(?:-\d{{1,4}})?\s(?:[nsew]{{1,2}}\.?\s|north\s|south\s|east\s|west\s)?(?:[a-z\d][a-z\d'-]{{0,20}}\.? ){{1,4}}?"
+    rf"(?:{_SUFFIXES_US})(?![a-z])(?:\s[nsew]{{1,2}}\b\.?)?{_UNIT_US}"
+)
+_TAIL: Final = re.compile(rf"(?:,\s?|\s|\n)(?P<city>{_CITY}),?\s(?P<state>{STATE})(?![a-z])|,\s?(?P<only>{_CITY})(?=[\s]*[,.;\n]|$)")
+_NAMED_STREET: Final = re.compile(
+    r"(?<![a-z])(?:street|avenue|road|boulevard|lane|drive|court|terrace|parkway|highway|blvd|ave|rd|turnpike|trailer park|county|township|village|borough)(?![a-z])"
+)
+_CITY_IN_STATE: Final = re.compile(rf"(?<![a-z]){_CITY}, (?P<state>{STATE})(?![a-z])\.?")
+_PO_BOX: Final = re.compile(r"\bp\.?\s?o\.?\s?box\s?#?\d{1,7}\b|\b(?:rr|rural route) \d{1,3}(?:,? box \d{1,5})?\b|\bp\.?k\.? ?:? ?\d{1,6}(?= )")
+
+
+def addresses(note: Note) -> Iterator[Finding]:
+    """Addresses and places smaller than a province or state."""
+    for start, end in (*_turkish(note), *_american(note), *_places(note)):
+        yield Finding(start, end, TextClass.ADDRESS, "address")
+
+
+def _turkish(note: Note) -> Iterator[tuple[int, int]]:
+    done = 0
+    for match in _KIND_TR.finditer(note.folded):
+        if match.start() < done:
+            continue
+        start = capitals_before(note, match.start(), 3)
+        if number := _NUMBER_BEFORE.search(note.folded, max(0, start - 12), start):
+            start = number.start()
+        if start == match.start():
+            continue
+        done = _onward(note, match.end())
+        yield start, done
+
+
+def _onward(note: Note, end: int) -> int:
+    """Where an address ends that goes on from here."""
+    for _ in range(12):
+        more = _MORE.match(note.folded, end)
+        if not more or more.end() == end or not _is_place(note.text[end : more.end()]):
+            return end
+        end = more.end()
+    return end
+
+
+def _is_place(text: str) -> bool:
+    """Whether what was matched without regard to case begins like a name, or is a door's number."""
+    words = re.findall(r"[^\W\d_]{3,}", text)
+    return not words or any(word[0].isupper() for word in words) or bool(re.search(r"\d", text))
+
+
+def _american(note: Note) -> Iterator[tuple[int, int]]:
+    for match in _US.finditer(note.folded):
+        words = re.findall(r"[^\W\d_]+", match[0])
+        if not any(character.isupper() for character in note.text[match.start() : match.end()]) and len(words) > 3:
+            continue
+        end = match.end()
+        if (tail := _TAIL.match(note.folded, end)) and note.text[tail.start("city" if tail["city"] else "only")].isupper():
+            end = tail.end()
+        yield match.start(), end
+    for match in _NAMED_STREET.finditer(note.folded):
+        start = capitals_before(note, match.start(), 3)
+        if start < match.start() and note.text[match.start()].isupper():
+            yield start, match.end()
+    for match in _PO_BOX.finditer(note.folded):
+        yield match.span()
+
+
+def _places(note: Note) -> Iterator[tuple[int, int]]:
+    for match in _DISTRICT_PROVINCE.finditer(note.folded):
+        if note.text[match.start()].isupper() and match["district"] not in table("common"):
+            yield match.span()
+    for match in _CITY_IN_STATE.finditer(note.folded):
+        start = capitals_before(note, match.start("state") - 2, 3, gap=", ")
+        state = note.text[match.start("state") : match.end("state")]
+        if start < match.start("state") - 2 and (state.isupper() if len(state) == 2 else state[0].isupper()):
+            yield start, match.end("state")
+    for word in note.words:
+        if word.capital and word.plain in table("places"):
+            yield word.start, word.end
