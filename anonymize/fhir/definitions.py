@@ -4,6 +4,7 @@ Read from the tables that ship with the package. It must never fall back: a dama
 """
 
 import hashlib
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
@@ -97,6 +98,13 @@ def definitions() -> Mapping[str, Definition]:
 def code_systems() -> Mapping[str, frozenset[str]]:
     """Give the codes of each code system that HL7 publishes with FHIR R4, by its URL."""
     return _lists(CODE_SYSTEMS)
+
+
+@cache
+def known_values() -> Mapping[str, tuple[str, ...]]:
+    """Give the lists of harmless values that no table of the standard has, by name."""
+    lists = tomllib.loads(files("anonymize.fhir.tables").joinpath("known_values.toml").read_text("utf-8"))
+    return {name: tuple(values) for name, values in lists.items()}
 
 
 def is_primitive(type_name: str) -> bool:

@@ -51,7 +51,8 @@ class Node:
 
     def sibling(self, name: str) -> Any:
         """Give the JSON value of another element of the same parent; None if there is none."""
-        return self.parent.value.get(name) if self.parent is not None and self.parent.value is not None else None
+        holder = self.parent.value if self.parent is not None else None
+        return holder.get(name) if isinstance(holder, Mapping) else None
 
     def within(self) -> Iterator["Node"]:
         """Give this node and all within it, down to the resources that are nested in it, which are left out."""
@@ -72,7 +73,7 @@ class Node:
 
 
 def read_resource(resource: Mapping[str, Any]) -> Node:
-    """Read a resource. Raises `ResourceQuarantine` for an unknown type, a wrong shape, or more than `DEEPEST` levels."""
+    """Read a resource. Raises `ResourceQuarantine` for an unknown type, a wrong shape, or too many levels."""
     name = resource.get("resourceType") if isinstance(resource, Mapping) else None
     if not isinstance(name, str):
         raise ResourceQuarantine(ResourceReason.MALFORMED_RESOURCE, "resourceType")
@@ -143,7 +144,7 @@ def _items(node: Node, element: Element) -> Iterator[tuple[int, Any, Any]]:
 def _complex(parent: Node, element: Element, path: str, value: Any, depth: int) -> None:
     if not isinstance(value, Mapping):
         raise _malformed(path)
-    type_name = element.type
+    type_name: Any = element.type
     if type_name == "Resource":
         type_name = value.get("resourceType")
         if not isinstance(type_name, str):
@@ -157,7 +158,7 @@ def _complex(parent: Node, element: Element, path: str, value: Any, depth: int) 
 
 
 def _primitive(parent: Node, element: Element, path: str, value: Any, companion: Any, depth: int) -> Node:
-    if value is not None and not _has_json_type(value, element.type):
+    if value is not None and not has_json_type(value, element.type):
         raise _malformed(path)
     node = Node(element, element.type, path, value, parent)
     if companion is None:
@@ -175,7 +176,8 @@ def _primitive(parent: Node, element: Element, path: str, value: Any, companion:
     return node
 
 
-def _has_json_type(value: Any, type_name: str) -> bool:
+def has_json_type(value: Any, type_name: str) -> bool:
+    """Whether a JSON value is one that a primitive type may have (FHIR R4 2.6.2.3)."""
     if type_name == "boolean":
         return isinstance(value, bool)
     if type_name in INTEGER_TYPES:

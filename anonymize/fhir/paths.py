@@ -2,27 +2,17 @@
 
 Understood: names (``Patient.name.given``, ``Observation.value``), ``nodesByType('T')`` and ``nodesByName('x')``,
 ``children()``, ``descendants()``, ``where(criterion)``, ``extension('url')``, ``ofType(T)``, ``as(T)``, ``as T``,
-``first()``, ``last()``, ``[n]``, ``|`` and parentheses. A criterion may be any FHIRPath: `fhirpathpy` evaluates it. What
-selects nothing that exists (a literal, ``select``, ``iif`` …) is refused when the path is read, never ignored.
+``first()``, ``last()``, ``[n]``, ``|`` and parentheses. A criterion may be any FHIRPath: `fhirpathpy` evaluates it.
+What selects nothing that exists (a literal, ``select``, ``iif`` …) is refused when the path is read, never ignored.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from threading import Lock
-from typing import Any, Final, TypeAlias
-
-from antlr4 import CommonTokenStream, InputStream
-from antlr4.error.ErrorListener import ErrorListener
-from fhirpathpy import apply_parsed_path
-from fhirpathpy.engine.nodes import ResourceNode
-from fhirpathpy.models import models
-from fhirpathpy.parser import parse
-from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
-from fhirpathpy.parser.generated.FHIRPathParser import FHIRPathParser
+from typing import Final, TypeAlias
 
 from anonymize.fhir.definitions import Kind, definitions
-from anonymize.fhir.errors import ResourceQuarantine, ResourceReason
+from anonymize.fhir.expressions import Expression, PathError
 from anonymize.fhir.nodes import Node
 
 _TOKEN: Final = re.compile(
@@ -32,55 +22,6 @@ _EQUALS: Final = re.compile(r"\s*([A-Za-z]\w*)\s*=\s*'([^'\\]*)'\s*")
 
 _Step: TypeAlias = Callable[[list[Node]], list[Node]]
 _Selector: TypeAlias = Callable[["ResourceIndex"], list[Node]]
-_engine = Lock()  # fhirpathpy keeps the model of the evaluation that runs in a global
-
-
-class PathError(ValueError):
-    """A path or criterion that is not understood; says why, in a sentence."""
-
-
-class _Strict(ErrorListener):  # type: ignore[misc]
-    """Refuses what `fhirpathpy` would read as far as it goes and then leave."""
-
-    def syntaxError(self, *_arguments: object) -> None:  # noqa: N802 - ANTLR's name
-        raise PathError("is no FHIRPath expression")
-
-
-def _check_syntax(text: str) -> None:
-    strict = _Strict()
-    lexer = FHIRPathLexer(InputStream(text))
-    parser = FHIRPathParser(CommonTokenStream(lexer))
-    for part in (lexer, parser):
-        part.removeErrorListeners()
-        part.addErrorListener(strict)
-    parser.entireExpression()
-
-
-class Expression:
-    """A FHIRPath expression that `fhirpathpy` evaluates on the value of one element, which is its ``$this``."""
-
-    def __init__(self, text: str) -> None:
-        try:
-            _check_syntax(text)
-            self._parsed = parse(f"select({text})")  # which binds $this; at the root fhirpathpy leaves it unbound
-        except Exception as error:  # noqa: BLE001 - whatever its parser raises, the text is not FHIRPath
-            raise PathError(f"{text!r} is no FHIRPath expression") from error
-
-    def evaluate(self, node: Node) -> list[Any]:
-        """Give what the expression yields of `node`. Raises `ResourceQuarantine` where it fails on the value."""
-        try:
-            with _engine:
-                focus = ResourceNode.create_node(node.value, node.type)
-                return list(apply_parsed_path(focus, self._parsed, {}, models["r4"]))
-        except Exception:  # noqa: BLE001 - its errors are bare and tell values: neither text nor cause may get out
-            raise ResourceQuarantine(ResourceReason.RULE_FAILED, node.path) from None
-
-    def holds(self, node: Node) -> bool:
-        """Whether the expression is true of `node`. What is neither true, false nor empty is a failure, no answer."""
-        answer = self.evaluate(node)
-        if answer in ([], [False], [True]):
-            return answer == [True]
-        raise ResourceQuarantine(ResourceReason.RULE_FAILED, node.path)
 
 
 class ResourceIndex:
@@ -246,10 +187,13 @@ class _Reader:
         self._expect("(")
         start, depth = self._at, 1
         while depth:
-            token = self._next()
-            depth += (token == "(") - (token == ")")
-            if not token:
-                raise PathError("a parenthesis is not closed")
+            match self._next():
+                case "(":
+                    depth += 1
+                case ")":
+                    depth -= 1
+                case "":
+                    raise PathError("a parenthesis is not closed")
         return self._text[start : self._at - 1]
 
     def _text_argument(self) -> str:
