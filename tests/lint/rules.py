@@ -51,6 +51,10 @@ _SPELLINGS = {
 }
 
 
+_IN_THEIR_FILES = {"fhirpathpy": "MIT"}
+"""What a package's licence file says where its metadata says nothing."""
+
+
 def locked_names(lock: str) -> list[str]:
     """The packages that a lock names."""
     text = (ROOT / "requirements" / f"{lock}.lock").read_text()
@@ -136,7 +140,8 @@ def _licences_of(package: Distribution) -> set[str]:
     if not said:
         classified = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier", []) if "License :: " in line]
         classified = [line for line in classified if line != "OSI Approved"]
-        said = " AND ".join(_SPELLINGS.get(c, c) for c in classified) or metadata.get("License") or "none named"
+        named = " AND ".join(_SPELLINGS.get(c, c) for c in classified) or metadata.get("License")
+        said = named or _IN_THEIR_FILES.get(package.name, "none named")
         said = _SPELLINGS.get(said, said)
     return {part.strip("() ") for part in re.split(r"\s+(?:AND|OR)\s+", said)}
 
