@@ -4,19 +4,33 @@ DicomError
 ├── ProtocolError     the peer breaks the protocol; ends its association
 ├── ConnectionLost    the peer closed without a release
 ├── StoreRefusal      an instance is not taken (status, comment)
-└── SendError         nothing could be sent
+└── SendError         no association, so nothing could be sent
+    ├── PeerUnreachable      no connection, or no answer
+    ├── AssociationRejected  (source, reason)
+    └── AssociationAborted
 """
 
 from adapters.dicom.acceptor import AcceptorSettings, serve_acceptor
 from adapters.dicom.dimse import Status
-from adapters.dicom.errors import ConnectionLost, DicomError, ProtocolError, SendError
+from adapters.dicom.errors import (
+    AssociationAborted,
+    AssociationRejected,
+    ConnectionLost,
+    DicomError,
+    PeerUnreachable,
+    ProtocolError,
+    SendError,
+)
 from adapters.dicom.send import SendResult, send_files
 from adapters.dicom.storage_service import StoreRefusal
 
 __all__ = [
     "AcceptorSettings",
+    "AssociationAborted",
+    "AssociationRejected",
     "ConnectionLost",
     "DicomError",
+    "PeerUnreachable",
     "ProtocolError",
     "SendError",
     "SendResult",

@@ -34,4 +34,21 @@ class ConnectionLost(DicomError):
 
 
 class SendError(DicomError):
-    """No association could be made, or it ended before all was sent."""
+    """No association could be made, so nothing (more) was sent."""
+
+
+class PeerUnreachable(SendError):
+    """No connection, or no answer to the request for an association; the message says which and why."""
+
+
+class AssociationRejected(SendError):
+    """The peer rejects the association (PS3.8 9.3.4). `source` and `reason` are those of Table 9-21."""
+
+    def __init__(self, message: str, source: int, reason: int) -> None:
+        super().__init__(message)
+        self.source = source
+        self.reason = reason
+
+
+class AssociationAborted(SendError):
+    """The peer aborts instead of answering (PS3.8 9.3.8)."""

@@ -43,7 +43,7 @@ class Kind(StrEnum):
     CONFIGURATION_LOADED = "configuration.loaded"
     CONFIGURATION_REFUSED = "configuration.refused"
     DATABASE_MIGRATED = "database.migrated"
-    INDEX_REBUILT = "index.rebuilt"
+    INDEXING_FAILED = "index.failed"
     COMMAND = "command.run"
 
     ASSOCIATION_OPENED = "association.opened"
@@ -64,7 +64,6 @@ class Kind(StrEnum):
     INSTANCE_UNSELECTED = "instance.unselected"
 
     PATIENT_CREATED = "patient.created"
-    PATIENT_MERGED = "patient.merged"
     REVISION_OPENED = "revision.opened"
     REVISION_MOVED = "revision.moved"
 
@@ -85,12 +84,9 @@ class Kind(StrEnum):
     TASK_RETRIED = "task.retried"
     TASK_CLOSED = "task.closed"
 
-    EPOCH_OPENED = "key.epoch-opened"
     EPOCH_CLOSED = "key.epoch-closed"
     EPOCH_DESTROYED = "key.epoch-destroyed"
     PATIENT_KEY_CREATED = "key.patient-created"
-    PATIENT_KEY_DESTROYED = "key.patient-destroyed"
-    OBJECTS_REWRAPPED = "key.objects-rewrapped"
 
     LOG_EXPORTED = "audit.exported"
     LOG_VERIFIED = "audit.verified"

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from daemon.audit.errors import ExportError
 from daemon.audit.events import canonical_json
 from daemon.audit.findings import Findings, Problem, ProblemKind, Report
-from daemon.audit.heads import SignedHead
+from daemon.audit.heads import SignedHead, read_heads
 from daemon.audit.merkle import HASH_LENGTH, Tree, inclusion_holds, leaf_hash
 from daemon.audit.records import DatabaseLog, Selection, StoredEvent, open_database_log
 from daemon.audit.signing import PublicKey, sync_folder
@@ -138,19 +138,20 @@ class _Writer:
 
 
 def verify_export(path: Path, key: PublicKey, heads_file: Path | None = None) -> Report:
-    """Verify an export with nothing but the public key; with a `heads.jsonl`, that it is also as long as was published.
+    """Verify an export with nothing but the public key; with a `heads.jsonl`, also against what was published.
 
-    Raises ExportError when the file is no export, OSError when it cannot be read.
+    Heads that were published after the export was made say nothing about it: the report's `published` is then more than
+    its `size`. Raises ExportError when the file is no export, OSError when it, or the heads file, cannot be read.
     """
     findings = Findings()
     is_whole = _check_lines(path, key, findings)
     log = _ExportedLog(path)
     if is_whole:
-        return verify_log(log, key, heads_file, findings)
-    return _verify_selected(log, key, findings)
+        return verify_log(log, key, heads_file, findings, ends_at=log.ends_at())
+    return _verify_selected(log, key, heads_file, findings)
 
 
-def _verify_selected(log: "_ExportedLog", key: PublicKey, findings: Findings) -> Report:
+def _verify_selected(log: "_ExportedLog", key: PublicKey, heads_file: Path | None, findings: Findings) -> Report:
     head = next((head for _, head in log.heads()), None)
     if head is None or not head.is_authentic(key):
         findings.add(
@@ -160,7 +161,21 @@ def _verify_selected(log: "_ExportedLog", key: PublicKey, findings: Findings) ->
     for event, proof in log.proofs():
         if not _is_proven(event, proof, head):
             findings.add(_unproven(event))
-    return Report(findings.listed(), head.size, head, sum(1 for _ in log.unsealed()), None, findings.omitted)
+    published = _compare(head, heads_file, key, findings) if heads_file else None
+    return Report(findings.listed(), head.size, head, sum(1 for _ in log.unsealed()), published, findings.omitted)
+
+
+def _compare(head: SignedHead, heads_file: Path, key: PublicKey, findings: Findings) -> int:
+    """Check that the published heads have this one, as far as they go; the size that they go to."""
+    published, roots = 0, set()
+    for _, other in read_heads(heads_file):
+        if other is not None and other.is_authentic(key):
+            published = max(published, other.size)
+            roots |= {other.root} if other.size == head.size else set()
+    if published >= head.size and roots != {head.root}:
+        what = f"the export's head at size {head.size} is signed but not the published one: there are two histories"
+        findings.add(Problem(ProblemKind.FORKED, what))
+    return published
 
 
 def _is_proven(event: StoredEvent, proof: bytes, head: SignedHead) -> bool:
@@ -219,6 +234,13 @@ class _ExportedLog:
 
     def _lines_of(self, kind: str) -> Iterator[tuple[int, Any]]:
         return ((number, content) for number, found, content in _lines(self._path) if found == kind)
+
+    def ends_at(self) -> int:
+        """The size that the log had when it was exported, by all that the export has of it."""
+        heads = (content.get("size") for _, content in self._lines_of("head") if isinstance(content, dict))
+        last_head = max((size for size in heads if type(size) is int), default=0)
+        indices = (event.log_index for event in self.sealed())
+        return max(last_head, 1 + max((index for index in indices if type(index) is int), default=-1))
 
     def heads(self) -> Iterator[tuple[str, SignedHead | None]]:
         for number, content in self._lines_of("head"):

@@ -39,24 +39,38 @@ def verify(database: Database, key: PublicKey, heads_file: Path | None = None) -
 
 
 def verify_log(
-    log: StoredLog, key: PublicKey, heads_file: Path | None, findings: Findings, heads_length: int | None = None
+    log: StoredLog,
+    key: PublicKey,
+    heads_file: Path | None,
+    findings: Findings,
+    *,
+    heads_length: int | None = None,
+    ends_at: int | None = None,
 ) -> Report:
     """Verify a whole log wherever it stands, see `verify`; `findings` are what was found before, and are added to.
 
-    Of the heads file, only the first `heads_length` bytes count, if that is given.
+    Of the heads file, only the first `heads_length` bytes count, if that is given. `ends_at` is the size at which the
+    log was copied: heads beyond it are about records that came later, and are only counted as `published`.
     """
-    return _Verification(log, key, heads_file, findings, heads_length).run()
+    return _Verification(log, key, heads_file, findings, heads_length, ends_at).run()
 
 
 class _AuthenticHeads:
     """The heads of one source that the key signed, in ascending size; reports the others."""
 
-    def __init__(self, heads: Iterable[tuple[str, SignedHead | None]], key: PublicKey, findings: Findings) -> None:
+    def __init__(
+        self,
+        heads: Iterable[tuple[str, SignedHead | None]],
+        key: PublicKey,
+        findings: Findings,
+        ends_at: int | None = None,
+    ) -> None:
         self._heads = iter(heads)
         self._key = key
         self._findings = findings
+        self._ends_at = ends_at
         self.size = 0
-        """Of the last head that was taken."""
+        """Of the last head that was taken, or that is beyond the end."""
         self.next = self._read()
 
     def take(self) -> SignedHead | None:
@@ -75,6 +89,9 @@ class _AuthenticHeads:
                 what = f"{place} was not signed with this key, or was changed since"
             elif head.size <= self.size:
                 what = f"{place} repeats a size or stands behind a later one"
+            elif self._ends_at is not None and head.size > self._ends_at:
+                self.size = head.size
+                continue
             else:
                 return head
             self._findings.add(Problem(ProblemKind.FORGED_HEAD, what))
@@ -120,11 +137,12 @@ class _Verification:
         heads_file: Path | None,
         findings: Findings,
         heads_length: int | None,
+        ends_at: int | None,
     ) -> None:
         self._log = log
         self._findings = findings
         self._own = _AuthenticHeads(log.heads(), key, self._findings)
-        self._published = _AuthenticHeads(_published(heads_file, heads_length), key, self._findings)
+        self._published = _AuthenticHeads(_published(heads_file, heads_length), key, self._findings, ends_at)
         self._heads_file = heads_file
         self._records = _Records(log.sealed())
         self._placement = Placement(self._findings)

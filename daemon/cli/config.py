@@ -3,7 +3,9 @@
 Secrets are never printed. Exit code 2 if the settings are not valid.
 """
 
+import json as json_module
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import typer
@@ -11,8 +13,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from daemon.cli.options import USAGE, Json, options
-from daemon.cli.output import console, print_json, print_table
-from daemon.settings import Loaded, Problem, SettingsError, default_path, load_settings
+from daemon.cli.output import console, print_json, print_table, say, warn
+from daemon.settings import Loaded, Problem, Settings, SettingsError, default_path, load_settings
 
 app = typer.Typer(help="The settings: check them, show them.", no_args_is_help=True)
 
@@ -34,14 +36,28 @@ def check(context: typer.Context, json: Json = False) -> None:
             for problem in error.problems:
                 _print_problem(problem)
         raise typer.Exit(USAGE) from None
+    warnings = list(_warnings(loaded.settings))
     if json:
-        print_json({"valid": True, "file": str(loaded.path) if loaded.path else None, "problems": []})
-    else:
-        console.print(f"The settings are valid ({loaded.path or 'no file: defaults'}).")
+        print_json(
+            {"valid": True, "file": str(loaded.path) if loaded.path else None, "problems": [], "warnings": warnings}
+        )
+        return
+    say(f"The settings are valid ({loaded.path or 'no file: defaults'}).")
+    for warning in warnings:
+        warn(warning)
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
+    """What is valid, but hardly meant."""
+    if not settings.sources and not settings.dicom.accept_any_calling:
+        yield (
+            "nobody can send: there is no source, so every association is rejected (calling AE title not recognized). "
+            "Add a table [[sources]] with the ae_title and issuer of each system that sends"
+        )
 
 
 def _print_problem(problem: Problem) -> None:
-    console.print(Text.assemble((problem.place, "bold"), "  ", (problem.key, "bold red")), soft_wrap=True)
+    say((problem.place, "bold"), "  ", (problem.key, "bold red"))
     for line in (problem.message, f"allowed: {problem.allowed}" if problem.allowed else ""):
         if line:
             console.print(Padding(Text(line), (0, 0, 0, 4)))
@@ -54,4 +70,12 @@ def show(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json(rows)
     else:
-        print_table(rows, ("key", "value", "origin"))
+        shown = ({"key": row["key"], "value": f"{_text(row['value'])}  ({row['origin']})"} for row in rows)
+        print_table(shown, ("key", "value"))
+
+
+def _text(value: object) -> str:
+    """A value about as TOML has it."""
+    if value is None:
+        return "not set"
+    return value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False)

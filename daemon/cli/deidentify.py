@@ -28,7 +28,7 @@ from anonymize import (
 from anonymize.pixels import InvalidScript, Look, TextPolicy, read_script
 from daemon.cli.files import NotDicom, read_instance, walk_files
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, Json
-from daemon.cli.output import console, fail, print_json, print_table
+from daemon.cli.output import fail, print_json, print_table, say
 from daemon.deidentification import Recipe
 
 
@@ -71,8 +71,8 @@ def deidentify(
             rows = result["elements"]
             print_table(rows, ("element", "name", "action", "rule"), title=result["file"], empty=result["reason"] or "")
     else:
-        print_table(results, ("file", "outcome", "reason", "output"), empty="no files")
-        console.print(f"key: {key}")
+        print_table(results, ("outcome", "file", "output", "reason"), empty="no files", first_to_go=("output",))
+        say(f"key: {key}")
     outcomes = {result["outcome"] for result in results}
     if "quarantined" in outcomes:
         raise typer.Exit(QUARANTINED_OR_HELD)

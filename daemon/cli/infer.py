@@ -14,8 +14,7 @@ import typer
 
 from daemon.cli.files import NotDicom, read_instance, walk_files
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, options
-from daemon.cli.output import fail
-from runtime import ModelPackage, Runtime, RuntimeFailure
+from runtime import ModelPackage, PackageError, Runtime, RuntimeFailure
 
 _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
@@ -49,12 +48,11 @@ def _package(context: typer.Context, model: str) -> ModelPackage:
         packages = {
             p.name: p for p in map(ModelPackage.load, options(context).settings(secrets=False).runtime.packages)
         }
-    except RuntimeFailure as error:
-        fail(str(error))
-        raise typer.Exit(FAILED) from None
+    except PackageError as error:
+        raise typer.BadParameter(str(error), param_hint="MODEL") from None
     if model not in packages:
-        fail(f"there is no model {model}; there are: {', '.join(packages) or 'none'}")
-        raise typer.Exit(FAILED)
+        there_are = ", ".join(packages) or "none"
+        raise typer.BadParameter(f"there is no model {model}; there are: {there_are}, or a folder", param_hint="MODEL")
     return packages[model]
 
 

@@ -5,14 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.options import FAILED, Json, options
-from daemon.cli.output import console, fail, print_json, print_table
-from runtime import ModelPackage
+from daemon.cli.output import fail, print_json, print_table, say
+from runtime import ModelPackage, PackageError
 
 app = typer.Typer(help="Model packages.", no_args_is_help=True)
 
 
 def _packages(context: typer.Context) -> list[ModelPackage]:
-    return [ModelPackage.load(path) for path in options(context).settings(secrets=False).runtime.packages]
+    try:
+        return [ModelPackage.load(path) for path in options(context).settings(secrets=False).runtime.packages]
+    except PackageError as error:
+        fail(str(error))
+        raise typer.Exit(FAILED) from None
 
 
 def _described(package: ModelPackage) -> dict[str, Any]:
@@ -38,7 +42,8 @@ def list_models(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json(rows)
     else:
-        print_table(rows, ("name", "version", "research_only", "weights_sha256", "intended_use"), empty="no models")
+        columns = ("name", "version", "research_only", "weights_sha256", "intended_use")
+        print_table(rows, columns, empty="no models", first_to_go=("weights_sha256",))
 
 
 @app.command("show")
@@ -48,12 +53,13 @@ def show_model(
     """Show one package: what it is for, what it was trained on, its labels and thresholds."""
     found = next((p for p in _packages(context) if p.name == model), None)
     if found is None:
-        fail(f"there is no model {model}; `kopru models list` shows those there are")
-        raise typer.Exit(FAILED)
+        raise typer.BadParameter(
+            f"there is no model {model}; `kopru models list` shows those there are", param_hint="MODEL"
+        )
     described = _described(found)
     if json:
         print_json(described)
         return
     for key in ("name", "version", "research_only", "intended_use", "training_data", "licence", "weights_sha256"):
-        console.print(f"[bold]{key.replace('_', ' ')}[/]  {described[key]}")
+        say((key.replace("_", " "), "bold"), f"  {described[key]}")
     print_table(described["labels"], ("name", "system", "code", "threshold"), "Labels")

@@ -1,19 +1,25 @@
-"""How answers look: a rich table for people, JSON for scripts. The only place of the CLI that prints."""
+"""How answers look: a table for people, JSON for scripts. The only place of the CLI that prints.
+
+Nothing printed is folded but a table's texts (`daemon.cli.table`): what is longer than a line is the terminal's to
+break, so that it can be copied whole.
+"""
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from daemon.cli.table import Table
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+_TEXTS: Final = frozenset({"reason", "last_error", "detail", "details", "outcome", "intended_use", "value"})
+"""Columns that hold sentences. All others hold what a person may copy."""
 _STYLES = {
     "delivered": "green",
     "done": "green",
@@ -35,23 +41,46 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
+def say(*parts: str | Text | tuple[str, str]) -> None:
+    """A line on standard output: plain text, or pairs of text and style. No markup is read in it."""
+    console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Say on standard error what went wrong."""
+    errors.print(Text.assemble(("kopru: ", "bold red"), message), soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """Say on standard error what is allowed but hardly meant."""
+    errors.print(Text.assemble(("kopru: warning: ", "bold yellow"), message), soft_wrap=True)
+
+
 def print_table(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str = "", empty: str = "none"
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    title: str = "",
+    empty: str = "none",
+    first_to_go: Sequence[str] = (),
 ) -> None:
-    """The named columns of the rows; a state is coloured, a time is local."""
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.removesuffix("_at").replace("_", " "), overflow="fold")
-    number = 0
-    for row in rows:
-        number += 1
-        table.add_row(*(cell(column, row.get(column)) for column in columns))
-    if number:
-        console.print(table)
-    else:
-        if title:
-            console.print(Text(title, "bold"))
-        console.print(Text(empty, "dim"))
+    """The named columns of the rows; a state is coloured, a time is local. `first_to_go`: see `daemon.cli.table`."""
+    listed = list(rows)
+    if title:
+        say((title, "bold"))
+    if not listed:
+        say((empty, "dim"))
+        return
+    table = Table(
+        [name for name in columns if name not in _TEXTS],
+        [name for name in columns if name in _TEXTS and any(row.get(name) for row in listed)],
+        [
+            {name: cell(name, row.get(name)) for name in columns if name not in _TEXTS or row.get(name)}
+            for row in listed
+        ],
+    )
+    for line in table.lines(console, first_to_go):
+        say(line)
+    say()
 
 
 def cell(column: str, value: Any) -> Text:
@@ -62,10 +91,5 @@ def cell(column: str, value: Any) -> Text:
         return Text(datetime.fromtimestamp(value, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S"))
     if isinstance(value, bool):
         return Text("yes" if value else "no")
-    text = str(value)
+    text = "".join(character if character.isprintable() else " " for character in str(value))
     return Text(text, _STYLES.get(text, ""))
-
-
-def fail(message: str) -> None:
-    """Say on standard error what went wrong."""
-    errors.print(Text.assemble(("kopru: ", "bold red"), message))

@@ -1,10 +1,12 @@
 """`kopru status`: how the daemon is, on one screen."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import typer
-from rich.text import Text
 
 from daemon.cli.options import Json, options
-from daemon.cli.output import console, print_json, print_table
+from daemon.cli.output import cell, print_json, print_table, say
 
 
 def status(context: typer.Context, json: Json = False) -> None:
@@ -13,19 +15,17 @@ def status(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json(answer)
         return
-    needs = answer["needs_a_person"]
     free = answer["store_free_bytes"] / 2**30
-    console.print(Text.assemble(("kopru ", "bold"), answer["node"], "   runtime ", answer["runtime"]))
-    console.print(
+    say(("kopru ", "bold"), answer["node"], "   runtime ", answer["runtime"])
+    say(
         f"{answer['open_associations']} open associations   {free:,.1f} GiB free   "
         f"audit log {answer['audit']['sealed']} sealed, {answer['audit']['unsealed']} waiting"
     )
-    if needs:
-        console.print(
-            Text(
-                f"{needs} need a person: kopru studies list --state held|quarantined|failed|undelivered", "bold yellow"
-            )
-        )
+    _tell_index(answer["index"])
+    if answer["needs_a_person"]:
+        states = "held|quarantined|failed|undelivered"
+        say((f"{answer['needs_a_person']} need a person: kopru studies list --state {states}", "bold yellow"))
+    say()
     for title, counted in (
         ("Studies", answer["revisions"]),
         ("Instances", answer["instances"]),
@@ -39,4 +39,16 @@ def status(context: typer.Context, json: Json = False) -> None:
         answer["refused_last_day"],
         ("last_at", "times", "kind", "source", "peer", "status", "detail"),
         "Refused in the last day",
+        first_to_go=("peer", "status"),
     )
+
+
+def _tell_index(index: Mapping[str, Any]) -> None:
+    waiting, oldest, error = index["waiting"], index["oldest_seconds"], index["last_error"]
+    if waiting:
+        say(f"{waiting} stored objects are not indexed yet, the oldest for {oldest:,.0f} s")
+    else:
+        say("all stored objects are indexed")
+    if error:
+        at = cell("at_at", error["at"])
+        say(("indexing failed last at ", "yellow"), at, (f": {error['error']}; see the engine's log", "yellow"))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import QUARANTINED_OR_HELD, Json, options
-from daemon.cli.output import console, print_json, print_table
+from daemon.cli.output import print_json, print_table, say
 
 app = typer.Typer(help="Studies, under their pseudonyms.", no_args_is_help=True)
 Study = Annotated[str, typer.Argument(help="The study's id, from `kopru studies list`.")]
@@ -23,8 +23,9 @@ def list_studies(
     if json:
         print_json(rows)
     else:
-        columns = ("study", "pseudonym", "source", "instances", "revision", "state", "pipeline", "reason", "updated_at")
-        print_table(rows, columns, empty="no studies")
+        columns = ("study", "pseudonym", "state", "source", "instances", "revision", "pipeline", "updated_at", "reason")
+        first_to_go = ("pipeline", "source", "revision", "instances", "updated_at")
+        print_table(rows, columns, empty="no studies", first_to_go=first_to_go)
 
 
 @app.command("show")
@@ -34,19 +35,24 @@ def show_study(context: typer.Context, study: Study, json: Json = False) -> None
     if json:
         print_json(answer)
     else:
-        console.print(f"[bold]{answer['study']}[/]  {answer['pseudonym']}  from {answer['source']}")
+        say((answer["study"], "bold"), f"  {answer['pseudonym']}  from {answer['source']}\n")
         print_table(
             answer["revisions"],
-            ("number", "state", "reason", "pipeline", "forced", "opened_at", "closed_at"),
+            ("number", "state", "pipeline", "forced", "opened_at", "closed_at", "reason"),
             "Revisions",
+            first_to_go=("opened_at", "forced"),
         )
         print_table(
-            answer["instances"], ("id", "standing", "modality", "byte_length", "received_at", "reason"), "Instances"
+            answer["instances"],
+            ("id", "standing", "modality", "byte_length", "received_at", "reason"),
+            "Instances",
+            first_to_go=("byte_length", "received_at"),
         )
         print_table(
             answer["deliveries"],
-            ("revision", "destination", "state", "attempts", "status", "outcome", "updated_at"),
+            ("revision", "destination", "state", "attempts", "status", "updated_at", "outcome"),
             "Deliveries",
+            first_to_go=("attempts", "updated_at"),
         )
     if answer["revisions"] and answer["revisions"][-1]["state"] in ("held", "quarantined"):
         raise typer.Exit(QUARANTINED_OR_HELD)
@@ -59,4 +65,4 @@ def reprocess_study(context: typer.Context, study: Study, json: Json = False) ->
     if json:
         print_json(answer)
     else:
-        console.print(f"study {answer['study']}: revision {answer['revision']} is on its way")
+        say(f"study {answer['study']}: revision {answer['revision']} is on its way")

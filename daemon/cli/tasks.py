@@ -1,11 +1,13 @@
 """`kopru tasks …`: the work that waits, runs or was given up."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
-from daemon.cli.options import Json, options
-from daemon.cli.output import console, print_json, print_table
+from daemon.cli.options import FAILED, Json, options
+from daemon.cli.output import fail, print_json, print_table, say
+from daemon.control import CommandFailed, ControlClient
 
 app = typer.Typer(help="Waiting, running and dead work.", no_args_is_help=True)
 TaskId = Annotated[int, typer.Argument(help="The task's number, from `kopru tasks list`.")]
@@ -26,19 +28,48 @@ def list_tasks(
     else:
         print_table(
             rows,
-            ("id", "kind", "key", "state", "priority", "attempts", "not_before", "updated_at", "last_error"),
+            ("id", "kind", "state", "key", "priority", "attempts", "not_before", "updated_at", "last_error"),
             empty="no tasks",
+            first_to_go=("priority", "not_before", "attempts", "updated_at"),
         )
 
 
 @app.command("retry")
-def retry_task(context: typer.Context, task: TaskId, json: Json = False) -> None:
-    """Let a dead, closed or waiting task run again now."""
-    answer = options(context).daemon().ask("tasks.retry", task=task)
-    if json:
-        print_json(answer)
+def retry_tasks(
+    context: typer.Context,
+    tasks: Annotated[list[int] | None, typer.Argument(help="The tasks' numbers, from `kopru tasks list`.")] = None,
+    state: Annotated[str | None, typer.Option(help="All tasks in this state: dead, closed or ready.")] = None,
+    kind: Annotated[str | None, typer.Option(help="With --state: only tasks of this kind.")] = None,
+    json: Json = False,
+) -> None:
+    """Let dead, closed or waiting tasks run again now. Exits with 1 if any cannot."""
+    if bool(tasks) == bool(state) or (kind and not state):
+        raise typer.BadParameter("give numbers of tasks, or --state (and --kind) for all such", param_hint="TASKS")
+    daemon = options(context).daemon()
+    if state:
+        answer: dict[str, list[Any]] = daemon.ask("tasks.retry-all", state=state, kind=kind)
     else:
-        console.print(f"task {task} runs again")
+        answer = _retry_each(daemon, tasks or [])
+    if json:
+        print_json({"count": len(answer["retried"]), **answer})
+    else:
+        for refused in answer["refused"]:
+            fail(f"task {refused['task']}: {refused['reason']}")
+        number = len(answer["retried"])
+        say(f"{number} {'task runs' if number == 1 else 'tasks run'} again")
+    if answer["refused"]:
+        raise typer.Exit(FAILED)
+
+
+def _retry_each(daemon: ControlClient, tasks: Iterable[int]) -> dict[str, list[Any]]:
+    answer: dict[str, list[Any]] = {"retried": [], "refused": []}
+    for task in dict.fromkeys(tasks):
+        try:
+            daemon.ask("tasks.retry", task=task)
+            answer["retried"].append(task)
+        except CommandFailed as error:
+            answer["refused"].append({"task": task, "reason": str(error)})
+    return answer
 
 
 @app.command("close")
@@ -53,4 +84,4 @@ def close_task(
     if json:
         print_json(answer)
     else:
-        console.print(f"task {task} is closed")
+        say(f"task {task} is closed")

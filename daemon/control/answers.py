@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from daemon.audit import Report
+from daemon.audit.events import time_text
 
 
 def report_as_json(report: Report) -> dict[str, Any]:
@@ -11,6 +12,7 @@ def report_as_json(report: Report) -> dict[str, Any]:
     return {
         "sound": report.sound,
         "size": report.size,
+        "head_at": time_text(report.head.at_microseconds) if report.head else None,
         "unsealed": report.unsealed,
         "published": report.published,
         "omitted": report.omitted,

@@ -5,9 +5,10 @@ Studies are named by our own ids; an operator who knows only an accession number
 vault's commands (compliance), not here.
 """
 
+import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +16,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from daemon import queue
-from daemon.audit import AuditEvent, Kind, PublicKey, public_key_path, verify
+from daemon.audit import AuditError, AuditEvent, Kind, PublicKey, public_key_path, verify
 from daemon.audit.export import export
 from daemon.control.answers import report_as_json
 from daemon.control.errors import CommandFailed
 from daemon.control.server import Command
 from daemon.database import schema as t
+from daemon.engine.tasks import STEPS
+from daemon.intake import backlog
 from daemon.intake.closing import close_revision
 from daemon.intake.placing import begin_revision
 from daemon.node import Node
@@ -81,9 +84,25 @@ def status(node: Node, actor: str) -> dict[str, Any]:
         "needs_a_person": sum(revisions.get(state, 0) for state in NEEDS_A_PERSON)
         + instances.get(Standing.QUARANTINED, 0),
         "refused_last_day": refused,
+        "index": _index_state(node),
         "audit": {"sealed": sealed, "unsealed": unsealed},
         "store_free_bytes": node.store.free_bytes(),
         "runtime": _runtime_state(node),
+    }
+
+
+def _index_state(node: Node) -> dict[str, Any]:
+    """What is stored and not indexed, since when, and the kind of the last day's last failure to index."""
+    waits = backlog(node)
+    failures = sa.select(t.audit_event.c.body, t.audit_event.c.at).where(
+        t.audit_event.c.kind == Kind.INDEXING_FAILED, t.audit_event.c.at > time.time() - _RECENT_SECONDS
+    )
+    with node.database.read() as connection:
+        last = connection.execute(failures.order_by(t.audit_event.c.id.desc()).limit(1)).first()
+    return {
+        "waiting": waits.waiting,
+        "oldest_seconds": waits.oldest_seconds,
+        "last_error": last and {"at": last.at, "error": json.loads(last.body)["details"]["error"]},
     }
 
 
@@ -116,7 +135,7 @@ def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 
         .limit(_rows(limit))
     )
     if state is not None:
-        query = query.where(t.revision.c.state == _known(RevisionState, state))
+        query = query.where(t.revision.c.state == _known("state", RevisionState, state))
     with node.database.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -170,9 +189,10 @@ def tasks_list(
     node: Node, actor: str, state: str | None = None, kind: str | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:
     """Tasks, newest first."""
-    states = [TaskState(_known(TaskState, state))] if state else None
+    states = [TaskState(_known("state", TaskState, state))] if state else None
+    kinds = [_known("kind", STEPS, kind)] if kind else None
     with node.database.read() as connection:
-        rows = queue.list_tasks(connection, states=states, kinds=[kind] if kind else None, limit=_rows(limit))
+        rows = queue.list_tasks(connection, states=states, kinds=kinds, limit=_rows(limit))
     return [asdict(row) for row in rows]
 
 
@@ -185,6 +205,29 @@ def tasks_retry(node: Node, actor: str, task: int) -> dict[str, Any]:
         node.audit.record(connection, AuditEvent(Kind.TASK_RETRIED, actor=actor, details={"task": task}))
 
     return _decided(node, work, task)
+
+
+_MAY_RUN_AGAIN: Final = (TaskState.DEAD, TaskState.CLOSED, TaskState.READY)
+
+
+def tasks_retry_all(node: Node, actor: str, state: str, kind: str | None = None) -> dict[str, Any]:
+    """Let all tasks in a state, of one kind if it is given, run again now: each for itself, those that cannot with the
+    reason.
+    """
+    query = sa.select(t.task.c.id).where(t.task.c.state == _known("state", _MAY_RUN_AGAIN, state)).order_by(t.task.c.id)
+    if kind:
+        query = query.where(t.task.c.kind == _known("kind", STEPS, kind))
+    with node.database.read() as connection:
+        tasks = connection.execute(query).scalars().all()
+    retried: list[int] = []
+    refused: list[dict[str, Any]] = []
+    for task in tasks:
+        try:
+            tasks_retry(node, actor, task)
+            retried.append(task)
+        except CommandFailed as error:
+            refused.append({"task": task, "reason": str(error)})
+    return {"retried": retried, "refused": refused}
 
 
 _BACK_TO: Final = {"deidentify": RevisionState.CLOSED, "infer": RevisionState.DEIDENTIFIED}
@@ -230,10 +273,26 @@ def _lay_down(connection: sa.Connection, node: Node, actor: str, task: int) -> N
 
 
 def audit_verify(node: Node, actor: str) -> dict[str, Any]:
-    """Check the whole log against its signed heads."""
-    key = PublicKey.read(public_key_path(node.settings.audit.signing_key_file))
+    """Check the whole log against its signed heads; that it was checked, and what came out, is recorded in turn."""
     heads_file = node.settings.audit.heads_directory / "heads.jsonl"
-    return report_as_json(verify(node.database, key, heads_file))
+    try:
+        report = verify(node.database, _public_key(node), heads_file)
+    except OSError as error:
+        raise CommandFailed(f"{error.filename}: {error.strerror}; see audit.heads_directory") from None
+    event = AuditEvent(
+        Kind.LOG_VERIFIED,
+        actor=actor,
+        details={"size": report.size, "problems": len(report.problems) + report.omitted},
+    )
+    node.database.retrying(lambda connection: node.audit.record(connection, event))
+    return report_as_json(report)
+
+
+def _public_key(node: Node) -> PublicKey:
+    try:
+        return PublicKey.read(public_key_path(node.settings.audit.signing_key_file))
+    except AuditError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
@@ -246,7 +305,7 @@ def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
 
 def audit_export(node: Node, actor: str) -> Iterator[str]:
     """The sealed log as the lines of an export file."""
-    key = PublicKey.read(public_key_path(node.settings.audit.signing_key_file))
+    key = _public_key(node)
     event = AuditEvent(Kind.LOG_EXPORTED, actor=actor)
     node.database.retrying(lambda connection: node.audit.record(connection, event))
     with tempfile.TemporaryDirectory(dir=node.settings.node.data) as folder:
@@ -272,6 +331,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "studies.reprocess": studies_reprocess,
     "tasks.list": tasks_list,
     "tasks.retry": tasks_retry,
+    "tasks.retry-all": tasks_retry_all,
     "tasks.close": tasks_close,
     "audit.verify": audit_verify,
     "audit.tail": audit_tail,
@@ -302,9 +362,9 @@ def _runtime_state(node: Node) -> str:
     return "ready"
 
 
-def _known(states: type[RevisionState] | type[TaskState], text: str) -> str:
-    if text not in set(states):
-        raise CommandFailed(f"there is no such state; there are: {', '.join(states)}", 2)
+def _known(what: str, there_are: Iterable[str], text: str) -> str:
+    if text not in set(there_are):
+        raise CommandFailed(f"there is no such {what}; there are: {', '.join(there_are)}", 2)
     return text
 
 

@@ -1,7 +1,8 @@
 """From stored objects to closed revisions: `reading` (what an object is), `placing` (where it belongs), `closing`
-(when a study is complete), driven by `indexer`.
+(when a study is complete), driven by `indexer`; `backlog` (what still waits).
 """
 
+from daemon.intake.backlog import Backlog, backlog
 from daemon.intake.indexer import DOES_NOT_OPEN, INDEX_LEASE_SECONDS, Indexer, IndexingLost, is_indexed
 
-__all__ = ["DOES_NOT_OPEN", "INDEX_LEASE_SECONDS", "Indexer", "IndexingLost", "is_indexed"]
+__all__ = ["DOES_NOT_OPEN", "INDEX_LEASE_SECONDS", "Backlog", "Indexer", "IndexingLost", "backlog", "is_indexed"]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.audit import ExportError, ProblemKind, Selection, SigningKey, export, verify_export
+from daemon.audit import ExportError, ProblemKind, Sealer, Selection, SigningKey, export, verify_export
 from daemon.audit.events import canonical_json
+from daemon.database import Database
+from daemon.database.migrate import migrate
 from tests.audit.conftest import SUBJECT, Log
 
 
@@ -88,10 +90,61 @@ def test_an_export_that_was_cut_off_is_found(exported: Path, full_log: Log):
     assert problem.kind is ProblemKind.BROKEN_FILE
     forged_end = canonical_json({"end": {"events": 14, "heads": 2, "unsealed": 0}}) + b"\n"
     exported.write_bytes(b"".join([*lines[:17], forged_end]))
-    assert verify_export(exported, full_log.public).sound  # only the published heads can tell
+    assert verify_export(exported, full_log.public).sound  # as one that was made at that time is
     report = verify_export(exported, full_log.public, full_log.heads_file)
-    (problem,) = (p for p in report.problems if p.kind is ProblemKind.TRUNCATED)
-    assert (problem.log_index, problem.last_index) == (14, 39)
+    assert report.head is not None
+    assert (report.size, report.published) == (14, 40)  # the published heads tell that it ends early, and when it ends
+
+
+def test_heads_that_were_published_after_the_export_say_nothing_against_it(exported: Path, full_log: Log):
+    full_log.sealer.seal()
+    full_log.record(30)
+    full_log.sealer.seal()
+    report = verify_export(exported, full_log.public, full_log.heads_file)
+    assert report.problems == ()
+    assert (report.size, report.published) == (40, 72)
+
+
+def test_heads_that_end_before_the_export_vouch_for_what_they_have(exported: Path, full_log: Log):
+    lines = full_log.heads_file.read_bytes().splitlines(keepends=True)
+    full_log.heads_file.write_bytes(b"".join(lines[:3]))
+    report = verify_export(exported, full_log.public, full_log.heads_file)
+    assert report.problems == ()
+    assert (report.size, report.published) == (40, 21)
+
+
+def test_a_record_cut_off_within_a_batch_is_no_earlier_export(exported: Path, full_log: Log):
+    full_log.sealer.seal()
+    lines = exported.read_bytes().splitlines(keepends=True)
+    forged_end = canonical_json({"end": {"events": 10, "heads": 1, "unsealed": 0}}) + b"\n"
+    exported.write_bytes(b"".join([*lines[:12], forged_end]))
+    report = verify_export(exported, full_log.public, full_log.heads_file)
+    assert {(p.kind, p.log_index, p.last_index) for p in report.problems} == {(ProblemKind.UNVOUCHED, 7, 9)}
+
+
+def _other_history(full_log: Log, folder: Path) -> Path:
+    """The heads file of another log that was signed with the same key."""
+    database = Database(f"sqlite:///{folder / 'other.sqlite'}")
+    migrate(database)
+    other = Log(database, folder, full_log.key, Sealer(database, full_log.key, folder / "other-heads", batch=10))
+    other.record(50, "engine@elsewhere")
+    other.sealer.seal()
+    database.dispose()
+    return folder / "other-heads" / "heads.jsonl"
+
+
+def test_heads_of_another_history_contradict_a_whole_export(exported: Path, full_log: Log, tmp_path: Path):
+    report = verify_export(exported, full_log.public, _other_history(full_log, tmp_path))
+    assert ProblemKind.FORKED in {p.kind for p in report.problems}
+
+
+def test_heads_are_compared_with_a_selected_export(selected: Path, full_log: Log, tmp_path: Path):
+    full_log.record(3)
+    full_log.sealer.seal()
+    report = verify_export(selected, full_log.public, full_log.heads_file)
+    assert (report.problems, report.size, report.published) == ((), 40, 43)
+    (problem,) = verify_export(selected, full_log.public, _other_history(full_log, tmp_path)).problems
+    assert problem.kind is ProblemKind.FORKED
 
 
 @pytest.mark.parametrize(
