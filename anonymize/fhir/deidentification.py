@@ -30,7 +30,7 @@ from anonymize.fhir.paths import ResourceIndex, parse_path
 from anonymize.fhir.proofs import MASKED_URL, UCUM
 from anonymize.fhir.pseudonyms import PSEUDONYM_SYSTEM, Pseudonyms, service_base
 from anonymize.fhir.rules import SAFE_HARBOR, Claim, FhirRules, Method, Parameters, Rule, Substitute
-from anonymize.fhir.values import Values, is_high_age
+from anonymize.fhir.values import Values, is_high_age, is_unclear_age
 from anonymize.instances import PatientPseudonym
 
 CLAIM_SYSTEM: Final = f"urn:oid:2.25.{UUID('c7a0f0f5-7d55-5a43-8a0e-2f4f0b8d9e64').int}"
@@ -218,6 +218,8 @@ class _Run:
             if not (node.parent is not None and node.parent.type == "Range" and node.name == "high"):
                 bound = {"comparator": ">="} if node.parent is None or node.parent.type != "Range" else {}
                 written.update({"value": _HIGHEST_AGE, **bound, "unit": "a", "system": UCUM, "code": "a"})
+        elif node.type == "Age" and is_unclear_age(node.value):
+            written.clear()
         elif not written.keys() & {"unit", "code"} and node.value.keys() & {"unit", "code"}:
             written.pop("system", None)
             written["_unit"] = _masked_companion()

@@ -12,6 +12,7 @@ from anonymize.fhir.definitions import known_values
 
 _LISTS: Final = {name: frozenset(values) for name, values in known_values().items()}
 _METRIC: Final = _LISTS["metric_units"]
+_MOST_DIGITS: Final = 4  # in exponents and numbers; more of them could be a telephone number
 _TERM: Final = re.compile(r"(?P<atom>[^./(){}]*?)(?P<power>[+-]?\d{1,2})?(?P<note>\{[^{}]*\})?", re.ASCII)
 
 
@@ -20,7 +21,9 @@ def is_unit(text: str) -> bool:
     """Whether this is an expression of UCUM that we know the atoms of, such as ``10*3/uL`` or ``mm[Hg]``."""
     if not 0 < len(text) <= 40 or re.search(r"[./]$|\.\.|//|\./|/\.", text):
         return False
-    return all(_is_term(term) for term in re.split(r"[./]", text.removeprefix("/")))
+    terms = re.split(r"[./]", text.removeprefix("/"))
+    powers = (match["power"] or "" for match in map(_TERM.fullmatch, terms) if match is not None)
+    return all(map(_is_term, terms)) and sum(map(len, powers)) <= _MOST_DIGITS
 
 
 def is_unit_text(text: str) -> bool:

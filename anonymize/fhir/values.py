@@ -34,8 +34,19 @@ from anonymize.fhir.rules import Generalize, Method, Perturb, Rule, Substitute
 _STRINGS: Final = frozenset({"string", "markdown", "id", "code", "uri", "url", "canonical", "oid", "uuid"})
 _URI_SYSTEM: Final = "urn:ietf:rfc:3986"
 _LARGEST_INTEGER: Final = 2**31 - 1
-_YEAR_UNITS: Final = frozenset({"a", "year", "years", "yr", "yrs", "yıl"})
-_PER_YEAR: Final = {"mo": Decimal(12), "wk": Decimal("52.1775"), "d": Decimal("365.25")} | dict.fromkeys(_YEAR_UNITS, 1)
+_PER_YEAR: Final = {
+    unit: Decimal(number)
+    for number, units in (
+        ("1", "a y yr yrs year years yıl"),
+        ("12", "mo month months ay"),
+        ("52.1775", "wk week weeks hafta"),
+        ("365.25", "d day days gün"),
+        ("8766", "h hour hours saat"),
+        ("525960", "min minute minutes dakika"),
+        ("31557600", "s second seconds saniye"),
+    )
+    for unit in units.split()
+}
 _HIGHEST_AGE: Final = 89
 
 
@@ -87,7 +98,8 @@ class Values:
             country, state = node.sibling("country"), node.sibling("state")
             return zip_prefix(node.value, country, state, parameters.restricted_zip_prefixes)
         if parent == "Age" and parameters.partial_ages and node.parent is not None:
-            return None if is_high_age(node.parent.value) or not is_proven(node) else node.value
+            untold = is_high_age(node.parent.value) or is_unclear_age(node.parent.value) or not is_proven(node)
+            return None if untold else node.value
         return None
 
     def _cleaned(self, node: Node) -> str | None:
@@ -178,11 +190,20 @@ def _is_proven_by_type(node: Node, parent: str) -> bool:
 
 
 def is_high_age(quantity: Any) -> bool:
-    """Whether a quantity, given as JSON, is a time of more than 89 years."""
-    value, unit = quantity.get("value"), quantity.get("code") or quantity.get("unit")
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or unit not in _PER_YEAR:
-        return False
-    return Decimal(str(value)) / _PER_YEAR[unit] >= _HIGHEST_AGE + 1
+    """Whether a quantity, given as JSON, is a time of more than 89 years by its code or by its unit."""
+    value = Decimal(str(quantity.get("value", 0)))
+    return any(value / per_year >= _HIGHEST_AGE + 1 for per_year in _units_of_time(quantity))
+
+
+def is_unclear_age(age: Any) -> bool:
+    """Whether an age, given as JSON, is 90 or more of something that is not known to be a time."""
+    return not _units_of_time(age) and Decimal(str(age.get("value", 0))) > _HIGHEST_AGE
+
+
+def _units_of_time(quantity: Any) -> list[Decimal]:
+    """Give how many of each known unit of a quantity a year has. Short ones are UCUM's, where A is no a."""
+    units = (unit if len(unit) < 3 else unit.casefold() for key in ("code", "unit") if (unit := quantity.get(key)))
+    return [_PER_YEAR[unit] for unit in units if unit in _PER_YEAR]
 
 
 def _encrypted(value: str, key: bytes) -> str:
