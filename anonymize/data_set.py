@@ -15,7 +15,7 @@ from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element,
 from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
 from anonymize.errors import MalformedDataSet
 from anonymize.facts import DECISIVE, Facts
-from anonymize.image_cleaning import IMAGE_TAGS, ULTRASOUND_REGIONS, ImageNotes
+from anonymize.image_cleaning import IMAGE_TAGS, REGION_TAGS, ULTRASOUND_REGIONS, ImageNotes
 from anonymize.instances import PatientPseudonym
 from anonymize.options import Option, Policy
 from anonymize.pixels import PixelOutcome
@@ -32,7 +32,7 @@ PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 """Pixel Data, Float Pixel Data and Double Float Pixel Data."""
 
 _TIMEZONE_OFFSET: Final = 0x00080201
-_NOTED: Final = DECISIVE | IMAGE_TAGS
+_NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS
 _DECIMALS: Final = frozenset({"DS", "IS"})
 _TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
 _PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
@@ -183,7 +183,8 @@ class DataSetWriter:
         if self._keeps_safe_private and (block := reserved_block(tag)):
             self._open[-1].creators[block] = _Creator(tag, self._text(element))
             return
-        self._note(element)
+        if tag in _NOTED:
+            self._note(element)
         verdict = self._verdict(element)
         action = verdict.action
         if action is Action.KEEP:
@@ -201,9 +202,8 @@ class DataSetWriter:
         """Note what is needed to judge other elements, or the image."""
         tag, container = element.tag, self._open[-1]
         if element.depth == 0:
-            if tag in _NOTED:
-                self._facts.note(tag, self._bytes(element))
-                self.image.note(tag, self._bytes(element))
+            self._facts.note(tag, self._bytes(element))
+            self.image.note(tag, self._bytes(element))
         elif tag in WAVEFORM_TAGS:
             container.waveform.note(tag, self._bytes(element), element.encoding.order)
         elif container.parent == ULTRASOUND_REGIONS and element.depth == 1:
@@ -230,16 +230,7 @@ class DataSetWriter:
     def _keep(self, element: Element, verdict: Verdict) -> None:
         vr, length, encoding = verdict.vr, element.length, self._encoding
         end = element.value + length
-        if vr in UNIT_BYTES:
-            little = element.vr == "UN" or element.encoding.order == "<"  # within UN always (PS3.5 6.2.2)
-            in_order = UNIT_BYTES[vr] == 1 or little == (encoding.order == "<")
-            value = self._bytes(element) if in_order and is_sound_binary(vr, length, verdict.max_values) else None
-            if value and element.tag == WAVEFORM_DATA:
-                value = self._open[-1].waveform.samples_of(value)
-            if value and vr == "AT" and not are_attribute_tags(value, encoding.order):
-                value = None
-        else:
-            value = self._kept_characters(element, verdict)
+        value = self._kept_numbers(element, verdict) if vr in UNIT_BYTES else self._kept_characters(element, verdict)
         if value is None or (length > LONGEST_SHORT_VALUE and encoding.explicit and vr in SHORT_VRS):
             self._instead(element, verdict)
             return
@@ -257,6 +248,21 @@ class DataSetWriter:
         if vr == "UI" and element.depth == 0:
             uid = value.decode("ascii").strip(" \0")
             self.uids[element.tag] = (uid, uid)
+
+    def _kept_numbers(self, element: Element, verdict: Verdict) -> bytes | None:
+        """What may stay of a binary value: it is never turned round, so it must be in the output's byte order."""
+        vr, order = verdict.vr, self._encoding.order
+        little = element.vr == "UN" or element.encoding.order == "<"  # within UN always (PS3.5 6.2.2)
+        if UNIT_BYTES[vr] > 1 and little != (order == "<"):
+            return None
+        if not is_sound_binary(vr, element.length, verdict.max_values):
+            return None
+        value = self._bytes(element)
+        if element.tag == WAVEFORM_DATA:
+            return self._open[-1].waveform.samples_of(value)
+        if vr == "AT" and not are_attribute_tags(value, order):
+            return None
+        return value
 
     def _kept_characters(self, element: Element, verdict: Verdict) -> bytes | None:
         """What may stay of a value of characters. What a site retains by an option need not be of known words."""

@@ -32,7 +32,10 @@ _CORNERS: Final = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)  # min x, min
 _EXTENDED: Final = (0x7FE00001, 0x7FE00002)
 _FLOATS: Final = {0x7FE00008: 4, 0x7FE00009: 8}
 IMAGE_TAGS: Final = DESCRIBING_TAGS | frozenset(_EXTENDED)
-"""Attributes of the top level to note; those of the items of `ULTRASOUND_REGIONS` are noted all."""
+"""Attributes of the top level to note."""
+
+REGION_TAGS: Final = frozenset(_CORNERS)
+"""Attributes to note in the items of `ULTRASOUND_REGIONS`."""
 
 _BITS_WITHOUT_TEXT: Final = 13
 _UNSEEN: Final = TextPolicy(Look.NEVER)
