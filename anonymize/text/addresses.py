@@ -32,7 +32,7 @@ _SUFFIXES_US: Final = (
     r"street|st\b\.?|avenue|ave\b\.?|road|rd\b\.?|boulevard|blvd\b\.?|lane|ln\b\.?|drive|dr\b\.?|court|ct\b\.?|place|pl\b\.?|terrace|ter\b\.?|way|"
     r"parkway|pkwy\b\.?|circle|cir\b\.?|highway|hwy\b\.?|square|sq\b\.?|trail|trl\b\.?|loop|alley|crescent|close|row|walk|pike|turnpike|plaza|heights"
 )
-_UNIT_US: Final = r"(?:,?\s{0,2}(?:apt|apartment|suite|ste|unit|floor|fl|room|rm|bldg|building|#|lot)\b?\.?\s?#?\s?[a-z]?\d{0,5}[a-z]?\b)?"
+_UNIT_US: Final = r"(?:,?\s{0,2}(?:apt|apartment|suite|ste|unit|floor|fl|room|rm|bldg|building|#|lot)\.?\s?#?\s?[a-z]?\d{0,5}[a-z]?\b)?"
 _CITY: Final = r"[a-z][a-z'-]{1,20}(?:\.? [a-z][a-z'-]{1,20}){0,2}"
 _CITY_STATE: Final = rf"(?:,?\s{{1,2}}(?:in\s)?(?P<city>{_CITY})(?:,\s?(?P<state>{STATE})(?![a-z]))?)?"
 _US: Final = re.compile(
