@@ -7,7 +7,7 @@ import structlog
 
 from adapters.fhir import FhirError
 from adapters.keys import KeyStore, KeyStoreError
-from daemon.audit import AuditError, AuditEvent, AuditWriter, Kind, SigningKey
+from daemon.audit import AuditError, AuditEvent, AuditWriter, Detail, Kind, Name, SigningKey
 from daemon.database import Database
 from daemon.database.migrate import migrate
 from daemon.deidentification import Recipes, UnusableScript
@@ -16,6 +16,7 @@ from daemon.logs import configure_logging
 from daemon.node import MasterKeyLost, open_master_key, prepare_folders
 from daemon.pipelines import UnknownPipeline, open_pipelines
 from daemon.settings import Settings
+from daemon.supervision.chronicle import Chronicle
 from daemon.supervision.supervisor import AlreadyRunning, Supervisor
 from runtime import PackageError
 
@@ -38,7 +39,7 @@ def start(
         configure_logging(settings.log.level, settings.log.format, process="supervisor")
     try:
         prepare(settings)
-        Supervisor(settings, reload, on_ready).run()
+        Supervisor(settings, reload, on_ready, Chronicle(settings)).run()
     except (MasterKeyLost, KeyStoreError, AuditError, AlreadyRunning) as error:
         raise StartError(str(error)) from None
     except (UnknownPipeline, UnusableScript, PackageError, FhirError) as error:
@@ -62,11 +63,14 @@ def prepare(settings: Settings) -> None:
     KeyStore(settings.keys.mirrors, open_master_key(settings))
     SigningKey.load_or_create(settings.audit.signing_key_file)
     database = Database(settings.database.url)
-    migrate(database)
-    event = AuditEvent(Kind.PROCESS_STARTED, actor="supervisor")
-    audit = AuditWriter(f"{settings.node.name[:32]}/supervisor")
-    database.retrying(lambda connection: audit.record(connection, event))
+    audit = AuditWriter(f"{settings.node.name}/supervisor")
+    migrate(database, lambda connection, before, after: audit.record(connection, _migrated(before, after)))
     database.dispose()
     open_pipelines(settings)
     open_destinations(settings)
     Recipes(settings)
+
+
+def _migrated(before: str | None, after: str) -> AuditEvent:
+    details: dict[str, Detail] = {"before": Name(f"r{before}") if before else None, "after": Name(f"r{after}")}
+    return AuditEvent(Kind.DATABASE_MIGRATED, actor="supervisor", details=details)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from adapters.keys import KeyStore, PatientEntry, open_value, seal_value
 from anonymize import PatientPseudonym
-from daemon.audit import AuditEvent, AuditWriter, Id, Kind
+from daemon.audit import AuditEvent, AuditWriter, Detail, Id, Kind, Name
 from daemon.database import Database
 from daemon.database import schema as t
 from daemon.states import Standing
@@ -55,6 +55,7 @@ class Vault:
             if not rows:  # everything was taken back: as what was taken back said
                 rows = connection.execute(_of_rejected(revision_id)).all()
         if not rows:
+            self._refuse(revision_id, actor, "no-instance")
             raise IdentityContradiction("no instance says whose study this is")
         event = AuditEvent(
             Kind.VAULT_ANSWERED,
@@ -66,7 +67,17 @@ class Vault:
         entry = self._keys.patient(rows[0].patient_id)
         one_for_each = {row.identity_tag: row for row in rows}.values()
         said = [_read(open_column(entry, "instance.identity", row.id, row.sealed_identity)) for row in one_for_each]
-        return _agreed([identity for identity, _ in said]), said[-1][1]
+        try:
+            return _agreed([identity for identity, _ in said]), said[-1][1]
+        except IdentityContradiction:
+            self._refuse(revision_id, actor, "contradiction", rows[0].audit_tag)
+            raise
+
+    def _refuse(self, revision_id: str, actor: str, reason: str, subject: str | None = None) -> None:
+        """Record that nobody was named, and why."""
+        details: dict[str, Detail] = {"revision": Id(revision_id), "reason": Name(reason)}
+        event = AuditEvent(Kind.VAULT_REFUSED, actor=actor, subject=subject, details=details)
+        self._database.retrying(lambda connection: self._audit.record(connection, event))
 
 
 class PurposeMissing(Exception):

@@ -86,7 +86,6 @@ class Kind(StrEnum):
 
     EPOCH_CLOSED = "key.epoch-closed"
     EPOCH_DESTROYED = "key.epoch-destroyed"
-    PATIENT_KEY_CREATED = "key.patient-created"
 
     LOG_EXPORTED = "audit.exported"
     LOG_VERIFIED = "audit.verified"

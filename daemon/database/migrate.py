@@ -4,6 +4,7 @@ The whole of it is one transaction, held by one process at a time: it either arr
 the database as it was. A database of a newer kopru is refused, never touched.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -36,8 +37,12 @@ def migration_config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
-def migrate(database: Database) -> None:
-    """Make or upgrade all tables. Raises `NewerDatabaseError`; any other failure leaves the database unchanged."""
+def migrate(database: Database, tell: Callable[[sa.Connection, str | None, str], None] | None = None) -> None:
+    """Make or upgrade all tables. Raises `NewerDatabaseError`; any other failure leaves the database unchanged.
+
+    `tell` is called in the same transaction, if anything was changed, with the revisions before (None: the database was
+    empty) and after.
+    """
     with database.write() as connection:
         if not database.is_sqlite:  # on SQLite the write lock is held already
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
@@ -51,3 +56,5 @@ def migrate(database: Database) -> None:
         if current is not None and current not in known:
             raise NewerDatabaseError(current, newest)
         command.upgrade(config, "head")
+        if tell is not None:
+            tell(connection, current, newest)

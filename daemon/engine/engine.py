@@ -6,6 +6,7 @@ import fcntl
 import os
 import threading
 import uuid
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ import structlog
 
 from adapters.keys import KeyStoreError
 from adapters.storage import StoreError
-from daemon.audit import AuditError, Sealer, SigningKey
+from daemon.audit import AuditError, AuditEvent, Kind, Name, Sealer, SigningKey
 from daemon.database.lease import Lease, acquire, release
 from daemon.deidentification import Recipes
 from daemon.destinations import open_destinations
@@ -51,6 +52,7 @@ class Engine:
         self._schedule = Schedule(node)
         key = SigningKey.load_or_create(node.settings.audit.signing_key_file)
         self._sealer = Sealer(node.database, key, node.settings.audit.heads_directory)
+        self._trouble: str | None = None
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._index_forever, name="indexer", daemon=True),
@@ -88,17 +90,32 @@ class Engine:
                     indexer = self._begin_indexing()
                 if indexer is None:
                     self._stop.wait(_LOOK_SECONDS)
-                elif not indexer.pass_once():
-                    self._wake.wait(_LOOK_SECONDS)
+                else:
+                    found = indexer.pass_once()
+                    self._note_trouble(indexer.trouble)
+                    if not found:
+                        self._wake.wait(_LOOK_SECONDS)
             except IndexingLost:
                 indexer = None
             except (sa.exc.DBAPIError, StoreError, KeyStoreError, OSError) as error:
                 _log.error("indexing_failed", error=type(error).__name__, trace=places(error))
+                self._note_trouble(type(error).__name__)
                 indexer = None
                 self._stop.wait(1.0)
         if indexer is not None:
             lease = indexer.lease
             self._node.database.retrying(lambda connection: release(connection, lease))
+
+    def _note_trouble(self, error: str | None) -> None:
+        """Record why objects stay unindexed, once for each such time, so that `status` can show it. None: they do not.
+
+        Where the database itself fails there is nobody to tell, and nobody who could ask.
+        """
+        if error is not None and error != self._trouble:
+            event = AuditEvent(Kind.INDEXING_FAILED, actor="engine", details={"error": Name(error)})
+            with suppress(sa.exc.DBAPIError):
+                self._node.database.retrying(lambda connection: self._node.audit.record(connection, event))
+        self._trouble = error
 
     def _begin_indexing(self) -> Indexer | None:
         """An indexer, if no other engine of the installation has one at work."""

@@ -98,7 +98,13 @@ class Indexer:
         self._complete: dict[str, int] = {row.id: row.complete_batch for row in rows}
         self.indexed_until = 0.0
         self._unread: dict[str, float] = {}  # objects whose disk or key failed, since when
+        self._unread_for = ""
         self._read_again()
+
+    @property
+    def trouble(self) -> str | None:
+        """The kind of error for which the last pass had to leave objects unread; None if it read them all."""
+        return self._unread_for if self._unread else None
 
     def pass_once(self) -> int:
         """Index everything that lies in the store now, then close what is complete; gives how many objects were new."""
@@ -187,6 +193,7 @@ class Indexer:
             _log.error("object_not_read", object=str(ref), error=type(error).__name__)
             if time.monotonic() - waits_since <= _PATIENCE_SECONDS:
                 self._unread[ref.id] = waits_since  # a later pass reads it, and nothing is closed before
+                self._unread_for = type(error).__name__
             else:
                 group.unreadable.append((ref, receipt, f"{DOES_NOT_OPEN}: {type(error).__name__}"))
         except Exception as error:  # noqa: BLE001 - one object that nobody foresaw must not stop all others

@@ -24,6 +24,7 @@ import structlog
 
 from daemon.settings import Settings, SettingsError, hand_down
 from daemon.supervision.child import LISTENER_FD, PARENT, READY, STATUS_FD, ChildKind
+from daemon.supervision.chronicle import Chronicle
 from daemon.supervision.notify import inherited_sockets, notify, watchdog_interval_seconds
 
 _SILENT_SECONDS: Final = 30.0  # a child that says nothing for this long is stuck
@@ -62,12 +63,13 @@ class _Slot:
 class Supervisor:
     """Runs until SIGTERM or SIGINT. `reload` gives fresh settings on SIGHUP, or raises `SettingsError`.
 
-    `on_ready` is called once, when all children work.
+    `on_ready` is called once, when all children work; `chronicle` is told what the audit log is to hold.
     """
 
     settings: Settings
     reload: Callable[[], Settings]
     on_ready: Callable[["Supervisor"], None] | None = None
+    chronicle: Chronicle | None = None
     _slots: list[_Slot] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _announced: bool = False
@@ -85,6 +87,8 @@ class Supervisor:
         """Work until told to stop. Raises `AlreadyRunning` or `OSError` (address in use) before any child starts."""
         with _only_one(self.settings.node.data), self._signals() as wake_fd:
             self._listener = _listening_socket(self.settings)
+            if self.chronicle:
+                self.chronicle.open()
             self._selector.register(wake_fd, selectors.EVENT_READ)
             self._slots = [_Slot(ChildKind.RUNTIME, 0), _Slot(ChildKind.ENGINE, 0), _Slot(ChildKind.CONSOLE, 0)]
             self._slots += [_Slot(ChildKind.RECEIVER, i) for i in range(self.settings.dicom.receivers)]
@@ -95,6 +99,8 @@ class Supervisor:
                 notify("STOPPING=1")
                 self._stop_all()
                 self._listener.close()
+                if self.chronicle:
+                    self.chronicle.close()
 
     def request_stop(self) -> None:
         """Ask the loop to end; children are drained in order."""
@@ -154,6 +160,8 @@ class Supervisor:
         if READY in heard and not slot.ready:
             slot.ready = True
             _log.info("child_ready", child=slot.name)
+            if slot.kind is ChildKind.RUNTIME and self.chronicle:
+                self.chronicle.runtime_ready()
 
     def _check(self, slot: _Slot) -> None:
         """Reap a child that ended, kill one that is stuck; either starts again, later each time it fails soon."""
@@ -162,7 +170,8 @@ class Supervisor:
         now = time.monotonic()
         limit = _SILENT_SECONDS if slot.ready else _STARTING_SECONDS
         code = slot.process.poll()
-        if code is None and now - slot.heard_at > limit:
+        is_silent = code is None and now - slot.heard_at > limit
+        if is_silent:
             _log.error("child_silent", child=slot.name, seconds=round(now - slot.heard_at))
             slot.process.kill()
             code = slot.process.wait()
@@ -174,6 +183,8 @@ class Supervisor:
         slot.failures = 0 if now - slot.started_at >= _STEADY_SECONDS else slot.failures + 1
         delay = 0.0 if slot.failures <= 1 else min(_LONGEST_BACKOFF_SECONDS, 0.5 * 2**slot.failures)
         _log.warning("child_ended", child=slot.name, code=code, restart_in_seconds=delay)
+        if self.chronicle:
+            self.chronicle.child_died(slot.name, code, was_silent=is_silent)
         slot.process, slot.status_fd, slot.ready, slot.start_at = None, None, False, now + delay
 
     def _announce(self) -> None:
@@ -228,9 +239,13 @@ class Supervisor:
             self._rebind(fresh)
         except (SettingsError, OSError) as error:
             _log.error("reload_refused", problem=str(error))
+            if self.chronicle:
+                self.chronicle.configuration_refused(error)
         else:
             self.settings = fresh
             _log.info("reloading")
+            if self.chronicle:
+                self.chronicle.configuration_loaded(fresh)
             for kinds in _STOPPING_ORDER:
                 self._stop_kinds(kinds)
             receivers = [slot for slot in self._slots if slot.kind is ChildKind.RECEIVER]

@@ -155,7 +155,9 @@ def test_a_revision_of_which_nothing_says_whose_it_is_names_nobody(node: Node, l
     for revision in (empty, new_id()):
         with pytest.raises(IdentityContradiction):
             locked.reidentify(revision, Purpose.REPORT, "engine")
-    assert events(node.database) == []
+    assert answers(node.database) == []
+    refused = [(e["actor"], e["subject"], e["details"]["reason"]) for e in events(node.database, "vault.refused")]
+    assert refused == [("engine", None, "no-instance")] * 2
 
 
 def test_what_was_taken_back_still_says_whose_report_is_to_be_withdrawn(node: Node, archive: Archive):
@@ -186,6 +188,9 @@ def test_instances_that_disagree_name_nobody_and_the_error_tells_no_value(
     with pytest.raises(IdentityContradiction) as error:
         node.vault.reidentify(revision, Purpose.REPORT, "engine")
     assert not any(value in str(error.value) for value in (*PLANTED, *other.values()) if len(value) > 1)
+    (refused,) = events(node.database, "vault.refused")
+    assert refused["details"] == {"reason": "contradiction", "revision": revision}
+    assert refused["subject"] is not None
 
 
 @pytest.mark.parametrize(
