@@ -192,7 +192,7 @@ def _is_proven_by_type(node: Node, parent: str) -> bool:
 def is_high_age(quantity: Any) -> bool:
     """Whether a quantity, given as JSON, is a time of more than 89 years by its code or by its unit."""
     value = Decimal(str(quantity.get("value", 0)))
-    return any(value / per_year >= _HIGHEST_AGE + 1 for per_year in _units_of_time(quantity))
+    return any(value >= (_HIGHEST_AGE + 1) * per_year for per_year in _units_of_time(quantity))
 
 
 def is_unclear_age(age: Any) -> bool:
