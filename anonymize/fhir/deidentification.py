@@ -157,7 +157,7 @@ class _Run:
             self._finish_quantity(node, number, written)
         if node.type == "Extension" and not _is_whole_extension(written):
             return None
-        if written:
+        if written or node.is_resource:
             _mask_missing(node, written)
         if node.is_resource:
             written = {"resourceType": node.type, **written}
@@ -228,7 +228,8 @@ class _Run:
         if node.name == "contained":  # which has no labels of its own (FHIR R4 dom-4, dom-5)
             return
         meta = written.setdefault("meta", {})
-        kept = [label for label in meta.get("security", []) if label not in _LABELS]
+        ours = {label["code"] for label in _LABELS}
+        kept = [label for label in meta.get("security", []) if label.get("code") not in ours]
         meta["security"] = [*kept, *map(dict, _LABELS), {"system": CLAIM_SYSTEM, "code": claim.value}]
         if node.type == "Patient":
             written.setdefault("identifier", []).append({"system": PSEUDONYM_SYSTEM, "value": self._pseudonym})
