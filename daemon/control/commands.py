@@ -167,7 +167,9 @@ def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
     def work(connection: sa.Connection) -> str:
         connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study).with_for_update())
         newest = connection.execute(
-            sa.select(t.revision.c.priority).where(t.revision.c.study_id == study).order_by(t.revision.c.number.desc())
+            sa.select(t.revision.c.priority, t.revision.c.state)
+            .where(t.revision.c.study_id == study)
+            .order_by(t.revision.c.number.desc())
         ).first()
         if newest is None:
             raise _no_such_study()
@@ -179,7 +181,10 @@ def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
         if current is None:
             raise CommandFailed("no instance of this study is in use, so there is nothing to process", 3)
         revision = begin_revision(connection, node.audit, study, newest.priority, current, actor=actor)
-        close_revision(connection, node.audit, revision, reason="reprocessed by an operator", forced=False, actor=actor)
+        # Of a study that is still arriving, only a part may be here: then the report says so.
+        forced = newest.state == RevisionState.ASSEMBLING
+        reason = "reprocessed by an operator"
+        close_revision(connection, node.audit, revision, reason=reason, forced=forced, actor=actor)
         return revision
 
     return {"study": study, "revision": node.database.retrying(work)}

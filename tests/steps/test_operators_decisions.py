@@ -9,7 +9,7 @@ from daemon.database import schema as t
 from daemon.queue import TaskState
 from daemon.states import NEEDS_A_PERSON
 from runtime import RuntimeUnavailable
-from tests.steps.installation import Installation, Instead, another, image
+from tests.steps.installation import Association, Installation, Instead, another, image
 
 STUDY = "2.25.4711"
 REFUSED = Instead(Dead("refused", 422))
@@ -154,3 +154,13 @@ def test_a_running_task_is_neither_closed_nor_retried(installation: Installation
     installation.attempt(task)
     installation.work()
     assert installation.revisions() == ["delivered"]
+
+
+def test_a_study_that_is_reprocessed_while_it_arrives_is_reported_as_perhaps_incomplete(installation: Installation):
+    association = Association(installation)
+    association.store(image(StudyInstanceUID=STUDY))
+    installation.indexer.pass_once()
+    assert installation.revisions() == ["assembling"]
+    installation.ask("studies.reprocess", study=installation.shown()["study"])
+    assert [revision["forced"] for revision in installation.shown()["revisions"]] == [False, True]
+    association.release()
