@@ -1,9 +1,9 @@
 """Knows the words that code strings and technical text are made of, so that anything else in them can go.
 
 Nothing stops a sender from putting a name into Image Type or Software Versions. A word stays if the standard uses it
-(in the names of attributes and UIDs, in the published meanings of codes, as a defined term), if a maker of devices
-does, or if it is too short to say who somebody is. A patient's name can be such a word, too: `anonymize.identifiers`
-looks for the patient's own.
+(in the names of attributes and UIDs, in the published meanings of codes, as a defined term), if a maker of devices or
+a Turkish radiologist does, or if it is too short to say who somebody is. A patient's name can be such a word, too:
+`anonymize.identifiers` looks for the patient's own.
 """
 
 import re
@@ -15,9 +15,11 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
 
 from anonymize.codes import published_meanings
+from anonymize.identifiers import folded
 
 TERMS: Final = "terms.txt"
 _DEVICES: Final = "device_words.txt"
+_TURKISH: Final = "turkish_words.txt"
 
 _TOKEN: Final = re.compile(r"[^\W_]+")
 _RUN: Final = re.compile(r"[^\W\d_]+|\d+")
@@ -47,12 +49,12 @@ def _kept_or_marked(match: re.Match[str]) -> str:
 
 
 def _is_known(token: str) -> bool:
-    if not token.isascii():
-        return False
     if token.isdigit():
         return len(token) <= _SHORT_NUMBER
     known = _words()
-    plain = token.lower()
+    plain = folded(token)
+    if not plain.isascii():
+        return False
     if plain in known:
         return True
     runs = _RUN.findall(plain)
@@ -73,7 +75,7 @@ def standard_words() -> frozenset[str]:
 
 @cache
 def _words() -> frozenset[str]:
-    return standard_words() | _listed(TERMS) | _listed(_DEVICES)
+    return standard_words() | _listed(TERMS) | _listed(_DEVICES) | _listed(_TURKISH)
 
 
 def _listed(name: str) -> frozenset[str]:

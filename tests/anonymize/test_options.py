@@ -199,6 +199,19 @@ def test_descriptors_lose_the_patient_and_keep_what_they_describe():
         assert name not in ds.SeriesDescription
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("İNCE KESİT TORAKS BT", "İNCE KESİT TORAKS BT"),
+        ("Akciğer grafisi PA, kontrol", "Akciğer grafisi PA, kontrol"),
+        ("Hasta Zümrüt Hayalioğlu akciğer filmi 12.03.2024", "Hasta [-] [-] akciğer filmi [-]"),
+        ("Tel 05550104711", "Tel [-]"),
+    ],
+)
+def test_descriptors_in_turkish_keep_what_radiologists_say(text, kept):
+    assert cleaned(explicit(0x0008103E, "LO", even(text)), policy(Option.CLEAN_DESCRIPTORS)).SeriesDescription == kept
+
+
 def test_structured_content_keeps_its_tree_and_loses_its_names():
     name = explicit(0x0040A040, "CS", b"PNAME ") + explicit(0x0040A123, "PN", b"GIZLI^KISI")
     text = explicit(0x0040A040, "CS", b"TEXT") + explicit(0x0040A160, "UT", even("Patient ÖRNEK AYŞE, 5 mm nodule"))
