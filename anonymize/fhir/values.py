@@ -158,7 +158,7 @@ class Values:
             moved = value + noise * (abs(value) if settings.proportional else 1)
             moved = moved.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
         if not whole:
-            return moved
+            return moved if isinstance(node.value, Decimal) else float(moved)
         least = {"positiveInt": 1, "unsignedInt": 0}.get(node.type, -_LARGEST_INTEGER)
         return min(max(int(moved), least), _LARGEST_INTEGER)
 
