@@ -28,8 +28,9 @@ from typing import Final
 from anonymize.text import numbers
 from anonymize.text.addresses import addresses
 from anonymize.text.ages import ages
-from anonymize.text.dates import dates
+from anonymize.text.dates import dates, day_first, shifted
 from anonymize.text.finding import Finding, Note, Recognizer, TextClass, compose, disjoint
+from anonymize.text.known import known_identifiers
 from anonymize.text.names import names
 from anonymize.text.organisations import organisations
 from anonymize.text.phones import phones
@@ -91,19 +92,21 @@ def clean(
         shift_date: where given, a full date is replaced by what this answers, in the date's own format.
     """
     findings = find(text, known=known)
+    slashes_day_first = day_first(text) if shift_date else None
     pieces: list[str] = []
     done = 0
     for finding in findings:
-        pieces += text[done : finding.start], _replacement(text, finding, shift_date)
+        written = text[finding.start : finding.end]
+        moved = None
+        if shift_date and finding.kind is TextClass.DATE:
+            moved = shifted(written, shift_date, slashes_day_first=slashes_day_first)
+        pieces += text[done : finding.start], moved or f"[{finding.kind}]"
         done = finding.end
     pieces.append(text[done:])
     return Cleaned("".join(pieces), findings)
 
 
-def _replacement(text: str, finding: Finding, shift_date: Callable[[date], date] | None) -> str:
-    return f"[{finding.kind}]"
-
-
 def _findings(note: Note, known: Collection[str]) -> Iterator[Finding]:
+    yield from known_identifiers(note, known)
     for recognizer in _RECOGNIZERS:
         yield from recognizer(note)

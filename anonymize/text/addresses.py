@@ -23,7 +23,7 @@ _DOOR: Final = (
 )
 _STREET: Final = rf"(?:[a-z\d'-]{{2,20}}\.? ){{1,4}}?{_KINDS_TR}{_ENDING}(?![a-z])"
 _MORE: Final = re.compile(
-    rf"[ ,.;/\n-]{{0,3}}(?:{_DOOR}|{_STREET}|(?:[a-z]{{3,20}}(?: [a-z]{{3,20}})?\s?[/,-]\s?)?{PROVINCE}(?![a-z])|[a-z]{{3,20}}\s?/\s?[a-z]{{3,20}}(?![a-z]))"
+    rf"[ ,.;/\n-]{{0,3}}(?:{_STREET}|{_DOOR}|(?:[a-z]{{3,20}}(?: [a-z]{{3,20}})?\s?[/, -]\s?)?{PROVINCE}(?![a-z])|[a-z]{{3,20}}\s?/\s?[a-z]{{3,20}}(?![a-z]))"
 )
 _NUMBER_BEFORE: Final = re.compile(r"(?:\d{1,5}[./]?(?:\s?\d{1,4}\.)?\s?)$")
 _DISTRICT_PROVINCE: Final = re.compile(rf"(?<![a-z])(?P<district>[a-z]{{3,20}})\s?[/,]\s?(?P<province>{PROVINCE})(?![a-z])")
@@ -37,13 +37,14 @@ _CITY: Final = r"[a-z][a-z'-]{1,20}(?:\.? [a-z][a-z'-]{1,20}){0,2}"
 _CITY_STATE: Final = rf"(?:,?\s{{1,2}}(?:in\s)?(?P<city>{_CITY})(?:,\s?(?P<state>{STATE})(?![a-z]))?)?"
 _US: Final = re.compile(
     rf"(?<![\w.,/-])\d{{1,6}}[a-z]?(?:-\d{{1,4}})?\s(?:[nsew]{{1,2}}\.?\s|north\s|south\s|east\s|west\s)?(?:[a-z\d][a-z\d'-]{{0,20}}\.? ){{1,4}}?"
-    rf"(?:{_SUFFIXES_US})(?![a-z])(?:\s[nsew]{{1,2}}\b\.?)?{_UNIT_US}"
+    rf"(?P<kind>{_SUFFIXES_US})(?![a-z])(?:\s[nsew]{{1,2}}\b\.?)?{_UNIT_US}"
 )
 _TAIL: Final = re.compile(rf"(?:,\s?|\s|\n)(?P<city>{_CITY}),?\s(?P<state>{STATE})(?![a-z])|,\s?(?P<only>{_CITY})(?=[\s]*[,.;\n]|$)")
 _NAMED_STREET: Final = re.compile(
     r"(?<![a-z])(?:street|avenue|road|boulevard|lane|drive|court|terrace|parkway|highway|blvd|ave|rd|turnpike|trailer park|county|township|village|borough)(?![a-z])"
 )
 _CITY_IN_STATE: Final = re.compile(rf"(?<![a-z]){_CITY}, (?P<state>{STATE})(?![a-z])\.?")
+_PLACE_AROUND: Final = re.compile(r"\b(?:in|from|of|at|near|to)\s\||\|\.? \d{5}")  # else MD and PA are degrees
 _PO_BOX: Final = re.compile(r"\bp\.?\s?o\.?\s?box\s?#?\d{1,7}\b|\b(?:rr|rural route) \d{1,3}(?:,? box \d{1,5})?\b|\bp\.?k\.? ?:? ?\d{1,6}(?= )")
 
 
@@ -80,13 +81,12 @@ def _onward(note: Note, end: int) -> int:
 def _is_place(text: str) -> bool:
     """Whether what was matched without regard to case begins like a name, or is a door's number."""
     words = re.findall(r"[^\W\d_]{3,}", text)
-    return not words or any(word[0].isupper() for word in words) or bool(re.search(r"\d", text))
+    return not words or words[0][0].isupper() or bool(re.search(r"\d", text))
 
 
 def _american(note: Note) -> Iterator[tuple[int, int]]:
     for match in _US.finditer(note.folded):
-        words = re.findall(r"[^\W\d_]+", match[0])
-        if not any(character.isupper() for character in note.text[match.start() : match.end()]) and len(words) > 3:
+        if not _names_a_street(note, match):
             continue
         end = match.end()
         if (tail := _TAIL.match(note.folded, end)) and note.text[tail.start("city" if tail["city"] else "only")].isupper():
@@ -100,6 +100,12 @@ def _american(note: Note) -> Iterator[tuple[int, int]]:
         yield match.span()
 
 
+def _names_a_street(note: Note, match: re.Match[str]) -> bool:
+    """Whether the word before "Street" is capitalised, as a name is, or a number ("5th Ave")."""
+    before = note.text[match.start() : match.start("kind")].rstrip(" .").rsplit(" ", 1)[-1]
+    return before[:1].isupper() or before[:1].isdigit() or match["kind"] in {"street", "avenue", "road", "lane"}
+
+
 def _places(note: Note) -> Iterator[tuple[int, int]]:
     for match in _DISTRICT_PROVINCE.finditer(note.folded):
         if note.text[match.start()].isupper() and match["district"] not in table("common"):
@@ -107,7 +113,10 @@ def _places(note: Note) -> Iterator[tuple[int, int]]:
     for match in _CITY_IN_STATE.finditer(note.folded):
         start = capitals_before(note, match.start("state") - 2, 3, gap=", ")
         state = note.text[match.start("state") : match.end("state")]
-        if start < match.start("state") - 2 and (state.isupper() if len(state) == 2 else state[0].isupper()):
+        doubtful = match["state"] in {"md", "pa", "ma"} and not _PLACE_AROUND.search(
+            note.folded[max(0, start - 8) : start] + "|" + note.folded[match.end() : match.end() + 7]
+        )
+        if start < match.start("state") - 2 and not doubtful and (state.isupper() if len(state) == 2 else state[0].isupper()):
             yield start, match.end("state")
     for word in note.words:
         if word.capital and word.plain in table("places"):

@@ -13,7 +13,7 @@ _NUMBER: Final = rf"(?P<age>{_DIGITS}|{_TURKISH}|{_ENGLISH})"
 
 _BEFORE_UNIT: Final = re.compile(
     rf"(?<![\w.,/-]){_NUMBER}(?=(?:'?[a-z]{{1,4}})?[ -]{{0,2}}(?:yas(?!a)|yasin|y/o\b|y\.?o\b|yo\b|yrs?\b(?!\sago)|years?[ -](?:old|of age)|-?year-?old|y\.o\."
-    r"|years?\sof\sage|y(?=[ /]?[fmke]\b)|y\s?[,/]\s?[fmke]\b|lik (?:hasta|kadin|erkek|nine|dede)))"
+    r"|years?\sof\sage|y(?=[ /]?[fmke]\b)|y\s?[,/]\s?[fmke]\b|(?:[ -]?)yr-old|/[fm]\b|[fm]\b|lik\b|li yas|yil[a-z]{0,4} (?:yas|omur)|lik (?:hasta|kadin|erkek|nine|dede)))"
 )
 _AGE_WORD: Final = re.compile(
     rf"\b(?:yas|yasi|yaslari|age|aged|ages)(?:'?[a-z]{{1,3}})?(?:\s(?:is|was|of|at))?\s?[:=(]?\s{{0,3}}{_NUMBER}(?!\w|[.,/]\d)"

@@ -73,8 +73,10 @@ _LEFT: Final = re.compile(
     rf"(?:(?P<day>{_DAY})(?:st|nd|rd|th|\.)?(?:\s?-\s?{_DAY}\.?)?|(?P<ordinal>{_DAY_EN}|{_DAY_TR})|(?P<year>{_YEAR})(?:'?(?:in|un|nin|nun))?(?:\s(?:yili?|senesi)(?:nin)?)?)"
     r"(?:(?:\sday)?\sof)?[ .,/-]{0,2}$"
 )
+_WEEKDAY_BEFORE: Final = re.compile(rf"(?<![\w.,/])(?P<weekday>{_WEEKDAY})(?:\sthe)?[,.]?\s{{1,2}}(?:the )?$")
+_TURKISH: Final = frozenset(fold(name) for name in _TURKISH_MONTHS)
 _RIGHT: Final = re.compile(
-    rf"(?:'?(?:in|un|nin|nun)?(?:\s?ayi(?:nin|nda)?)?\s?(?=[\w]))?(?:[ .,/-]{{0,2}}(?:the\s)?(?:(?P<day>{_DAY})(?:st|nd|rd|th)?(?![\d:]|[.,/]\d|\s?(?:mg|ml|mm|cm|%))(?:\s?-\s?{_DAY}(?!\d))?|(?P<ordinal>{_DAY_EN}|{_DAY_TR}(?:i|si|u|ine|inde)?)\b))?"
+    rf"(?:'?(?:in|un|nin|nun)?(?:\s?ayi(?:nin|nda)?)?\s?(?=[\w]))?(?:[ .,/-]{{0,2}}(?:the\s)?(?:(?P<day>{_DAY})(?:st|nd|rd|th)?(?![\d:]|[.,/]\d|\s?(?:mg|ml|mm|cm|%))(?:\s?-\s?{_DAY}(?!\d))?|(?P<ordinal>{_DAY_EN}|{_DAY_TR}(?:i|si|u|ine|inde)?)\b(?!\s?bin\b|[ -](?:hundred|thousand))))?"
     rf"(?:[ .,/-]{{0,2}}(?:of\s|in\s)?(?:(?P<year>{_YEAR}|'\d\d)(?![\d]|[.,]\d)|(?P<year_words>{_YEAR_TR}|{_YEAR_EN})\b))?"
     rf"(?:,?\s{{1,2}}\(?(?P<weekday>{_WEEKDAY})\b)?"
 )
@@ -109,12 +111,12 @@ def _around_month(note: Note, match: re.Match[str]) -> tuple[int, int] | None:
     if not _SUFFIX.fullmatch(suffix):
         return None
     low = max(0, match.start() - 60)
-    left = _LEFT.search(note.folded[low : match.start()])
     right = _RIGHT.match(note.folded, match.end())
     if right is None:
         return None
     right_day = right["day"] or right["ordinal"]
     right_year = right["year"] or right["year_words"]
+    left = _left(note.folded[low : match.start()], match, bool(right_day))
     capital = note.text[match.start()].isupper()
     if not (left or right_day or right_year):
         return None
@@ -128,6 +130,16 @@ def _around_month(note: Note, match: re.Match[str]) -> tuple[int, int] | None:
     elif right["day"] or right["ordinal"]:
         end = max(end, right.end() if not right["weekday"] else end)
     return start, len(note.folded[:end].rstrip(" .,/-'("))
+
+
+def _left(before: str, month: re.Match[str], has_day: bool) -> re.Match[str] | None:
+    """The day, year or weekday before a month: "on" is ten in Turkish, and no day before an English month."""
+    left = _LEFT.search(before)
+    if left and left["ordinal"] == "on" and (has_day or month["month"] not in _TURKISH):
+        return None if not has_day else _WEEKDAY_BEFORE.search(before)
+    if left is None and has_day:
+        return _WEEKDAY_BEFORE.search(before)
+    return left
 
 
 def _readings(match: re.Match[str]) -> tuple[date, ...]:
@@ -149,3 +161,98 @@ def _date(year: str, month: str, day: str) -> date | None:
         return date(full, int(month), int(day))
     except ValueError:
         return None
+
+
+_WRITTEN: Final = (
+    re.compile(
+        rf"(?:(?P<weekday>{_WEEKDAY})[,.]?\s{{1,2}})?(?P<day>\d{{1,2}})(?P<ordinal>st|nd|rd|th)?\.?(?: day)?(?: of)?[ .,/-]{{1,2}}"
+        rf"(?P<month>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})[ .,/-]{{1,2}}(?P<year>\d{{4}})(?:,?\s{{1,2}}(?P<after>{_WEEKDAY}))?"
+    ),
+    re.compile(
+        rf"(?:(?P<weekday>{_WEEKDAY})[,.]?\s{{1,2}})?(?P<month>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})[ .]{{1,2}}"
+        rf"(?P<day>\d{{1,2}})(?P<ordinal>st|nd|rd|th)?,?\s(?P<year>\d{{4}})(?:,?\s{{1,2}}(?P<after>{_WEEKDAY}))?"
+    ),
+)
+
+
+def day_first(text: str) -> bool | None:
+    """How this text's dates with slashes are to be read, by those that can be read one way only; None if nothing says."""
+    orders = set()
+    for match in _NUMERIC.finditer(fold(text)):
+        if match["year"] and match["gap"].strip() == "/" and len(_readings(match)) == 1:
+            orders.add(int(match["first"]) > 12)
+    return orders.pop() if len(orders) == 1 else None
+
+
+def shifted(written: str, shift: Callable[[date], date], *, slashes_day_first: bool | None) -> str | None:
+    """A full date in digits, or with its month's name, shifted and written as it was; None if it is no such date, its order
+    of day and month is uncertain, or the calendar ends.
+    """
+    folded = fold(written)
+    try:
+        if match := _NUMERIC.fullmatch(folded):
+            return _shifted_digits(written, match, shift, slashes_day_first)
+        for pattern in _WRITTEN:
+            if match := pattern.fullmatch(folded):
+                return _shifted_words(written, match, shift)
+    except OverflowError:
+        return None
+    return None
+
+
+def _shifted_digits(
+    written: str, match: re.Match[str], shift: Callable[[date], date], slashes_day_first: bool | None
+) -> str | None:
+    readings = _readings(match)
+    names = ("year", "second", "first")
+    if not match["year"]:
+        kind = "iso" if match["iso_year"] else "compact"
+        names = (f"{kind}_year", f"{kind}_month", f"{kind}_day")
+    elif match["gap"].strip() == "/":
+        if len(readings) != 1 and slashes_day_first is None:
+            return None
+        month_first = int(match["second"]) > 12 or (len(readings) > 1 and not slashes_day_first)
+        names = ("year", "first", "second") if month_first else names
+    then = _date(match[names[0]], match[names[1]], match[names[2]])
+    if then is None:
+        return None
+    now = shift(then)
+    values = (f"{now.year:04}"[-len(match[names[0]]) :], str(now.month), str(now.day))
+    padded = any(match[name].startswith("0") for name in names[1:]) or all(len(match[name]) == 2 for name in names[1:])
+    return _replaced(
+        written,
+        match,
+        {name: value.zfill(2) if padded else value for name, value in zip(names, values, strict=True)},
+    )
+
+
+def _shifted_words(written: str, match: re.Match[str], shift: Callable[[date], date]) -> str | None:
+    month, names = _MONTHS[match["month"]]
+    then = _date(match["year"], str(month), match["day"])
+    if then is None:
+        return None
+    now = shift(then)
+    new = {"year": f"{now.year:04}", "day": str(now.day).zfill(len(match["day"]) if match["day"][0] == "0" else 1)}
+    new["month"] = _cased(names[now.month - 1], written[slice(*match.span("month"))], turkish=names[0] in ("Ocak", "Oca"))
+    if match["ordinal"]:
+        new["ordinal"] = "th" if 10 < now.day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(now.day % 10, "th")
+    for place in ("weekday", "after"):
+        if match[place]:
+            weekdays = _WEEKDAYS[match[place]]
+            like = written[slice(*match.span(place))]
+            new[place] = _cased(weekdays[now.weekday()], like, turkish=weekdays is _TURKISH_DAYS)
+    return _replaced(written, match, new)
+
+
+def _cased(word: str, like: str, *, turkish: bool) -> str:
+    if like.isupper():
+        return word.replace("i", "İ").upper() if turkish else word.upper()
+    return word if like[0].isupper() else word.lower()
+
+
+def _replaced(written: str, match: re.Match[str], new: dict[str, str]) -> str:
+    pieces, done = [], 0
+    for name in sorted(new, key=match.start):
+        pieces += written[done : match.start(name)], new[name]
+        done = match.end(name)
+    return "".join((*pieces, written[done:]))

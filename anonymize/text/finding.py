@@ -95,6 +95,7 @@ def table(name: str) -> frozenset[str]:
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
+_IN_PLACES: Final = frozenset("yeni orta ust alt saglik merkez kadin cumhuriyet genel hastane high north south east west".split())
 _ONE_BEFORE: Final = re.compile(r"(?<![^\W_])(?P<word>[^\W_][^\W_'-]{0,24})\.?(?:'[a-z]{1,3})? {1,2}$")
 
 
@@ -112,7 +113,7 @@ def capitals_before(note: Note, end: int, most: int, *, gap: str = "") -> int:
             return start
         first = low + before.start()
         word = before["word"]
-        if not (note.text[first].isupper() or (word.isdigit() and count)) or word in table("common"):
+        if not (note.text[first].isupper() or (word.isdigit() and count)) or (word in table("common") and not (word in _IN_PLACES and not count)):
             return start
         start = first
     return start
@@ -165,7 +166,7 @@ def compose(text: str) -> tuple[str, Callable[[int], int]]:
     pieces: list[str] = []
     origins: list[int] = []
     for start, end in _clusters(text):
-        piece = unicodedata.normalize("NFC", _INVISIBLE.sub("", text[start:end]))
+        piece = unicodedata.normalize("NFC", _INVISIBLE.sub("", text[start:end]))[:1]
         pieces.append(piece)
         origins.extend([start] * len(piece))
     origins.append(len(text))
@@ -213,7 +214,7 @@ def _free(taken: bytearray, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     if not any(character.isalnum() for character in text[start:end]):
         return start, start
-    while text[start].isspace() or text[start] in ",;:-/":
+    while text[start].isspace() or text[start] in ".,;:-/":
         start += 1
     while text[end - 1].isspace() or text[end - 1] in ",;:-/":
         end -= 1

@@ -59,7 +59,7 @@ _KIN: Final = (
 ).split()
 _PERSONS: Final = (
     "hasta hastamiz hastanin patient refakatci refakatcisi yakini bebek doktoru doktorum hekimi hekim hemsiresi cerrah cerrahi anestezist "
-    "asistan asistani radyolog bakicisi surgeon physician radiologist technologist technician therapist attending resident baby neonate client "
+    "asistan asistani radyolog bakicisi doctors surgeon physician radiologist pt pts patients patient's technologist technician therapist attending resident baby neonate client "
     "named adli isimli called teknisyeni psikologu midwife gentleman lady infant soyadli adinda interpreter pathologist donor vericisi verici "
     "alici"
 ).split()
@@ -170,7 +170,7 @@ class _Reader:
         """The first and after-last word of the name that begins at a word or after it; equal if there is none."""
         word, role = self.words[at], self.roles[at]
         if word.start in self.labels:
-            first = self._past_titles(at) if role & Role.TITLE else at
+            first = self._past_titles(at)
             if (last := self._chain(first, told=True, any_case=self.labels[word.start])) > first:
                 return first, last
         if role & Role.TITLE and (found := self._after_title(at)):
@@ -183,11 +183,16 @@ class _Reader:
         return (at, last) if self._stands(at, last) else (at, at)
 
     def _past_titles(self, at: int) -> int:
-        while at < len(self.words) and self.roles[at] & Role.TITLE and (
-            at + 1 == len(self.words) or re.fullmatch(r"\.?[ ]{0,3}", self._gap(at))
-        ):
+        while at + 1 < len(self.words) and self._is_title(at):
             at += 1
         return at
+
+    def _is_title(self, at: int) -> bool:
+        gap = self._gap(at)
+        short = self.words[at].plain == "ar"  # "Ar. Gör.", but also a family name
+        return bool(
+            re.fullmatch(r"\.? {0,3}", gap) and (self.roles[at] & Role.TITLE or (short and self.roles[at + 1] & Role.TITLE))
+        )
 
     def _after_title(self, at: int) -> tuple[int, int] | None:
         first = self._past_titles(at)
@@ -246,7 +251,7 @@ class _Reader:
 
     def _joined(self, at: int, known: bool) -> bool:
         gap = self._gap(at)
-        if gap in {" ", "  ", "-", " - "[1:2]}:
+        if gap in {" ", "-"}:
             return True
         word = self.words[at]
         if gap in {". ", "."}:
@@ -269,19 +274,30 @@ class _Reader:
         word, role = self.words[at], self.roles[at]
         if len(word.plain) == 1:
             return word.capital and (told or known or at == first) and self._is_initial(at, first)
-        if role & _NEVER and not (role & Role.GIVEN and at == first and told):
+        if role & _NEVER and not self._is_name_all_the_same(at, first, told):
             return False
         if role & Role.EPONYM and self._before_disease(at):
             return False
         if not word.capital:
             if role & Role.PARTICLE and at > first:
-                return at + 1 < len(self.words) and self.words[at + 1].capital
+                return at + 1 < len(self.words) and (
+                    self.words[at + 1].capital or bool(self.roles[at + 1] & Role.PARTICLE)
+                )
             return any_case or bool(role & _NAME and (not role & _UNSURE or (told and at > first)))
         if at == first:
-            return told or bool(role & _NAME)
+            return told or bool(role & _NAME) or self._is_unknown_name(at)
         if role & _NAME:
             return True
         return told or not (family or (word.capitals and role is Role.NONE and family)) and self._may_be_family(at)
+
+    def _is_name_all_the_same(self, at: int, first: int, told: bool) -> bool:
+        """Whether a word that is usually none is a part here: a given name after a title, "Ateş" after a given name."""
+        word, role = self.words[at], self.roles[at]
+        if at == first:
+            return told and bool(role & Role.GIVEN) and not role & (Role.TITLE | Role.AFTER)
+        return (
+            bool(role & Role.FAMILY) and word.capital and not word.capitals and bool(self.roles[at - 1] & Role.GIVEN)
+        )
 
     def _may_be_family(self, at: int) -> bool:
         """Whether an unknown word after a given name is written like a family name."""
@@ -306,11 +322,11 @@ class _Reader:
             return True
         parts = [self.roles[at] for at in range(first, last) if len(self.words[at].plain) > 1]
         known = [role for role in parts if role & _NAME]
-        if not known:
+        if not known or not (parts[0] & _NAME or known[0] & Role.FAMILY):
             return False
         sure = [role for role in known if not role & _UNSURE]
         if all(role & Role.EPONYM for role in parts):
-            return False
+            return last - first > len(parts) and not self._before_disease(last - 1)
         if not self.words[first].capital:
             return len(parts) > 1 and len(sure) == len(parts) and bool(parts[0] & Role.GIVEN) and bool(parts[-1] & Role.FAMILY)
         if len(parts) == 1:
@@ -318,7 +334,25 @@ class _Reader:
             return bool(initials or (sure and not self._before_disease(first) and not parts[0] & Role.COMMON))
         if sure:
             return True
-        return bool(parts[0] & Role.GIVEN and parts[-1] & Role.FAMILY and not self._before_disease(last - 1))
+        if not parts[0] & Role.GIVEN or self._before_disease(last - 1):
+            return False
+        unknown = not parts[-1] and not self.words[last - 1].capitals and not self._begins_sentence(first)
+        return bool(parts[-1] & Role.FAMILY) or unknown
+
+    def _is_unknown_name(self, at: int) -> bool:
+        """Whether an unknown capitalised word stands before a usual family name."""
+        if at + 1 >= len(self.words) or self.words[at].capitals or self.roles[at] is not Role.NONE:
+            return False
+        following = self.roles[at + 1]
+        return (
+            self._gap(at) == " "
+            and self.words[at + 1].capital
+            and bool(following & Role.FAMILY)
+            and not following & (_NEVER | _UNSURE)
+        )
+
+    def _begins_sentence(self, at: int) -> bool:
+        return at == 0 or not re.fullmatch(r"[,;(]? ", self._gap(at - 1))
 
 
 _DEGREES: Final = frozenset("jr md phd rn do np pa frcr facr faca facs crnp dds bsn msw lcsw".split())

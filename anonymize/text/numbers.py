@@ -213,18 +213,18 @@ _RECORD_WORDS: Final = (
     r"dosya|kayit|sicil|barkod|numune|ornek|recete|e-?recete|sevk|takip|provizyon|police|sigorta|basvuru|randevu|istem|islem|order|"
     r"chart|claim|case|encounter|visit|specimen|sample|prescription|rx|policy|member(?:ship)?|insurance|subscriber|beneficiary|"
     r"medicare|medicaid|mbi|hicn|group|account|acct|license|licence|npi|dea|diploma(?:\stescil)?|tescil|lab|laboratory|"
-    r"hasta|patient|study|tetkik|rapor|report|biyopsi|biopsy|patoloji|pathology|order|requisition|referral|nhs|record|folder|"
+    r"hasta|patient|mr|medrec|health\splan|plan|kayit|muayene|epikriz|fis|dekont|abone|uye|uyelik|adisyon|kabul|gelis|oda|yatak|slide|blok|block|lot|implant|device|cihaz|dicom|pacs|study|exam|tetkik|rapor|report|biyopsi|biopsy|patoloji|pathology|order|requisition|referral|nhs|record|folder|"
     r"arsiv|kart|defter|yatis|vaka|seri|serial|belge|ehliyet|permit|fatura|invoice"
 )
-_RECORD_NOUNS: Final = r"no|nosu|nolu|num|numara|numarasi|numarali|number|nr|id|id'si|kodu|code|#|identifier|n[o0]\."
+_RECORD_NOUNS: Final = r"numarasi|numarali|numara|number|nosu|nolu|num|no|nr|identifier|id'si|id|kodu|code|#|n[o0]\."
 _RECORD: Final = re.compile(
     rf"\b(?:{_RECORD_WORDS})(?:\s(?:{_RECORD_WORDS}|kimlik|karti|card|takip|defteri|defter|tescil|giris|merkezi|sistemi)){{0,2}}"
-    rf"(?:'?s?[iuy]{{0,2}})[ .:]{{0,3}}(?:{_RECORD_NOUNS})(?:'?l[iu]|'?n[iu]n|'?s[iu])?"
+    rf"(?:'?s?[iuy]{{0,2}})[ .:]{{0,3}}(?:{_RECORD_NOUNS})(?:'?l[iu]|'?n[iu]n|'?s[iu])?(?![a-z])"
     r"(?:\s(?:is|was|of|olan|olarak|ise))?[ :=#(.,/-]{0,5}"
     r"(?P<number>(?:[a-z]{1,6}[ ./_-]{0,2}){0,2}\d[a-z0-9]{0,24}(?:[./_-][a-z0-9]{1,12}){0,4})(?!\w)"
 )
 _BARE_RECORD: Final = re.compile(
-    r"\b(?:mrn|m\.r\.n|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
+    r"\b(?:mrn|m\.r\.n|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
     r"(?:\s?[:=#.-]{1,3}\s{0,2}|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
     r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}[-/]\d{2,12})(?!\w)"
