@@ -8,7 +8,7 @@ from io import BytesIO
 import pydicom
 from pydicom.dataset import Dataset
 
-from anonymize import Quarantine, ReceivedInstance
+from anonymize import BASIC, Policy, Quarantine, ReceivedInstance
 from benchmarks.leak_places.base import (
     BASIC_TEXT_SR,
     CT,
@@ -84,8 +84,8 @@ def instances(seed: int) -> Iterator[tuple[Syntax, Instance]]:
     yield Syntax.EXPLICIT, state
 
 
-def follow(seed: int) -> Graph:
-    """De-identify the study and compare every UID and date with where it stood before."""
+def follow(seed: int, policy: Policy = BASIC) -> Graph:
+    """De-identify the study by a policy and compare every UID and date with where it stood before."""
     mapping: dict[str, str] = {}
     wrong: list[str] = []
     before, after, moved = 0, 0, []
@@ -95,7 +95,7 @@ def follow(seed: int) -> Graph:
         data_set = made.data_set(syntax)
         received = ReceivedInstance(made.sop_class, made.sop_instance, syntax.value, data_set)
         try:
-            file, _ = deidentified(received)
+            file, _ = deidentified(received, policy)
         except Quarantine as error:
             wrong.append(f"an instance of {_kind(made)} was quarantined: {error.reason}")
             continue

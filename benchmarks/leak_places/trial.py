@@ -11,7 +11,7 @@ from io import BytesIO
 import pydicom
 from pydicom.dataset import Dataset
 
-from anonymize import PatientPseudonym, Quarantine, ReceivedInstance, deidentify
+from anonymize import BASIC, PatientPseudonym, Policy, Quarantine, ReceivedInstance, deidentify
 from benchmarks.leak_places.base import BASES, NESTED_MARKER, TECHNICAL_NUMBERS, TECHNICAL_TEXT, nested
 from benchmarks.leak_places.encoding import Element, Items, Numbers, Syntax, Written, packed
 from benchmarks.leak_places.place import Instance, Place
@@ -84,9 +84,9 @@ def plant(case: Case) -> tuple[Instance, Sequence[Witness]]:
     return instance, mint.witnesses
 
 
-def deidentified(received: ReceivedInstance) -> tuple[bytes, str]:
+def deidentified(received: ReceivedInstance, policy: Policy = BASIC) -> tuple[bytes, str]:
     """The Part 10 file that comes out, and the trail as text. The one call of what is tested."""
-    result = deidentify(received, PATIENT)
+    result = deidentify(received, PATIENT, policy)
     return result.instance.file, repr(result.trail)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from anonymize import Option, Policy
 from benchmarks import leaks
 from benchmarks.leak_places import PLACES, Place, kept, listing, study, whole_files
 from benchmarks.leak_places.encoding import EXPLICIT_LITTLE, Element, Syntax, encode, numbers, text
 from benchmarks.leak_places.search import survivors
-from benchmarks.leak_places.trial import Outcome, cases, plant, run
+from benchmarks.leak_places.trial import PATIENT, Outcome, cases, plant, run
 
 SEED = 1
 FILES = 6
@@ -88,3 +89,10 @@ def test_references_of_a_study_lead_where_they_led() -> None:
     assert not graph.wrong
     assert graph.kept > 100
     assert graph.uids >= 14  # the study, 4 series, 8 instances, a frame of reference
+
+
+def test_dates_of_a_study_keep_their_intervals_where_modified_dates_are_retained() -> None:
+    graph = study.follow(SEED, Policy(frozenset({Option.RETAIN_LONGITUDINAL_MODIFIED_DATES})))
+    assert not graph.wrong
+    assert graph.dates_kept > 20
+    assert graph.offsets == {PATIENT.date_offset_days}
