@@ -30,12 +30,17 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 
 
 def _is_loinc(code: str) -> bool:
-    """Whether a LOINC code, part or answer has the right check digit (mod 10, LOINC Users' Guide, appendix C)."""
-    match = re.fullmatch(r"(?:L[APGL])?(\d{1,7})-(\d)", code, re.ASCII)
+    """Whether a LOINC code has the right check digit (mod 10, LOINC Users' Guide, appendix C).
+
+    In codes of answers (LA33-6) the letters count too: they add 5 before an even number of digits, else 8.
+    """
+    match = re.fullmatch(r"(LA)?(\d{1,7})-(\d)", code, re.ASCII)
     if match is None:
         return False
-    doubled = (int(digit) * (2 - number % 2) for number, digit in enumerate(reversed(match[1])))
-    return (10 - sum(n // 10 + n % 10 for n in doubled) % 10) % 10 == int(match[2])
+    letters, digits, check = match.groups()
+    doubled = (int(digit) * (2 - number % 2) for number, digit in enumerate(reversed(digits)))
+    total = sum(n // 10 + n % 10 for n in doubled) + (0 if not letters else 8 if len(digits) % 2 else 5)
+    return -total % 10 == int(check)
 
 
 _VERHOEFF: Final = (

@@ -19,9 +19,9 @@ _TERM: Final = re.compile(r"(?P<atom>[^./(){}]*?)(?P<power>[+-]?\d{1,2})?(?P<not
 @lru_cache(maxsize=4096)
 def is_unit(text: str) -> bool:
     """Whether this is an expression of UCUM that we know the atoms of, such as ``10*3/uL`` or ``mm[Hg]``."""
-    if not 0 < len(text) <= 40 or re.search(r"[./]$|\.\.|//|\./|/\.", text):
+    if not 0 < len(text) <= 40 or re.search(r"[./]$|[./][./]", text):
         return False
-    terms = re.split(r"[./]", text.removeprefix("/"))
+    terms = re.split(r"[./](?![^{]*\})", text.removeprefix("/"))
     powers = (match["power"] or "" for match in map(_TERM.fullmatch, terms) if match is not None)
     return all(map(_is_term, terms)) and sum(map(len, powers)) <= _MOST_DIGITS
 
