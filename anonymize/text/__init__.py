@@ -51,6 +51,7 @@ _RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     dates,
     numbers.plates,
     numbers.zips,
+    numbers.other_numbers,
     addresses,
     organisations,
     ages,

@@ -41,7 +41,7 @@ _NEVER: Final = Role.COMMON | Role.TITLE | Role.AFTER | Role.KIN | Role.PERSON
 _UNSURE: Final = Role.AMBIGUOUS | Role.EPONYM
 
 _TITLES: Final = (
-    "dr prof doc docent uzm op opr yrd ord hems hemsire sn sayin bay bayan dt av ecz fzt psk dyt doktor doctor mr mrs ms miss mx "
+    "dr drs prof doc docent uzm op opr yrd ord hems hemsire sn sayin bay bayan dt av ecz fzt psk dyt doktor doctor mr mrs ms miss mx "
     "professor nurse ebe avukat eczaci psikolog ogr gor uyesi asst assoc sr teknisyen tekn asist ars as sir dame rev pastor officer "
     "imam muhtar fizyoterapist diyetisyen intern midwife judge capt sgt lt"
 ).split()
@@ -221,7 +221,11 @@ class _Reader:
     def _before_title(self, at: int) -> bool:
         """Whether the run of capitalised words here ends in "Bey", "Hanım" and their like, or in "tarafından"."""
         for ahead in range(at, min(at + 4, len(self.words) - 1)):
-            if self.roles[ahead] & _NEVER or self._gap(ahead) not in {" ", "  "}:
+            if self.roles[ahead] & _NEVER:
+                return False
+            if self._has_degree(ahead):
+                return self.words[at].capital and (ahead > at or bool(self.roles[at] & _NAME))
+            if self._gap(ahead) not in {" ", ". ", "-"}:
                 return False
             following = self.words[ahead + 1]
             if self.roles[ahead + 1] & Role.AFTER and (following.plain not in _DEGREES or self.words[ahead + 1].capitals):
@@ -229,6 +233,11 @@ class _Reader:
             if following.plain in {"adli", "isimli", "tarafindan"}:
                 return self.words[at].capital and (ahead > at or bool(self.roles[at] & _NAME))
         return False
+
+    def _has_degree(self, at: int) -> bool:
+        end = self.words[at].end
+        degree = _DEGREE.match(self.note.folded, end, end + 16)
+        return degree is not None and self.note.text[slice(*degree.span("degree"))][0].isupper()
 
     def _gap(self, at: int) -> str:
         """What stands between a word and the next."""
@@ -322,8 +331,8 @@ class _Reader:
             return True
         parts = [self.roles[at] for at in range(first, last) if len(self.words[at].plain) > 1]
         known = [role for role in parts if role & _NAME]
-        if not known or not (parts[0] & _NAME or known[0] & Role.FAMILY):
-            return False
+        if not known:
+            return len(parts) > 1 and not self._begins_sentence(first) and not self._before_disease(last - 1)
         sure = [role for role in known if not role & _UNSURE]
         if all(role & Role.EPONYM for role in parts):
             return last - first > len(parts) and not self._before_disease(last - 1)
@@ -336,7 +345,7 @@ class _Reader:
             return True
         if not parts[0] & Role.GIVEN or self._before_disease(last - 1):
             return False
-        unknown = not parts[-1] and not self.words[last - 1].capitals and not self._begins_sentence(first)
+        unknown = not parts[-1] and not self.words[last - 1].capitals
         return bool(parts[-1] & Role.FAMILY) or unknown
 
     def _is_unknown_name(self, at: int) -> bool:
@@ -347,12 +356,17 @@ class _Reader:
         return (
             self._gap(at) == " "
             and self.words[at + 1].capital
-            and bool(following & Role.FAMILY)
+            and not self.words[at + 1].capitals
+            and bool(following & Role.FAMILY or (following is Role.NONE and not self._begins_sentence(at)))
             and not following & (_NEVER | _UNSURE)
+            and not self._before_disease(at + 1)
         )
 
     def _begins_sentence(self, at: int) -> bool:
         return at == 0 or not re.fullmatch(r"[,;(]? ", self._gap(at - 1))
 
 
+_DEGREE: Final = re.compile(
+    r",? (?P<degree>m\.?d\b|ph\.?d\b|r\.?n\b|d\.o\.|do\b(?=[,.;)\n]|$)|n\.?p\b|pa-c\b|pa\b|p\.a\.|rt\b|rdms\b|lcsw\b|crna\b|mbbs\b|frcr\b|facr\b|facs\b|dpt\b|pt\b|aprn\b|cnm\b|pharmd\b)"
+)
 _DEGREES: Final = frozenset("jr md phd rn do np pa frcr facr faca facs crnp dds bsn msw lcsw".split())

@@ -229,6 +229,24 @@ _BARE_RECORD: Final = re.compile(
     r"(?:\s?[:=#.-]{1,3}\s{0,2}|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
     r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}[-/]\d{2,12})(?!\w)"
 )
+_OTHER: Final = re.compile(
+    r"\b[a-z]{2,16}(?:'s|\s)?\s?(?:numarasi|numarali|numara|number|nosu|no|nr|id|#|kodu|code)(?:'?s[iu]|'?[dl][ae]n?|yla|yle|ni|n[iu]n)?(?:\s(?:is|was|ise|olan))?\s?[:#=.]{0,2}\s{0,3}"
+    r"(?P<number>(?=[a-z0-9./_-]{0,8}\d[a-z0-9./_-]{0,8}\d)[a-z0-9]{1,12}(?:[./_ -](?=[a-z]{0,3}\d)[a-z0-9]{2,12}){0,4})(?!\w)"
+)
+_BEFORE_NUMBERED: Final = re.compile(
+    r"(?<![\w.,/-])(?P<number>(?:[a-z]{1,4}[-/]?)?\d[a-z0-9]{2,24}(?:[./-][a-z0-9]{1,12}){0,3})(?:'?[a-z]{2,3})?\s(?:[a-z]{3,12}\s){0,2}?"
+    r"(?:numarali|nolu|no'?lu|no'l[iu]|numarasi|sayili|protokol|barkod|mrn)"
+)
+
+
+def other_numbers(note: Note) -> Iterator[Finding]:
+    """What is called somebody's or something's number and was not recognized as any other."""
+    for pattern in (_OTHER, _BEFORE_NUMBERED):
+        for match in pattern.finditer(note.folded):
+            if sum(character.isdigit() for character in match["number"]) > 3:
+                yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "number")
+
+
 _NUMBER_FIRST: Final = re.compile(
     r"(?<![\w.,/-])(?P<number>(?:[a-z]{1,4}[-/]?)?\d[a-z0-9]{2,24}(?:[./-][a-z0-9]{1,12}){0,3})"
     r"\s?(?:no'?lu|numarali|nolu|sayili)\s(?:[a-z]{3,12}\s){0,2}(?:protokol|dosya|kayit|hasta|numune|recete|rapor|basvuru|istem|"
