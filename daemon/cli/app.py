@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from daemon.cli.status import status
 from daemon.cli.studies import app as studies_app
 from daemon.cli.tasks import app as tasks_app
 from daemon.control import CommandFailed, ControlError
+from daemon.logs import places
 from daemon.settings import SettingsError
 
 app = typer.Typer(
@@ -71,7 +73,9 @@ def kopru(
 
 
 def main() -> None:
-    """The console script. Known errors become one line and an exit code."""
+    """The console script. Errors become one line and an exit code, never a traceback: it could quote a file's data."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # a library's warning quotes the value that it does not like
     try:
         app()
     except CommandFailed as error:
@@ -85,4 +89,7 @@ def main() -> None:
         sys.exit(FAILED)
     except OSError as error:  # a file or folder that the user named
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or type(error).__name__))
+        sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw: its type and places, for whoever mends it
+        fail(f"internal error ({type(error).__name__} in {' > '.join(places(error)[-3:])}); please report it")
         sys.exit(FAILED)

@@ -14,6 +14,8 @@ import typer
 
 from daemon.cli.files import NotDicom, read_instance, walk_files
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, options
+from daemon.cli.output import fail
+from daemon.pipelines import UnknownPipeline, pipeline_of
 from runtime import ModelPackage, PackageError, Runtime, RuntimeFailure
 
 _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -28,13 +30,20 @@ def infer(
     from runtime import LocalRuntime
 
     package = _package(context, model)
-    failed = held = False
-    with LocalRuntime([package]) as runtime:
-        for path in walk_files(paths):
-            answer = _answer(path, package, runtime)
-            typer.echo(json.dumps(answer, ensure_ascii=False))
-            failed |= "error" in answer
-            held |= "not_analysable" in answer
+    files = walk_files(paths)
+    failed, held = not files, False
+    if not files:
+        fail("there are no files to analyse")
+    try:
+        with LocalRuntime([package]) as runtime:
+            for path in files:
+                answer = _answer(path, package, runtime)
+                typer.echo(json.dumps(answer, ensure_ascii=False))
+                failed |= "error" in answer
+                held |= "not_analysable" in answer
+    except RuntimeFailure as error:
+        fail(f"the model cannot be loaded: {error}")
+        raise typer.Exit(FAILED) from None
     if failed:
         raise typer.Exit(FAILED)
     if held:
@@ -63,7 +72,7 @@ def _answer(path: Path, package: ModelPackage, runtime: Runtime) -> dict[str, An
         if isinstance(tensor, str):
             return about | {"not_analysable": tensor}
         output = runtime.infer(package.name, {package.inputs[0].name: tensor[np.newaxis]}, timeout_seconds=60.0)
-    except (NotDicom, OSError, RuntimeFailure) as error:
+    except (NotDicom, OSError, RuntimeFailure, UnknownPipeline) as error:
         return about | {"error": f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"}
     scores = output.outputs[package.outputs[0].name][0]
     probabilities = {label.name: round(float(scores[label.index]), 6) for label in package.labels}
@@ -85,7 +94,6 @@ def _instance(path: Path, package: ModelPackage) -> npt.NDArray[np.float32] | st
     import os
 
     from anonymize import MalformedDataSet, PatientPseudonym, Quarantine, deidentify
-    from daemon.pipelines import pipeline_of
     from pipelines.pipeline import NotAnalysable
 
     received = read_instance(path)

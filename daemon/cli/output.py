@@ -68,7 +68,7 @@ def print_table(
     if title:
         say((title, "bold"))
     if not listed:
-        say((empty, "dim"))
+        say((f"{empty}\n", "dim"))
         return
     table = Table(
         [name for name in columns if name not in _TEXTS],

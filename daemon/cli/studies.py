@@ -24,7 +24,7 @@ def list_studies(
         print_json(rows)
     else:
         columns = ("study", "pseudonym", "state", "source", "instances", "revision", "pipeline", "updated_at", "reason")
-        first_to_go = ("pipeline", "source", "revision", "instances", "updated_at")
+        first_to_go = ("pipeline", "source", "updated_at", "instances", "revision")
         print_table(rows, columns, empty="no studies", first_to_go=first_to_go)
 
 

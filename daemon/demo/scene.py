@@ -5,6 +5,8 @@ ones.
 """
 
 import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from pydicom import Dataset
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from adapters.dicom import SendError, send_files
-from daemon.cli.output import console
+from daemon.cli.output import console, say
 from daemon.control import ControlClient, ControlError
 from daemon.demo.phantom import phantom_study
 from daemon.demo.telling import tell
@@ -33,6 +35,7 @@ _START_SECONDS: Final = 60.0
 _REPORT_SECONDS: Final = 90.0
 _POLL_SECONDS: Final = 0.1
 _MARK: Final = ".kopru-demo"  # only a folder with this file is ever removed
+_PREFIX: Final = "kopru-demo-"
 
 
 class DemoFailed(Exception):
@@ -76,7 +79,12 @@ class Stage:
 def run_demo(out: Path, *, keep: bool) -> None:
     """Play the demonstration in the folder `out`, which is made anew. Raises `DemoFailed`."""
     _clear(out)
-    stage = Stage(out, Path(tempfile.mkdtemp(prefix="kopru-demo-")), _free_port())
+    remove_leftovers(Path(tempfile.gettempdir()))
+    with _runtime_directory(out / "data") as runtime_directory:
+        _play(Stage(out, runtime_directory, _free_port()), keep=keep)
+
+
+def _play(stage: Stage, *, keep: bool) -> None:
     study = _write_sample(stage)
     began = time.monotonic()
     with Progress(
@@ -90,18 +98,51 @@ def run_demo(out: Path, *, keep: bool) -> None:
             shown = _step(progress, "assemble, de-identify, infer, report", lambda: _wait_for_report(client, stage))
             verified = _step(progress, "verify the audit log", lambda: _verified(client))
         except BaseException:
-            _stop(daemon, stage)
+            _stop(daemon)
+            shutil.rmtree(stage.runtime_directory, ignore_errors=True)
             raise
     tell(stage.reports, study, shown, verified, seconds=time.monotonic() - began)
     if keep:
-        console.print(
-            f"\nThe daemon runs on (process {daemon.pid}); stop it with [bold]kill {daemon.pid}[/].\n"
-            f"Ask it:  [bold]kopru --config {stage.settings_file} status[/]\n"
-            f"Send to: [bold]{_AE_TITLE}@127.0.0.1:{stage.port}[/] as {_SOURCE}"
-        )
+        say("\nThe daemon runs on, as process ", (str(daemon.pid), "bold"))
+        say("Stop it   ", (f"kill {daemon.pid}", "bold"))
+        say("Ask it    ", (f"kopru --config {stage.settings_file} status", "bold"))
+        say("Send to   ", (f"{_AE_TITLE}@127.0.0.1:{stage.port}", "bold"), f", calling as {_SOURCE}")
+        say("Its log   ", (str(stage.log), "bold"))
+        say("Sockets   ", (str(stage.runtime_directory), "bold"), "; the next demo after its end removes them")
     else:
-        _stop(daemon, stage)
-    console.print(f"\nEverything is in [bold]{out}[/]: settings, log, sealed data, sample study, reports.")
+        _stop(daemon)
+        shutil.rmtree(stage.runtime_directory, ignore_errors=True)
+    say("\nEverything is in ", (str(stage.out), "bold"), ": settings, log, sealed data, sample study, reports.")
+
+
+@contextlib.contextmanager
+def _runtime_directory(data: Path) -> Iterator[Path]:
+    """A new folder for the sockets of the daemon on `data`, marked so that a later demo can tell whether it is still in
+    use: by us, as long as we hold the mark's lock, or by the daemon.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    with (folder / _MARK).open("w", encoding="utf-8") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        mark.write(str(data))
+        mark.flush()
+        yield folder
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what earlier demos left in the folder for temporary files: those that were kept running and have ended
+    since, or were killed.
+    """
+    for left in folder.glob(f"{_PREFIX}*"):
+        if left.is_symlink() or left.stat().st_uid != os.geteuid() or not (left / _MARK).is_file():
+            continue
+        with (left / _MARK).open(encoding="utf-8") as mark:
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            data = Path(mark.read())
+            if data.is_absolute() and not (data.is_dir() and is_running(data)):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _step(progress: Progress, description: str, work: Callable[[], T]) -> T:
@@ -238,14 +279,13 @@ def _verified(client: ControlClient) -> dict[str, Any]:
     return report
 
 
-def _stop(daemon: subprocess.Popen[bytes], stage: Stage) -> None:
+def _stop(daemon: subprocess.Popen[bytes]) -> None:
     daemon.terminate()
     try:
         daemon.wait(timeout=60)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-    shutil.rmtree(stage.runtime_directory, ignore_errors=True)
 
 
 def _until(seconds: float) -> Iterator[None]:

@@ -16,8 +16,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from adapters.fhir.conclusion import percent
 from anonymize import Action, Decision, PatientPseudonym, ReceivedInstance, deidentify
-from daemon.cli.output import console
+from daemon.cli.output import console, say
 
 _WIDTH: Final = 30
 _LONGEST: Final = 24  # characters of a value, so that three columns fit a terminal of 80
@@ -37,13 +38,11 @@ def tell(
     document = next(iter(sorted(reports.glob("*.json"))))
     _tell_model(json.loads(document.read_bytes()))
     page = document.with_suffix(".html")
-    console.print(
-        Text.assemble(
-            ("\nReport       ", "bold"), str(page), ("\nFHIR Bundle  ", "bold"), str(document),
-            ("\nAudit log    ", "bold"), f"{verified['size']} records, each verified against the signed Merkle log",
-            ("\nTime         ", "bold"), f"{seconds:.1f} s from nothing to the report",
-        )
-    )  # fmt: skip
+    say()
+    say(("Report       ", "bold"), str(page))
+    say(("FHIR Bundle  ", "bold"), str(document))
+    say(("Audit log    ", "bold"), f"{verified['size']} records, each verified against the signed Merkle log")
+    say(("Time         ", "bold"), f"{seconds:.1f} s from nothing to the report")
 
 
 def _tell_removed(image: Dataset, pseudonym: str) -> None:
@@ -81,13 +80,15 @@ def _deidentified(image: Dataset, pseudonym: str) -> tuple[Dataset, tuple[Decisi
 def _tell_model(bundle: dict[str, Any]) -> None:
     resources = [entry["resource"] for entry in bundle["entry"]]
     table = Table(title="What the model said", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for heading in ("finding", "probability", "", "threshold"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("finding", no_wrap=True)
+    table.add_column("probability", no_wrap=True, justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("threshold", no_wrap=True, justify="right")
     for name, probability, threshold in _findings(resources):
         filled = round(probability * _WIDTH)
         colour = "cyan" if probability < threshold else "magenta"
         bar = Text("█" * filled, colour) + Text("·" * (_WIDTH - filled), "dim")
-        table.add_row(name, f"{probability:.3f}", bar, f"{threshold:.3f}")
+        table.add_row(name, percent(probability), bar, percent(threshold))
     console.print(table)
     report = next(resource for resource in resources if resource["resourceType"] == "DiagnosticReport")
     console.print(Text(report["conclusion"], "dim"))
