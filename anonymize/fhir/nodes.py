@@ -13,6 +13,8 @@ from anonymize.fhir.definitions import INTEGER_TYPES, Definition, Element, defin
 from anonymize.fhir.errors import ResourceQuarantine, ResourceReason
 
 DEEPEST: Final = 100  # elements within elements; real resources stay below 20
+_MOST_DIGITS: Final = 1000  # of a number, and in its exponent; FHIR asks for 18 (R4 2.24.0.1)
+_LARGEST_NUMBER: Final = 10**_MOST_DIGITS
 
 _RESOURCE: Final = Element("resource", "Resource", many=False, required=False, choice=None, codes=None)
 _PRIMITIVE_ID: Final = Element("id", "string", many=False, required=False, choice=None, codes=None)
@@ -181,9 +183,16 @@ def has_json_type(value: Any, type_name: str) -> bool:
     if type_name == "boolean":
         return isinstance(value, bool)
     if type_name in INTEGER_TYPES:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
     if type_name == "decimal":
-        if isinstance(value, float | Decimal):
-            return value.is_finite() if isinstance(value, Decimal) else isfinite(value)
-        return isinstance(value, int) and not isinstance(value, bool)
+        return not isinstance(value, bool) and isinstance(value, int | float | Decimal) and _is_number(value)
     return isinstance(value, str)
+
+
+def _is_number(value: float | Decimal) -> bool:
+    """Whether a number is finite and can be reckoned with; a few letters of JSON make one that cannot."""
+    if isinstance(value, Decimal):
+        return (
+            value.is_finite() and abs(value.adjusted()) < _MOST_DIGITS and len(value.as_tuple().digits) < _MOST_DIGITS
+        )
+    return isfinite(value) if isinstance(value, float) else abs(value) < _LARGEST_NUMBER

@@ -299,7 +299,7 @@ OLD_AGES = [
     {"value": 4957, "unit": "weeks"},
     {"value": 34698, "unit": "days"},
     {"value": 34698, "unit": "gün"},
-    {"value": Decimal("1E+9999999"), "unit": "days"},
+    {"value": Decimal("1E+999"), "unit": "days"},
     {"value": 832770, "code": "h", "system": "http://unitsofmeasure.org"},
 ]
 

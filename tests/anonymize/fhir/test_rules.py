@@ -187,7 +187,7 @@ def test_noise_is_bounded_rounded_and_the_same_each_time():
     assert all(-2 <= step <= 2 for step in moved)
     assert len(moved) > 10
     assert clean(quantity(7), rules) == clean(quantity(7), rules)
-    assert "value" not in clean(quantity(Decimal("1e999999999")), rules)["valueQuantity"]
+    assert "value" not in clean(quantity(Decimal("1e99")), rules)["valueQuantity"]
 
 
 def test_ages_dates_and_zip_codes_are_redacted_in_part_only_if_the_parameters_say_so():
