@@ -1,8 +1,8 @@
 """Identifiers in free text, Turkish and English: found, and replaced by their class or, for dates, shifted.
 
-Reports, remarks and descriptions hold what attributes do not say: who came with the patient, where they live, who signed. This
-package errs towards finding. It must never raise on any text, and never take more than linear time. What counts as an identifier:
-HIPAA, 45 CFR 164.514(b)(2)(i), and KVKK (law 6698), art. 3.
+Reports, remarks and descriptions hold what attributes do not say: who came with the patient, where they live, who
+signed. This package errs towards finding. It must never raise on any text, and never take more than linear time.
+What counts as an identifier: HIPAA, 45 CFR 164.514(b)(2)(i), and KVKK (law 6698), art. 3.
 
 A character belongs to the first of these that covers it; what the first leaves of another's finding still counts:
 
@@ -73,6 +73,7 @@ def find(text: str, *, known: Collection[str] = ()) -> tuple[Finding, ...]:
     Args:
         text: any string.
         known: the patient's own identifiers; their parts are found in any casing, in ASCII spelling and with a suffix.
+
     """
     composed, origin = compose(text)
     note = Note(composed)
@@ -82,15 +83,14 @@ def find(text: str, *, known: Collection[str] = ()) -> tuple[Finding, ...]:
     )
 
 
-def clean(
-    text: str, *, known: Collection[str] = (), shift_date: Callable[[date], date] | None = None
-) -> Cleaned:
+def clean(text: str, *, known: Collection[str] = (), shift_date: Callable[[date], date] | None = None) -> Cleaned:
     """The text with each identifier replaced by its class in brackets.
 
     Args:
         text: any string.
         known: as for `find`.
         shift_date: where given, a full date is replaced by what this answers, in the date's own format.
+
     """
     findings = find(text, known=known)
     slashes_day_first = day_first(text) if shift_date else None

@@ -1,7 +1,9 @@
-"""Addresses smaller than a province or state: Turkish quarters, streets, doors, districts and villages; US streets and cities.
+"""Addresses smaller than a province or state: Turkish quarters, streets, doors, districts and villages; US streets and
+cities.
 
-A word for a kind of place ("Mah.", "Street") with the capitalised words before it begins an address; what goes on from there
-(number, flat, quarter, district/province) belongs to it. A postal code is another recognizer's and divides it.
+A word for a kind of place ("Mah.", "Street") with the capitalised words before it begins an address; what goes on
+from there (number, flat, quarter, district/province) belongs to it. A postal code is another recognizer's and
+divides it.
 """
 
 import re
@@ -12,40 +14,57 @@ from anonymize.text.finding import Finding, Note, TextClass, capitals_before, ta
 from anonymize.text.numbers import PROVINCE, STATE
 
 _KINDS_TR: Final = (
-    r"(?:mah(?:\.|\b)(?!\s?no)|mahallesi|mahalle\b|cad(?:\.|\b)|cd\.|caddesi|sok(?:\.|\b)|sk\.|sokak|sokagi|bulvari|bulv?\.|blv\.?|apt\.|apartmani|apt\b(?!\s?#?\d)|sitesi|"
-    r"koyu|beldesi|beldesinde|ilcesi|kasabasi|meydani|cikmazi|mevkii|konutlari|evleri|plaza\b|is hani|lojmanlari|bucagi|yaylasi|mezrasi)"
+    r"(?:mah(?:\.|\b)(?!\s?no)|mahallesi|mahalle\b|cad(?:\.|\b)|cd\.|caddesi|sok(?:\.|\b)|sk\.|sokak|sokagi|bulvari"
+    r"|bulv?\.|blv\.?|apt\.|apartmani|apt\b(?!\s?#?\d)|sitesi|"
+    r"koyu|beldesi|beldesinde|ilcesi|kasabasi|meydani|cikmazi|mevkii|konutlari|evleri|plaza\b|is hani|lojmanlari"
+    r"|bucagi|yaylasi|mezrasi)"
 )
 _ENDING: Final = r"(?:[ny]?(?:de|da|nde|nda|den|dan|nden|ndan|ne|na|nin|e|a|i|te|ta|tan|ten|n))?"
 _KIND_TR: Final = re.compile(rf"(?<![a-z]){_KINDS_TR}{_ENDING}(?![a-z])")
 _DOOR: Final = (
     r"(?:(?:dis |ic )?(?:kapi )?(?:no|numara|nu)\s?[.:]{0,2}\s?[\da-z]{1,4}(?:\s?[/-]\s?[a-z\d]{1,4}){0,2}"
-    r"|(?:daire|d|kat|k|blok|bl|bina|da)\s?(?:no)?[.:]{0,2}\s?\d{1,3}(?:\s?[/-]\s?[a-z\d]{1,4})?|[a-z\d]{1,2}\.?[ -]?(?:blok|bl\.|kat|daire)|\d{1,4}(?:\s?[/-]\s?[a-z\d]{1,4}){0,2})(?![\w])"
+    r"|(?:daire|d|kat|k|blok|bl|bina|da)\s?(?:no)?[.:]{0,2}\s?\d{1,3}(?:\s?[/-]\s?[a-z\d]{1,4})?"
+    r"|[a-z\d]{1,2}\.?[ -]?(?:blok|bl\.|kat|daire)|\d{1,4}(?:\s?[/-]\s?[a-z\d]{1,4}){0,2})(?![\w])"
 )
 _STREET: Final = rf"(?:[a-z\d'-]{{2,20}}\.? ){{1,4}}?{_KINDS_TR}{_ENDING}(?![a-z])"
 _MORE: Final = re.compile(
-    rf"[ ,.;/\n-]{{0,3}}(?:{_STREET}|{_DOOR}|(?:[a-z]{{3,20}}(?: [a-z]{{3,20}})?\s?[/, -]\s?)?{PROVINCE}(?![a-z])|[a-z]{{3,20}}\s?/\s?[a-z]{{3,20}}(?![a-z]))"
+    rf"[ ,.;/\n-]{{0,3}}(?:{_STREET}|{_DOOR}|(?:[a-z]{{3,20}}(?: [a-z]{{3,20}})?\s?[/, -]\s?)?{PROVINCE}(?![a-z])"
+    rf"|[a-z]{{3,20}}\s?/\s?[a-z]{{3,20}}(?![a-z]))"
 )
 _NUMBER_BEFORE: Final = re.compile(r"(?:\d{1,5}[./]?(?:\s?\d{1,4}\.)?\s?)$")
-_DISTRICT_PROVINCE: Final = re.compile(rf"(?<![a-z])(?P<district>[a-z]{{3,20}})\s?[/,]\s?(?P<province>{PROVINCE})(?![a-z])")
+_DISTRICT_PROVINCE: Final = re.compile(
+    rf"(?<![a-z])(?P<district>[a-z]{{3,20}})\s?[/,]\s?(?P<province>{PROVINCE})(?![a-z])"
+)
 
 _SUFFIXES_US: Final = (
-    r"street|st\b\.?|avenue|ave\b\.?|road|rd\b\.?|boulevard|blvd\b\.?|lane|ln\b\.?|drive|dr\b\.?|court|ct\b\.?|place|pl\b\.?|terrace|ter\b\.?|way|"
-    r"parkway|pkwy\b\.?|circle|cir\b\.?|highway|hwy\b\.?|square|sq\b\.?|trail|trl\b\.?|loop|alley|crescent|close|row|walk|pike|turnpike|plaza|heights"
+    r"street|st\b\.?|avenue|ave\b\.?|road|rd\b\.?|boulevard|blvd\b\.?|lane|ln\b\.?|drive|dr\b\.?|court|ct\b\.?"
+    r"|place|pl\b\.?|terrace|ter\b\.?|way|"
+    r"parkway|pkwy\b\.?|circle|cir\b\.?|highway|hwy\b\.?|square|sq\b\.?|trail|trl\b\.?|loop|alley|crescent|close"
+    r"|row|walk|pike|turnpike|plaza|heights"
 )
-_UNIT_US: Final = r"(?:,?\s{0,2}(?:apt|apartment|suite|ste|unit|floor|fl|room|rm|bldg|building|#|lot)\.?\s?#?\s?[a-z]?\d{0,5}[a-z]?\b)?"
+_UNIT_US: Final = (
+    r"(?:,?\s{0,2}(?:apt|apartment|suite|ste|unit|floor|fl|room|rm|bldg|building|#"
+    r"|lot)\.?\s?#?\s?[a-z]?\d{0,5}[a-z]?\b)?"
+)
 _CITY: Final = r"[a-z][a-z'-]{1,20}(?:\.? [a-z][a-z'-]{1,20}){0,2}"
 _CITY_STATE: Final = rf"(?:,?\s{{1,2}}(?:in\s)?(?P<city>{_CITY})(?:,\s?(?P<state>{STATE})(?![a-z]))?)?"
 _US: Final = re.compile(
-    rf"(?<![\w.,/-])\d{{1,6}}[a-z]?(?:-\d{{1,4}})?\s(?:[nsew]{{1,2}}\.?\s|north\s|south\s|east\s|west\s)?(?:[a-z\d][a-z\d'-]{{0,20}}\.? ){{1,4}}?"
+    rf"(?<![\w.,/-])\d{{1,6}}[a-z]?(?:-\d{{1,4}})?\s(?:[nsew]{{1,2}}\.?\s|north\s|south\s|east\s"
+    rf"|west\s)?(?:[a-z\d][a-z\d'-]{{0,20}}\.? ){{1,4}}?"
     rf"(?P<kind>{_SUFFIXES_US})(?![a-z])(?:\s[nsew]{{1,2}}\b\.?)?{_UNIT_US}"
 )
-_TAIL: Final = re.compile(rf"(?:,\s?|\s|\n)(?P<city>{_CITY}),?\s(?P<state>{STATE})(?![a-z])|,\s?(?P<only>{_CITY})(?=[\s]*[,.;\n]|$)")
+_TAIL: Final = re.compile(
+    rf"(?:,\s?|\s|\n)(?P<city>{_CITY}),?\s(?P<state>{STATE})(?![a-z])|,\s?(?P<only>{_CITY})(?=[\s]*[,.;\n]|$)"
+)
 _NAMED_STREET: Final = re.compile(
-    r"(?<![a-z])(?:street|avenue|road|boulevard|lane|drive|court|terrace|parkway|highway|blvd|ave|rd|turnpike|trailer park|county|township|village|borough)(?![a-z])"
+    r"(?<![a-z])(?:street|avenue|road|boulevard|lane|drive|court|terrace|parkway|highway|blvd|ave|rd|turnpike"
+    r"|trailer park|county|township|village|borough)(?![a-z])"
 )
 _CITY_IN_STATE: Final = re.compile(rf"(?<![a-z]){_CITY}, (?P<state>{STATE})(?![a-z])\.?")
 _PLACE_AROUND: Final = re.compile(r"\b(?:in|from|of|at|near|to)\s\||\|\.? \d{5}")  # else MD and PA are degrees
-_PO_BOX: Final = re.compile(r"\bp\.?\s?o\.?\s?box\s?#?\d{1,7}\b|\b(?:rr|rural route) \d{1,3}(?:,? box \d{1,5})?\b|\bp\.?k\.? ?:? ?\d{1,6}(?= )")
+_PO_BOX: Final = re.compile(
+    r"\bp\.?\s?o\.?\s?box\s?#?\d{1,7}\b|\b(?:rr|rural route) \d{1,3}(?:,? box \d{1,5})?\b|\bp\.?k\.? ?:? ?\d{1,6}(?= )"
+)
 
 
 def addresses(note: Note) -> Iterator[Finding]:
@@ -89,7 +108,9 @@ def _american(note: Note) -> Iterator[tuple[int, int]]:
         if not _names_a_street(note, match):
             continue
         end = match.end()
-        if (tail := _TAIL.match(note.folded, end)) and note.text[tail.start("city" if tail["city"] else "only")].isupper():
+        if (tail := _TAIL.match(note.folded, end)) and note.text[
+            tail.start("city" if tail["city"] else "only")
+        ].isupper():
             end = tail.end()
         yield match.start(), end
     for match in _NAMED_STREET.finditer(note.folded):
@@ -116,7 +137,11 @@ def _places(note: Note) -> Iterator[tuple[int, int]]:
         doubtful = match["state"] in {"md", "pa", "ma"} and not _PLACE_AROUND.search(
             note.folded[max(0, start - 8) : start] + "|" + note.folded[match.end() : match.end() + 7]
         )
-        if start < match.start("state") - 2 and not doubtful and (state.isupper() if len(state) == 2 else state[0].isupper()):
+        if (
+            start < match.start("state") - 2
+            and not doubtful
+            and (state.isupper() if len(state) == 2 else state[0].isupper())
+        ):
             yield start, match.end("state")
     for word in note.words:
         if word.capital and word.plain in table("places"):

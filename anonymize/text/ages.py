@@ -7,20 +7,30 @@ from typing import Final
 from anonymize.text.finding import Finding, Note, TextClass
 
 _DIGITS: Final = r"0?9\d|1[0-2]\d"
-_TURKISH: Final = r"doksan(?:\s?(?:bir|iki|uc|dort|bes|alti|yedi|sekiz|dokuz))?|yuz(?:\s(?:on|yirmi))?(?:\s?(?:bir|iki|uc|dort|bes|alti|yedi|sekiz|dokuz))?"
-_ENGLISH: Final = r"ninety(?:[ -]?(?:one|two|three|four|five|six|seven|eight|nine))?|(?:one |a )?hundred(?:(?: and)? (?:one|two|three|four|five|six|seven|eight|nine|ten))?"
+_TURKISH: Final = (
+    r"doksan(?:\s?(?:bir|iki|uc|dort|bes|alti|yedi|sekiz|dokuz))?|yuz(?:\s(?:on|yirmi))?(?:\s?(?:bir|iki|uc|dort"
+    r"|bes|alti|yedi|sekiz|dokuz))?"
+)
+_ENGLISH: Final = (
+    r"ninety(?:[ -]?(?:one|two|three|four|five|six|seven|eight|nine))?|(?:one |a )?hundred(?:(?: and)? (?:one|two"
+    r"|three|four|five|six|seven|eight|nine|ten))?"
+)
 _NUMBER: Final = rf"(?P<age>{_DIGITS}|{_TURKISH}|{_ENGLISH})"
 
 _BEFORE_UNIT: Final = re.compile(
-    rf"(?<![\w.,/-]){_NUMBER}(?=(?:'?[a-z]{{1,4}})?[ -]{{0,2}}(?:yas(?!a)|yasin|y/o\b|y\.?o\b|yo\b|yrs?\b(?!\sago)|years?[ -](?:old|of age)|-?year-?old|y\.o\."
-    r"|years?\sof\sage|y(?=[ /]?[fmke]\b)|y\s?[,/]\s?[fmke]\b|(?:[ -]?)yr-old|/[fm]\b|[fm]\b|lik\b|li yas|yil[a-z]{0,4} (?:yas|omur)|lik (?:hasta|kadin|erkek|nine|dede)))"
+    rf"(?<![\w.,/-]){_NUMBER}(?=(?:'?[a-z]{{1,4}})?[ -]{{0,2}}(?:yas(?!a)|yasin|y/o\b|y\.?o\b|yo\b|yrs?\b(?!\sago)"
+    rf"|years?[ -](?:old|of age)|-?year-?old|y\.o\."
+    r"|years?\sof\sage|y(?=[ /]?[fmke]\b)|y\s?[,/]\s?[fmke]\b|(?:[ -]?)yr-old|/[fm]\b|[fm]\b|lik\b|li yas"
+    r"|yil[a-z]{0,4} (?:yas|omur)|lik (?:hasta|kadin|erkek|nine|dede)))"
 )
 _AGE_WORD: Final = re.compile(
-    rf"\b(?:yas|yasi|yaslari|age|aged|ages)(?:'?[a-z]{{1,3}})?(?:\s(?:is|was|of|at))?\s?[:=(]?\s{{0,3}}{_NUMBER}(?!\w|[.,/]\d)"
+    rf"\b(?:yas|yasi|yaslari|age|aged|ages)(?:'?[a-z]{{1,3}})?(?:\s(?:is|was|of"
+    rf"|at))?\s?[:=(]?\s{{0,3}}{_NUMBER}(?!\w|[.,/]\d)"
 )
 _DICOM: Final = re.compile(r"(?<!\w)(?P<age>09\d|1[0-2]\d|9\d)(?=y\b)")
 _TURNED: Final = re.compile(
-    rf"\b(?:turned|turning|turns|reached|nearly|lived to(?: be)?|died at|at the age of|yasina|she is|he is)\s{_NUMBER}(?=[.,;]|\s?$|\s(?:last|this|in|and|but)\b)"
+    rf"\b(?:turned|turning|turns|reached|nearly|lived to(?: be)?|died at|at the age of|yasina|she is"
+    rf"|he is)\s{_NUMBER}(?=[.,;]|\s?$|\s(?:last|this|in|and|but)\b)"
 )
 
 

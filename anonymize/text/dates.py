@@ -1,7 +1,8 @@
-"""Dates more precise than a year, in digits and words, Turkish and English; and the same dates, shifted, in their own format.
+"""Dates more precise than a year, in digits and words, Turkish and English; and the same dates, shifted, in their own
+format.
 
-A year alone stands (45 CFR 164.514(b)(2)(i)(C)). A date whose order of day and month nothing settles is never shifted: a wrong
-reading would break the intervals that shifting is for.
+A year alone stands (45 CFR 164.514(b)(2)(i)(C)). A date whose order of day and month nothing settles is never
+shifted: a wrong reading would break the intervals that shifting is for.
 """
 
 import re
@@ -11,15 +12,39 @@ from typing import Final
 
 from anonymize.text.finding import Finding, Note, TextClass, fold
 
-_TURKISH_MONTHS: Final = "Ocak Şubat Mart Nisan Mayıs Haziran Temmuz Ağustos Eylül Ekim Kasım Aralık".split()
-_ENGLISH_MONTHS: Final = (
-    "January February March April May June July August September October November December".split()
-)
-_TURKISH_SHORT: Final = "Oca Şub Mar Nis May Haz Tem Ağu Eyl Eki Kas Ara".split()
-_ENGLISH_SHORT: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_TURKISH_DAYS: Final = "Pazartesi Salı Çarşamba Perşembe Cuma Cumartesi Pazar".split()
-_ENGLISH_DAYS: Final = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_ENGLISH_SHORT_DAYS: Final = "Mon Tue Wed Thu Fri Sat Sun".split()
+_TURKISH_MONTHS: Final = [
+    "Ocak",
+    "Şubat",
+    "Mart",
+    "Nisan",
+    "Mayıs",
+    "Haziran",
+    "Temmuz",
+    "Ağustos",
+    "Eylül",
+    "Ekim",
+    "Kasım",
+    "Aralık",
+]
+_ENGLISH_MONTHS: Final = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+_TURKISH_SHORT: Final = ["Oca", "Şub", "Mar", "Nis", "May", "Haz", "Tem", "Ağu", "Eyl", "Eki", "Kas", "Ara"]
+_ENGLISH_SHORT: Final = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_TURKISH_DAYS: Final = ["Pazartesi", "Salı", "Çarşamba", "Perşembe", "Cuma", "Cumartesi", "Pazar"]
+_ENGLISH_DAYS: Final = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_ENGLISH_SHORT_DAYS: Final = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 # English before Turkish: "mar" and "may" are both, and the same months in both.
 _MONTHS: Final = {
@@ -36,15 +61,20 @@ _NUMERIC: Final = re.compile(
     r"(?P<first>\d{1,2})(?P<gap>\s?[./-]\s?)(?P<second>\d{1,2})(?P=gap)(?P<year>\d{4}|\d{2})"
     r"|(?P<iso_year>(?:18|19|20)\d{2})(?P<iso_gap>[-./])(?P<iso_month>\d{1,2})(?P=iso_gap)(?P<iso_day>\d{1,2})"
     r"|(?P<compact_year>(?:19|20)\d{2})(?P<compact_month>0[1-9]|1[0-2])(?P<compact_day>0[1-9]|[12]\d|3[01])"
-    r")(?P<time>t?(?<=[t\d])(?:(?<=t)|(?=\d{6}))\d{2}:?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?(?:z|[+-]\d{2}:?\d{2})?)?(?!\d|[./-]\d|[a-su-z]{4})"
+    r")(?P<time>t?(?<=[t\d])(?:(?<=t)|(?=\d{6}))\d{2}:?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?(?:z"
+    r"|[+-]\d{2}:?\d{2})?)?(?!\d|[./-]\d|[a-su-z]{4})"
 )
-_MONTH_YEAR: Final = re.compile(r"(?<![\w.,/:-])(?:(?:0?[1-9]|1[0-2])[/-]|(?:0[1-9]|1[0-2])\.)(?:19|20)\d{2}(?![\d%]|[.,/-]\d|\s?(?:mg|ml|mm|cm)\b)")
+_MONTH_YEAR: Final = re.compile(
+    r"(?<![\w.,/:-])(?:(?:0?[1-9]|1[0-2])[/-]|(?:0[1-9]|1[0-2])\.)(?:19|20)\d{2}(?![\d%]|[.,/-]\d|\s?(?:mg|ml|mm|cm)\b)"
+)
 _YEAR_MONTH: Final = re.compile(r"(?<![\w.,/:-])(?:19|20)\d{2}[-/](?:0[1-9]|1[0-2])(?![\d%]|[.,/-]\d)")
 _DAY_MONTH: Final = re.compile(
     r"(?<![\w.,/:-])(?P<first>\d{1,2})(?P<gap>[./])(?P<second>\d{1,2})(?![\d%]|[.,/-]\d)\.?"
     r"(?P<told>(?='?[a-z]{0,4}\s(?:tarih|gun[lu]|gecesi|sabahi|aksami))|(?='[dt][ae]n?\b))?"
 )
-_DATE_BEFORE: Final = re.compile(r"\b(?:on|dated?|since|tarih(?:i|li|inde)?|dob|exam|scheduled for|until|till|from|due)\s?:?\s?$")
+_DATE_BEFORE: Final = re.compile(
+    r"\b(?:on|dated?|since|tarih(?:i|li|inde)?|dob|exam|scheduled for|until|till|from|due)\s?:?\s?$"
+)
 
 _UNITS_TR: Final = r"bir|iki|uc|dort|bes|alti|yedi|sekiz|dokuz"
 _DAY_TR: Final = rf"(?:(?:on|yirmi)\s?(?:{_UNITS_TR})?|otuz(?:\s?bir)?|{_UNITS_TR})(?:inci|nci|uncu|ncu)?"
@@ -54,7 +84,9 @@ _UNITS_EN: Final = r"one|two|three|four|five|six|seven|eight|nine"
 _TEENS_EN: Final = r"ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
 _TENS_EN: Final = r"twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 _BELOW_100: Final = rf"(?:(?:{_TENS_EN})(?:[ -](?:{_UNITS_EN}))?|{_TEENS_EN}|(?:oh[ -])?(?:{_UNITS_EN}))"
-_YEAR_EN: Final = rf"(?:two thousand(?:(?: and)? {_BELOW_100})?|(?:nineteen|twenty)(?: hundred(?: and)?)?[ -]{_BELOW_100})"
+_YEAR_EN: Final = (
+    rf"(?:two thousand(?:(?: and)? {_BELOW_100})?|(?:nineteen|twenty)(?: hundred(?: and)?)?[ -]{_BELOW_100})"
+)
 _ORDINAL_UNITS: Final = r"first|second|third|fourth|fifth|sixth|seventh|eighth|ninth"
 _DAY_EN: Final = (
     rf"(?:(?:twenty|thirty)[ -](?:{_ORDINAL_UNITS})|{_ORDINAL_UNITS}|tenth|eleventh|twelfth|thirteenth|fourteenth|"
@@ -64,24 +96,61 @@ _WEEKDAY: Final = rf"(?:{'|'.join(sorted(_WEEKDAYS, key=len, reverse=True))})"
 _DAY: Final = r"(?:0?[1-9]|[12]\d|3[01])"
 _YEAR: Final = r"(?:18|19|20)\d{2}"
 
-_MONTH: Final = re.compile(
-    rf"(?<![a-z])(?P<month>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})(?P<suffix>[a-z]{{0,5}})(?![a-z])"
-)
+_MONTH_NAMES: Final = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_MONTH: Final = re.compile(rf"(?<![a-z])(?P<month>{_MONTH_NAMES})(?P<suffix>[a-z]{{0,5}})(?![a-z])")
 _SUFFIX: Final = re.compile(r"(?:i|in|u|un|a|e|da|de|ta|te|tan|ten|dan|den|inda|unda|indan|undan|ina|una|ayi)?")
 _LEFT: Final = re.compile(
     rf"(?<![\w.,/])(?:(?P<weekday>{_WEEKDAY})(?:\s(?:gunu|the))?[,.]?\s{{1,2}}(?:the )?)?"
-    rf"(?:(?P<day>{_DAY})(?:st|nd|rd|th|\.)?(?:\s?-\s?{_DAY}\.?)?|(?P<ordinal>{_DAY_EN}|{_DAY_TR})|(?P<year>{_YEAR})(?:'?(?:in|un|nin|nun))?(?:\s(?:yili?|senesi)(?:nin)?)?)"
+    rf"(?:(?P<day>{_DAY})(?:st|nd|rd|th|\.)?(?:\s?-\s?{_DAY}\.?)?|(?P<ordinal>{_DAY_EN}|{_DAY_TR})"
+    rf"|(?P<year>{_YEAR})(?:'?(?:in|un|nin|nun))?(?:\s(?:yili?|senesi)(?:nin)?)?)"
     r"(?:(?:\sday)?\sof)?[ .,/-]{0,2}$"
 )
 _WEEKDAY_BEFORE: Final = re.compile(rf"(?<![\w.,/])(?P<weekday>{_WEEKDAY})(?:\sthe)?[,.]?\s{{1,2}}(?:the )?$")
 _TURKISH: Final = frozenset(fold(name) for name in _TURKISH_MONTHS)
 _RIGHT: Final = re.compile(
-    rf"(?:'?(?:in|un|nin|nun)?(?:\s?ayi(?:nin|nda)?)?\s?(?=[\w]))?(?:[ .,/-]{{0,2}}(?:the\s)?(?:(?P<day>{_DAY})(?:st|nd|rd|th)?(?![\d:]|[.,/]\d|\s?(?:mg|ml|mm|cm|%))(?:\s?-\s?{_DAY}(?!\d))?|(?P<ordinal>{_DAY_EN}|{_DAY_TR}(?:i|si|u|ine|inde)?)\b(?!\s?bin\b|[ -](?:hundred|thousand))))?"
-    rf"(?:[ .,/-]{{0,2}}(?:of\s|in\s)?(?:(?P<year>{_YEAR}|'\d\d)(?![\d]|[.,]\d)|(?P<year_words>{_YEAR_TR}|{_YEAR_EN})\b))?"
+    rf"(?:'?(?:in|un|nin|nun)?(?:\s?ayi(?:nin"
+    rf"|nda)?)?\s?(?=[\w]))?(?:[ .,/-]{{0,2}}(?:the\s)?(?:(?P<day>{_DAY})(?:st|nd|rd|th)?(?![\d:]|[.,/]\d|\s?(?:mg"
+    rf"|ml|mm|cm|%))(?:\s?-\s?{_DAY}(?!\d))?|(?P<ordinal>{_DAY_EN}|{_DAY_TR}(?:i|si|u|ine|inde)?)\b(?!\s?bin\b"
+    rf"|[ -](?:hundred|thousand))))?"
+    rf"(?:[ .,/-]{{0,2}}(?:of\s|in\s)?(?:(?P<year>{_YEAR}|'\d\d)(?![\d]|[.,]\d)|(?P<year_words>{_YEAR_TR}"
+    rf"|{_YEAR_EN})\b))?"
     rf"(?:,?\s{{1,2}}\(?(?P<weekday>{_WEEKDAY})\b)?"
 )
-_SHORT_RIGHT: Final = re.compile(rf"[./-](?P<year>\d\d)(?!\d)")
-_AMBIGUOUS: Final = frozenset(("ocak", "ekim", "aralik", "kasim", "may", "march", "mar", "mart", "ara", "eki", "kas", "tem", "sub", "haz", "agu", "nis", "dec", "oct", "nov", "jan", "jun", "jul", "aug", "sep", "feb", "apr", "oca", "eyl", "sept", "august"))
+_SHORT_RIGHT: Final = re.compile(r"[./-](?P<year>\d\d)(?!\d)")
+_AMBIGUOUS: Final = frozenset(
+    (
+        "ocak",
+        "ekim",
+        "aralik",
+        "kasim",
+        "may",
+        "march",
+        "mar",
+        "mart",
+        "ara",
+        "eki",
+        "kas",
+        "tem",
+        "sub",
+        "haz",
+        "agu",
+        "nis",
+        "dec",
+        "oct",
+        "nov",
+        "jan",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "feb",
+        "apr",
+        "oca",
+        "eyl",
+        "sept",
+        "august",
+    )
+)
 
 
 def dates(note: Note) -> Iterator[Finding]:
@@ -94,7 +163,9 @@ def dates(note: Note) -> Iterator[Finding]:
             yield Finding(*match.span(), TextClass.DATE, "month and year in digits")
     for match in _DAY_MONTH.finditer(note.folded):
         before = note.folded[max(0, match.start() - 16) : match.start()]
-        if (match["told"] is not None or _DATE_BEFORE.search(before)) and _fits(int(match["first"]), int(match["second"])):
+        if (match["told"] is not None or _DATE_BEFORE.search(before)) and _fits(
+            int(match["first"]), int(match["second"])
+        ):
             yield Finding(match.start(), match.end("second"), TextClass.DATE, "day and month in digits")
     for match in _MONTH.finditer(note.folded):
         if found := _around_month(note, match):
@@ -135,7 +206,7 @@ def _around_month(note: Note, match: re.Match[str]) -> tuple[int, int] | None:
 def _left(before: str, month: re.Match[str], has_day: bool) -> re.Match[str] | None:
     """The day, year or weekday before a month: "on" is ten in Turkish, and no day before an English month."""
     left = _LEFT.search(before)
-    if left and left["ordinal"] == "on" and (has_day or month["month"] not in _TURKISH):
+    if left and (left["ordinal"] or "").strip() == "on" and (has_day or month["month"] not in _TURKISH):
         return None if not has_day else _WEEKDAY_BEFORE.search(before)
     if left is None and has_day:
         return _WEEKDAY_BEFORE.search(before)
@@ -165,18 +236,21 @@ def _date(year: str, month: str, day: str) -> date | None:
 
 _WRITTEN: Final = (
     re.compile(
-        rf"(?:(?P<weekday>{_WEEKDAY})[,.]?\s{{1,2}})?(?P<day>\d{{1,2}})(?P<ordinal>st|nd|rd|th)?\.?(?: day)?(?: of)?[ .,/-]{{1,2}}"
-        rf"(?P<month>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})[ .,/-]{{1,2}}(?P<year>\d{{4}})(?:,?\s{{1,2}}(?P<after>{_WEEKDAY}))?"
+        rf"(?:(?P<weekday>{_WEEKDAY})[,.]?\s{{1,2}})?(?P<day>\d{{1,2}})(?P<ordinal>st|nd|rd"
+        rf"|th)?\.?(?: day)?(?: of)?[ .,/-]{{1,2}}"
+        rf"(?P<month>{_MONTH_NAMES})[ .,/-]{{1,2}}(?P<year>\d{{4}})"
+        rf"(?:,?\s{{1,2}}(?P<after>{_WEEKDAY}))?"
     ),
     re.compile(
-        rf"(?:(?P<weekday>{_WEEKDAY})[,.]?\s{{1,2}})?(?P<month>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})[ .]{{1,2}}"
+        rf"(?:(?P<weekday>{_WEEKDAY})[,.]?\s{{1,2}})?"
+        rf"(?P<month>{_MONTH_NAMES})[ .]{{1,2}}"
         rf"(?P<day>\d{{1,2}})(?P<ordinal>st|nd|rd|th)?,?\s(?P<year>\d{{4}})(?:,?\s{{1,2}}(?P<after>{_WEEKDAY}))?"
     ),
 )
 
 
 def day_first(text: str) -> bool | None:
-    """How this text's dates with slashes are to be read, by those that can be read one way only; None if nothing says."""
+    """How this text's dates with slashes are to be read, by those with one reading only; None if nothing says."""
     orders = set()
     for match in _NUMERIC.finditer(fold(text)):
         if match["year"] and match["gap"].strip() == "/" and len(_readings(match)) == 1:
@@ -185,8 +259,8 @@ def day_first(text: str) -> bool | None:
 
 
 def shifted(written: str, shift: Callable[[date], date], *, slashes_day_first: bool | None) -> str | None:
-    """A full date in digits, or with its month's name, shifted and written as it was; None if it is no such date, its order
-    of day and month is uncertain, or the calendar ends.
+    """A full date in digits, or with its month's name, shifted and written as it was; None if it is no such date, its
+    order of day and month is uncertain, or the calendar ends.
     """
     folded = fold(written)
     try:
@@ -233,7 +307,9 @@ def _shifted_words(written: str, match: re.Match[str], shift: Callable[[date], d
         return None
     now = shift(then)
     new = {"year": f"{now.year:04}", "day": str(now.day).zfill(len(match["day"]) if match["day"][0] == "0" else 1)}
-    new["month"] = _cased(names[now.month - 1], written[slice(*match.span("month"))], turkish=names[0] in ("Ocak", "Oca"))
+    new["month"] = _cased(
+        names[now.month - 1], written[slice(*match.span("month"))], turkish=names[0] in ("Ocak", "Oca")
+    )
     if match["ordinal"]:
         new["ordinal"] = "th" if 10 < now.day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(now.day % 10, "th")
     for place in ("weekday", "after"):
@@ -251,7 +327,8 @@ def _cased(word: str, like: str, *, turkish: bool) -> str:
 
 
 def _replaced(written: str, match: re.Match[str], new: dict[str, str]) -> str:
-    pieces, done = [], 0
+    pieces: list[str] = []
+    done = 0
     for name in sorted(new, key=match.start):
         pieces += written[done : match.start(name)], new[name]
         done = match.end(name)

@@ -1,8 +1,8 @@
 """What is found in a text, and the text as the recognizers read it.
 
-Recognizers match a *folded* text: lower case, Turkish letters as plain ones, every kind of space, dash, quotation mark and
-digit as its ASCII one. Folding goes character by character (`str.casefold` and `str.lower` make two of `İ`), so that an
-offset in the folded text is the same offset in the original; no recognizer may break that.
+Recognizers match a *folded* text: lower case, Turkish letters as plain ones, every kind of space, dash, quotation
+mark and digit as its ASCII one. Folding goes character by character (`str.casefold` and `str.lower` make two of
+`İ`), so that an offset in the folded text is the same offset in the original; no recognizer may break that.
 """
 
 import re
@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A run of letters. `plain`: folded; `capital`: begins with a capital; `capitals`: is two or more of nothing else."""
+    """A run of letters. `plain`: folded; `capital`: begins with a capital; `capitals`: two or more, nothing else."""
 
     start: int
     end: int
@@ -95,12 +95,31 @@ def table(name: str) -> frozenset[str]:
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
-_IN_PLACES: Final = frozenset("yeni orta ust alt saglik merkez kadin cumhuriyet genel hastane high north south east west".split())
+_IN_PLACES: Final = frozenset(
+    [
+        "yeni",
+        "orta",
+        "ust",
+        "alt",
+        "saglik",
+        "merkez",
+        "kadin",
+        "cumhuriyet",
+        "genel",
+        "hastane",
+        "high",
+        "north",
+        "south",
+        "east",
+        "west",
+    ]
+)
 _ONE_BEFORE: Final = re.compile(r"(?<![^\W_])(?P<word>[^\W_][^\W_'-]{0,24})\.?(?:'[a-z]{1,3})? {1,2}$")
 
 
 def capitals_before(note: Note, end: int, most: int, *, gap: str = "") -> int:
-    """Where the run of at most `most` capitalised words (or ordinals) that ends at `end` begins; `end` if there is none.
+    """Where the run of at most `most` capitalised words (or ordinals) that ends at `end` begins; `end` if there is
+    none.
 
     A word of the table "common" ends the run: "Adres", "Patient".
     """
@@ -113,7 +132,9 @@ def capitals_before(note: Note, end: int, most: int, *, gap: str = "") -> int:
             return start
         first = low + before.start()
         word = before["word"]
-        if not (note.text[first].isupper() or (word.isdigit() and count)) or (word in table("common") and not (word in _IN_PLACES and not count)):
+        if not (note.text[first].isupper() or (word.isdigit() and count)) or (
+            word in table("common") and not (word in _IN_PLACES and not count)
+        ):
             return start
         start = first
     return start
@@ -144,7 +165,16 @@ def _fold_character(character: str) -> str:
 _SPECIAL: Final = {
     **dict.fromkeys("\u2018\u2019\u201b\u02bc\u00b4`\u2032\uff07", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"'),
-    **{"ı": "i", "I": "i", "ø": "o", "Ø": "o", "ł": "l", "Ł": "l", "đ": "d", "Đ": "d", "ə": "e", "Ə": "e"},
+    "ı": "i",
+    "I": "i",
+    "ø": "o",
+    "Ø": "o",
+    "ł": "l",
+    "Ł": "l",
+    "đ": "d",
+    "Đ": "d",
+    "ə": "e",
+    "Ə": "e",
 }
 _FOLDING: Final = _Folding()
 
@@ -184,7 +214,8 @@ def _clusters(text: str) -> Iterator[tuple[int, int]]:
 
 
 def disjoint(findings: Iterable[Finding], text: str) -> tuple[Finding, ...]:
-    """Findings in order of precedence made disjoint and sorted: what an earlier one leaves of a later one still counts.
+    """Findings in order of precedence made disjoint and sorted: what an earlier one leaves of a later one still
+    counts.
 
     Nothing that was found is let go because something else covers part of it; leftover punctuation is.
     """

@@ -1,7 +1,8 @@
 """The patient's own identifiers, looked for as such: whatever else a text says, these must not survive in it.
 
-Names are found by part, in any casing, in ASCII spelling and with a Turkish suffix; numbers and codes also where they are
-grouped by spaces, dots, dashes or slashes. Parts too short to mean anything (two letters, three digits) are left to the rules.
+Names are found by part, in any casing, in ASCII spelling and with a Turkish suffix; numbers and codes also where
+they are grouped by spaces, dots, dashes or slashes. Parts too short to mean anything (two letters, three digits)
+are left to the rules.
 """
 
 import re
@@ -11,7 +12,8 @@ from typing import Final
 from anonymize.text.finding import Finding, Note, TextClass, fold
 
 SUFFIX: Final = re.compile(
-    r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|[yns]?(?:i|u|a|e)|n?(?:in|un)|n?(?:da|de|dan|den|ta|te|tan|ten)|y?(?:la|le)|ca|ce"
+    r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|[yns]?(?:i|u|a|e)|n?(?:in|un)|n?(?:da|de|dan|den|ta|te"
+    r"|tan|ten)|y?(?:la|le)|ca|ce"
     r"|(?:li|lu|lik|luk)|(?:si|su|imi?z?)(?:n[iuae]|nin|nun)?)"
 )
 _PARTS: Final = re.compile(r"[^\W_]+")
@@ -56,4 +58,6 @@ def _codes(note: Note, codes: set[str]) -> Iterator[Finding]:
 
 def _whole(text: str, start: int, end: int) -> bool:
     """Whether no digit goes on before or after."""
-    return not (text[start].isdigit() and text[max(0, start - 1) : start].isdigit()) and not text[end : end + 1].isdigit()
+    return (
+        not (text[start].isdigit() and text[max(0, start - 1) : start].isdigit()) and not text[end : end + 1].isdigit()
+    )

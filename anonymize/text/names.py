@@ -1,4 +1,5 @@
-"""Names of persons: patients, relatives, staff, Turkish and English, by tables of usual names and by the words around them.
+"""Names of persons: patients, relatives, staff, Turkish and English, by tables of usual names and by the words around
+them.
 
 A word is taken for a name by the first of these that applies, read from left to right:
 
@@ -7,8 +8,9 @@ A word is taken for a name by the first of these that applies, read from left to
 3. after an initial ("A. Yılmaz"), or before a given name and comma ("Smith, John")
 4. a usual given or family name, with the capitalised words that go on from it
 
-Words that are also everyday words (Deniz, Will) or stand for a disease (Behçet, Parkinson) need another part of a name or one
-of the first two beside them; words that are never part of a name (tables/common.txt) end one. Tables hold folded words.
+Words that are also everyday words (Deniz, Will) or stand for a disease (Behçet, Parkinson) need another part of a
+name or one of the first two beside them; words that are never part of a name (tables/common.txt) end one. Tables
+hold folded words.
 """
 
 import re
@@ -40,37 +42,303 @@ _NAME: Final = Role.GIVEN | Role.FAMILY
 _NEVER: Final = Role.COMMON | Role.TITLE | Role.AFTER | Role.KIN | Role.PERSON
 _UNSURE: Final = Role.AMBIGUOUS | Role.EPONYM
 
-_TITLES: Final = (
-    "dr drs prof doc docent uzm op opr yrd ord hems hemsire sn sayin bay bayan dt av ecz fzt psk dyt doktor doctor mr mrs ms miss mx "
-    "professor nurse ebe avukat eczaci psikolog ogr gor uyesi asst assoc sr teknisyen tekn asist ars as sir dame rev pastor officer "
-    "imam muhtar fizyoterapist diyetisyen intern midwife judge capt sgt lt"
-).split()
-_AFTER: Final = (
-    "bey hanim beyin beye beyi beyle hanimin hanima hanimi hanimla beyden hanimdan hanimefendi beyefendi hoca hocanin hocam hocaya amca "
-    "teyze abla agabey abi dede nine hemsire usta beyler efendi jr md phd rn do np pa frcr facr faca facs crnp dds bsn msw lcsw"
-).split()
-_KIN: Final = (
-    "annesi babasi oglu kizi esi kocasi karisi kardesi ablasi agabeyi abisi teyzesi halasi dayisi amcasi yengesi enistesi dedesi ninesi "
-    "anneannesi babaannesi torunu yegeni kuzeni gelini damadi kayinvalidesi kayinpederi baldizi nisanlisi vasisi velisi bacisi "
-    "oglum kizim esim annem babam oglunun kizinin esinin annesinin babasinin oglunu kizini esini oglundan kizindan ikizi komsusu arkadasi "
-    "wife husband son daughter mother father sister brother aunt uncle niece nephew grandson granddaughter grandmother grandfather cousin "
-    "partner spouse fiance fiancee mom dad mum stepson stepdaughter stepmother stepfather twin roommate neighbor neighbour friend guardian "
-    "caregiver widow widower girlfriend boyfriend proxy"
-).split()
-_PERSONS: Final = (
-    "hasta hastamiz hastanin patient refakatci refakatcisi yakini bebek doktoru doktorum hekimi hekim hemsiresi cerrah cerrahi anestezist "
-    "asistan asistani radyolog bakicisi doctors surgeon physician radiologist pt pts patients patient's technologist technician therapist attending resident baby neonate client "
-    "named adli isimli called teknisyeni psikologu midwife gentleman lady infant soyadli adinda interpreter pathologist donor vericisi verici "
-    "alici"
-).split()
-_PARTICLES: Final = "de da del della di du la le van von der den el al bin bint ibn mac mc st san dos santos".split()
+_TITLES: Final = [
+    "dr",
+    "drs",
+    "prof",
+    "doc",
+    "docent",
+    "uzm",
+    "op",
+    "opr",
+    "yrd",
+    "ord",
+    "hems",
+    "hemsire",
+    "sn",
+    "sayin",
+    "bay",
+    "bayan",
+    "dt",
+    "av",
+    "ecz",
+    "fzt",
+    "psk",
+    "dyt",
+    "doktor",
+    "doctor",
+    "mr",
+    "mrs",
+    "ms",
+    "miss",
+    "mx",
+    "professor",
+    "nurse",
+    "ebe",
+    "avukat",
+    "eczaci",
+    "psikolog",
+    "ogr",
+    "gor",
+    "uyesi",
+    "asst",
+    "assoc",
+    "sr",
+    "teknisyen",
+    "tekn",
+    "asist",
+    "ars",
+    "as",
+    "sir",
+    "dame",
+    "rev",
+    "pastor",
+    "officer",
+    "imam",
+    "muhtar",
+    "fizyoterapist",
+    "diyetisyen",
+    "intern",
+    "midwife",
+    "judge",
+    "capt",
+    "sgt",
+    "lt",
+]
+_AFTER: Final = [
+    "bey",
+    "hanim",
+    "beyin",
+    "beye",
+    "beyi",
+    "beyle",
+    "hanimin",
+    "hanima",
+    "hanimi",
+    "hanimla",
+    "beyden",
+    "hanimdan",
+    "hanimefendi",
+    "beyefendi",
+    "hoca",
+    "hocanin",
+    "hocam",
+    "hocaya",
+    "amca",
+    "teyze",
+    "abla",
+    "agabey",
+    "abi",
+    "dede",
+    "nine",
+    "hemsire",
+    "usta",
+    "beyler",
+    "efendi",
+    "jr",
+    "md",
+    "phd",
+    "rn",
+    "do",
+    "np",
+    "pa",
+    "frcr",
+    "facr",
+    "faca",
+    "facs",
+    "crnp",
+    "dds",
+    "bsn",
+    "msw",
+    "lcsw",
+]
+_KIN: Final = [
+    "annesi",
+    "babasi",
+    "oglu",
+    "kizi",
+    "esi",
+    "kocasi",
+    "karisi",
+    "kardesi",
+    "ablasi",
+    "agabeyi",
+    "abisi",
+    "teyzesi",
+    "halasi",
+    "dayisi",
+    "amcasi",
+    "yengesi",
+    "enistesi",
+    "dedesi",
+    "ninesi",
+    "anneannesi",
+    "babaannesi",
+    "torunu",
+    "yegeni",
+    "kuzeni",
+    "gelini",
+    "damadi",
+    "kayinvalidesi",
+    "kayinpederi",
+    "baldizi",
+    "nisanlisi",
+    "vasisi",
+    "velisi",
+    "bacisi",
+    "oglum",
+    "kizim",
+    "esim",
+    "annem",
+    "babam",
+    "oglunun",
+    "kizinin",
+    "esinin",
+    "annesinin",
+    "babasinin",
+    "oglunu",
+    "kizini",
+    "esini",
+    "oglundan",
+    "kizindan",
+    "ikizi",
+    "komsusu",
+    "arkadasi",
+    "wife",
+    "husband",
+    "son",
+    "daughter",
+    "mother",
+    "father",
+    "sister",
+    "brother",
+    "aunt",
+    "uncle",
+    "niece",
+    "nephew",
+    "grandson",
+    "granddaughter",
+    "grandmother",
+    "grandfather",
+    "cousin",
+    "partner",
+    "spouse",
+    "fiance",
+    "fiancee",
+    "mom",
+    "dad",
+    "mum",
+    "stepson",
+    "stepdaughter",
+    "stepmother",
+    "stepfather",
+    "twin",
+    "roommate",
+    "neighbor",
+    "neighbour",
+    "friend",
+    "guardian",
+    "caregiver",
+    "widow",
+    "widower",
+    "girlfriend",
+    "boyfriend",
+    "proxy",
+]
+_PERSONS: Final = [
+    "hasta",
+    "hastamiz",
+    "hastanin",
+    "patient",
+    "refakatci",
+    "refakatcisi",
+    "yakini",
+    "bebek",
+    "doktoru",
+    "doktorum",
+    "hekimi",
+    "hekim",
+    "hemsiresi",
+    "cerrah",
+    "cerrahi",
+    "anestezist",
+    "asistan",
+    "asistani",
+    "radyolog",
+    "bakicisi",
+    "doctors",
+    "surgeon",
+    "physician",
+    "radiologist",
+    "pt",
+    "pts",
+    "patients",
+    "patient's",
+    "technologist",
+    "technician",
+    "therapist",
+    "attending",
+    "resident",
+    "baby",
+    "neonate",
+    "client",
+    "named",
+    "adli",
+    "isimli",
+    "called",
+    "teknisyeni",
+    "psikologu",
+    "midwife",
+    "gentleman",
+    "lady",
+    "infant",
+    "soyadli",
+    "adinda",
+    "interpreter",
+    "pathologist",
+    "donor",
+    "vericisi",
+    "verici",
+    "alici",
+]
+_PARTICLES: Final = [
+    "de",
+    "da",
+    "del",
+    "della",
+    "di",
+    "du",
+    "la",
+    "le",
+    "van",
+    "von",
+    "der",
+    "den",
+    "el",
+    "al",
+    "bin",
+    "bint",
+    "ibn",
+    "mac",
+    "mc",
+    "st",
+    "san",
+    "dos",
+    "santos",
+]
 _DISEASE: Final = re.compile(
-    r"[' ]{1,2}(?:s\b)?[ -]{0,2}(?:[a-z]{1,20} )?(?:hastali|sendrom|kisti|lenfoma|anomali|tiroidit|ensefalopati|felci|paralizi|nefropati|fenomen|belirti|bulgu|isareti|"
-    r"testi|skoru|skor\b|sinif|evre|deformit|fraktur|kirig|kirik|malformasyon|tumor|sarkom|operasyon|ameliyat|prosedur|yontem|disease|syndrome|"
-    r"cyst|lymphoma|anomaly|thyroiditis|encephalopathy|palsy|phenomenon|sign\b|signs\b|score|scale|test\b|tests\b|index|criteria|class|classification|"
-    r"fracture|malformation|tumou?r|sarcoma|procedure|operation|deformity|contracture|lines?\b|node\b|ligament|tendon|duct|pouch|space|"
-    r"triangle|angle|area|canal|reflex|esophagus|ozofagus|metaplazi|hernia|maneuver|method|stain|chorea|koresi|catheter|kateter|drain|dren|"
-    r"coma|koma|indeks|olceg|esophag|nodul|node|divertikul|divertic|aciso|acisi|kontraktur|ulcer|gland|body|bodies|cisimci|trias|triad|ring|"
+    r"[' ]{1,2}(?:s\b)?[ -]{0,2}(?:[a-z]{1,20} )?(?:hastali|sendrom|kisti|lenfoma|anomali|tiroidit|ensefalopati"
+    r"|felci|paralizi|nefropati|fenomen|belirti|bulgu|isareti|"
+    r"testi|skoru|skor\b|sinif|evre|deformit|fraktur|kirig|kirik|malformasyon|tumor|sarkom|operasyon|ameliyat"
+    r"|prosedur|yontem|disease|syndrome|"
+    r"cyst|lymphoma|anomaly|thyroiditis|encephalopathy|palsy|phenomenon|sign\b|signs\b|score|scale|test\b|tests\b"
+    r"|index|criteria|class|classification|"
+    r"fracture|malformation|tumou?r|sarcoma|procedure|operation|deformity|contracture|lines?\b|node\b|ligament"
+    r"|tendon|duct|pouch|space|"
+    r"triangle|angle|area|canal|reflex|esophagus|ozofagus|metaplazi|hernia|maneuver|method|stain|chorea|koresi"
+    r"|catheter|kateter|drain|dren|"
+    r"coma|koma|indeks|olceg|esophag|nodul|node|divertikul|divertic|aciso|acisi|kontraktur|ulcer|gland|body|bodies"
+    r"|cisimci|trias|triad|ring|"
     r"colic|fossa|pulse|solunum|artrit|arter|hucre|cell|grade|derece|tip\b|type\b|repair|nails?\b|scoring|units?\b|\d)"
 )
 _STOP_AFTER_DISEASE: Final = 48
@@ -97,7 +365,8 @@ def _roles() -> dict[str, Role]:
 
 
 _SUFFIX: Final = re.compile(
-    r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|n?(?:in|un)|[yn]?(?:i|u|a|e)|n?(?:da|de|dan|den|ta|te|tan|ten)|y?(?:la|le)|ca|ce)$"
+    r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|n?(?:in|un)|[yn]?(?:i|u|a|e)|n?(?:da|de|dan|den|ta|te"
+    r"|tan|ten)|y?(?:la|le)|ca|ce)$"
 )
 
 
@@ -117,19 +386,30 @@ def _inflected(plain: str) -> Role:
 
 
 _LABEL: Final = re.compile(
-    r"\b(?P<name>(?:hasta(?:nin)?\s)?(?:adi?|isim|ismi|soyad[i]?|soyisim|soyismi)(?:\s?[,/-]?\s?(?:ve\s)?(?:soyad[i]?|soyisim|soyismi))?"
-    r"|(?:patient(?:'s)?\s|full\s|first\s|last\s|middle\s|maiden\s|sur|given\s|family\s|legal\s|mother's\s(?:maiden\s)?|father's\s)?names?"
+    r"\b(?P<name>(?:hasta(?:nin)?\s)?(?:adi?|isim|ismi|soyad[i]?|soyisim"
+    r"|soyismi)(?:\s?[,/-]?\s?(?:ve\s)?(?:soyad[i]?|soyisim|soyismi))?"
+    r"|(?:patient(?:'s)?\s|full\s|first\s|last\s|middle\s|maiden\s|sur|given\s|family\s|legal\s"
+    r"|mother's\s(?:maiden\s)?|father's\s)?names?"
     r"|(?:anne|baba|mother|father)\s?(?:adi|name)|pt name)\s{0,3}[:=]\s{0,4}"
-    r"|\b(?:hasta|patient|pt|dr|doktor|doctor|hekim[i]?|imza(?:layan)?|raporlayan|raporu yazan|onaylayan|isteyen|istem yapan|yazan|hazirlayan|okuyan|cekimi yapan|"
-    r"teknisyen[i]?|hemsire|radyolog|patolog|cerrah|operator|anestezist|asistan|refakatci|yakini?|veli|vasi|provider|physician|radiologist|pathologist|"
-    r"surgeon|attending|resident|technologist|technician|tech|nurse|rn|signed|signature|author|dictated|transcribed|transcriptionist|cc|pcp|from|to|contact|"
-    r"emergency contact|next of kin|guardian|referring(?: physician| provider| doctor| md)?|ordering(?: physician| provider| md)?|attn|attention|re|"
-    r"interpreting physician|reviewed|verified|reported|performed|sonographer|witness|konsultan|sorumlu|danisman|ekip|uzman|uzm|prof|acil durumda aranacak|"
-    r"irtibat|iletisim|muhatap|anne|baba|es|mother|father|spouse|wife|husband|insured|subscriber|guarantor|policy holder|sigortali)"
+    r"|\b(?:hasta|patient|pt|dr|doktor|doctor|hekim[i]?|imza(?:layan)?|raporlayan|raporu yazan|onaylayan|isteyen"
+    r"|istem yapan|yazan|hazirlayan|okuyan|cekimi yapan|"
+    r"teknisyen[i]?|hemsire|radyolog|patolog|cerrah|operator|anestezist|asistan|refakatci|yakini?|veli|vasi"
+    r"|provider|physician|radiologist|pathologist|"
+    r"surgeon|attending|resident|technologist|technician|tech|nurse|rn|signed|signature|author|dictated|transcribed"
+    r"|transcriptionist|cc|pcp|from|to|contact|"
+    r"emergency contact|next of kin|guardian|referring(?: physician| provider| doctor| md)?|ordering(?: physician"
+    r"| provider| md)?|attn|attention|re|"
+    r"interpreting physician|reviewed|verified|reported|performed|sonographer|witness|konsultan|sorumlu|danisman"
+    r"|ekip|uzman|uzm|prof|acil durumda aranacak|"
+    r"irtibat|iletisim|muhatap|anne|baba|es|mother|father|spouse|wife|husband|insured|subscriber|guarantor"
+    r"|policy holder|sigortali)"
     r"(?:\s(?:by|adi|eden|doktor[u]?|hekim[i]?|kisi(?:si)?))?\s{0,3}[:=]\s{0,4}"
-    r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated|read|referred|ordered|approved|"
-    r"authorized|accompanied|attested|finalized|cosigned|prepared|administered|entered|witnessed|requested|treated|operated|managed|followed|assisted|"
-    r"brought in|discussed|spoken to|spoke|communicated|care of|attn|dear|sevgili|imza)\s(?:by|with|to|of)?\s?(?:our\s|his\s|her\s)?"
+    r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
+    r"|read|referred|ordered|approved|"
+    r"authorized|accompanied|attested|finalized|cosigned|prepared|administered|entered|witnessed|requested|treated"
+    r"|operated|managed|followed|assisted|"
+    r"brought in|discussed|spoken to|spoke|communicated|care of|attn|dear|sevgili|imza)\s(?:by|with|to"
+    r"|of)?\s?(?:our\s|his\s|her\s)?"
 )
 
 
@@ -191,7 +471,8 @@ class _Reader:
         gap = self._gap(at)
         short = self.words[at].plain == "ar"  # "Ar. Gör.", but also a family name
         return bool(
-            re.fullmatch(r"\.? {0,3}", gap) and (self.roles[at] & Role.TITLE or (short and self.roles[at + 1] & Role.TITLE))
+            re.fullmatch(r"\.? {0,3}", gap)
+            and (self.roles[at] & Role.TITLE or (short and self.roles[at + 1] & Role.TITLE))
         )
 
     def _after_title(self, at: int) -> tuple[int, int] | None:
@@ -200,7 +481,9 @@ class _Reader:
             return None
         last_title = self.words[first - 1]
         sure = "." in self._gap(first - 1) or not (last_title.capitals and len(last_title.plain) < 4)
-        sure = sure and (last_title.capital or last_title.plain in {"dr", "doktor", "nurse", "hemsire", "sayin", "doctor"})
+        sure = sure and (
+            last_title.capital or last_title.plain in {"dr", "doktor", "nurse", "hemsire", "sayin", "doctor"}
+        )
         if not sure and not self.roles[first] & _NAME:
             return None
         last = self._chain(first, told=True)
@@ -211,7 +494,7 @@ class _Reader:
         first = at + 1
         if first >= len(self.words) or not re.fullmatch(r"(?: {1,2}|, |: | \(|'[a-z]{1,3} )", self._gap(at)):
             return None
-        if not self.words[first].capital or self.words[at].capitals and not self.roles[first] & _NAME:
+        if not self.words[first].capital or (self.words[at].capitals and not self.roles[first] & _NAME):
             return None
         last = self._chain(first, told=True)
         sure = bool(self.roles[at] & Role.KIN) or last - first > 1
@@ -228,7 +511,9 @@ class _Reader:
             if self._gap(ahead) not in {" ", ". ", "-"}:
                 return False
             following = self.words[ahead + 1]
-            if self.roles[ahead + 1] & Role.AFTER and (following.plain not in _DEGREES or self.words[ahead + 1].capitals):
+            if self.roles[ahead + 1] & Role.AFTER and (
+                following.plain not in _DEGREES or self.words[ahead + 1].capitals
+            ):
                 return self.words[at].capital or bool(self.roles[at] & Role.GIVEN)
             if following.plain in {"adli", "isimli", "tarafindan"}:
                 return self.words[at].capital and (ahead > at or bool(self.roles[at] & _NAME))
@@ -292,21 +577,21 @@ class _Reader:
                 return at + 1 < len(self.words) and (
                     self.words[at + 1].capital or bool(self.roles[at + 1] & Role.PARTICLE)
                 )
-            return any_case or bool(role & _NAME and (not role & _UNSURE or (told and at > first)))
+            return any_case or bool(
+                role & _NAME and (not role & (Role.AMBIGUOUS if told else _UNSURE) or (told and at > first))
+            )
         if at == first:
             return told or bool(role & _NAME) or self._is_unknown_name(at)
         if role & _NAME:
             return True
-        return told or not (family or (word.capitals and role is Role.NONE and family)) and self._may_be_family(at)
+        return told or (not (family or (word.capitals and role is Role.NONE and family)) and self._may_be_family(at))
 
     def _is_name_all_the_same(self, at: int, first: int, told: bool) -> bool:
         """Whether a word that is usually none is a part here: a given name after a title, "Ateş" after a given name."""
         word, role = self.words[at], self.roles[at]
         if at == first:
             return told and bool(role & Role.GIVEN) and not role & (Role.TITLE | Role.AFTER)
-        return (
-            bool(role & Role.FAMILY) and word.capital and not word.capitals and bool(self.roles[at - 1] & Role.GIVEN)
-        )
+        return bool(role & Role.FAMILY) and word.capital and not word.capitals and bool(self.roles[at - 1] & Role.GIVEN)
 
     def _may_be_family(self, at: int) -> bool:
         """Whether an unknown word after a given name is written like a family name."""
@@ -337,7 +622,12 @@ class _Reader:
         if all(role & Role.EPONYM for role in parts):
             return last - first > len(parts) and not self._before_disease(last - 1)
         if not self.words[first].capital:
-            return len(parts) > 1 and len(sure) == len(parts) and bool(parts[0] & Role.GIVEN) and bool(parts[-1] & Role.FAMILY)
+            return (
+                len(parts) > 1
+                and len(sure) == len(parts)
+                and bool(parts[0] & Role.GIVEN)
+                and bool(parts[-1] & Role.FAMILY)
+            )
         if len(parts) == 1:
             initials = last - first > 1
             return bool(initials or (sure and not self._before_disease(first) and not parts[0] & Role.COMMON))
@@ -367,6 +657,9 @@ class _Reader:
 
 
 _DEGREE: Final = re.compile(
-    r",? (?P<degree>m\.?d\b|ph\.?d\b|r\.?n\b|d\.o\.|do\b(?=[,.;)\n]|$)|n\.?p\b|pa-c\b|pa\b|p\.a\.|rt\b|rdms\b|lcsw\b|crna\b|mbbs\b|frcr\b|facr\b|facs\b|dpt\b|pt\b|aprn\b|cnm\b|pharmd\b)"
+    r",? (?P<degree>m\.?d\b|ph\.?d\b|r\.?n\b|d\.o\.|do\b(?=[,.;)\n]|$)|n\.?p\b|pa-c\b|pa\b|p\.a\.|rt\b|rdms\b"
+    r"|lcsw\b|crna\b|mbbs\b|frcr\b|facr\b|facs\b|dpt\b|pt\b|aprn\b|cnm\b|pharmd\b)"
 )
-_DEGREES: Final = frozenset("jr md phd rn do np pa frcr facr faca facs crnp dds bsn msw lcsw".split())
+_DEGREES: Final = frozenset(
+    ["jr", "md", "phd", "rn", "do", "np", "pa", "frcr", "facr", "faca", "facs", "crnp", "dds", "bsn", "msw", "lcsw"]
+)

@@ -1,7 +1,8 @@
-"""Numbers and addresses of the net that name a person: national, tax, bank, passport, plate, record numbers, e-mail, URL, IP.
+"""Numbers and addresses of the net that name a person: national, tax, bank, passport, plate, record numbers, e-mail,
+URL, IP.
 
-A number with check digits is taken for what those prove; one without, or with wrong ones, only by the words before it. A bare
-number never is: a report is full of measurements.
+A number with check digits is taken for what those prove; one without, or with wrong ones, only by the words before
+it. A bare number never is: a report is full of measurements.
 """
 
 import re
@@ -68,8 +69,8 @@ _IBAN_CONTEXT: Final = re.compile(r"\biban\b[^\n]{0,16}$")
 
 
 def ibans(note: Note) -> Iterator[Finding]:
-    """Bank accounts by ISO 13616: with right check digits, Turkish ones (26 characters) and those called IBAN with wrong
-    ones too.
+    """Bank accounts by ISO 13616: with right check digits, Turkish ones (26 characters) and those called IBAN with
+    wrong ones too.
     """
     for match in _IBAN.finditer(note.folded):
         compact = match[0].replace(" ", "").replace("-", "").upper()
@@ -85,15 +86,18 @@ _BETWEEN: Final = (
     r"\s{0,3}[:=#(.,-]{0,3}\s{0,3}"
 )
 
-_ELEVEN: Final = re.compile(r"(?<![\d.,])[1-9]\d{2}[ .-]?\d{3}[ .-]?\d{3}[ .-]?\d{2}(?!\d|[.,]\d)|(?<![\d.,])\d(?:[ -]?\d){9,11}(?!\d|[.,]\d)")
+_ELEVEN: Final = re.compile(
+    r"(?<![\d.,])[1-9]\d{2}[ .-]?\d{3}[ .-]?\d{3}[ .-]?\d{2}(?!\d|[.,]\d)|(?<![\d.,])\d(?:[ -]?\d){9,11}(?!\d|[.,]\d)"
+)
 _TCKN_CONTEXT: Final = re.compile(
-    r"(?:\bt\.?\s?c\b\.?|(?<!vergi )\bkimlik|\btckn?\b|\btc\s?no|vatandaslik|national id|citizenship|identity (?:no|number))[^\n;]{0,28}$"
+    r"(?:\bt\.?\s?c\b\.?|(?<!vergi )\bkimlik|\btckn?\b|\btc\s?no|vatandaslik|national id|citizenship|identity (?:no"
+    r"|number))[^\n;]{0,28}$"
 )
 
 
 def tckns(note: Note) -> Iterator[Finding]:
-    """Turkish citizens' and foreigners' numbers: eleven digits with right check digits, or with wrong ones after a word that
-    announces such a number (a slip of the pen is still the patient's).
+    """Turkish citizens' and foreigners' numbers: eleven digits with right check digits, or with wrong ones after a
+    word that announces such a number (a slip of the pen is still the patient's).
     """
     for match in _ELEVEN.finditer(note.folded):
         digits = re.sub(r"\D", "", match[0])
@@ -104,7 +108,8 @@ def tckns(note: Note) -> Iterator[Finding]:
 
 
 _VKN: Final = re.compile(
-    r"\b(?:vkn|vergi(?:\s(?:kimlik|dairesi(?:\sve)?|levhasi|sicil))?|v\.\s?k\.\s?n|tax(?:payer)?(?:\sid(?:entification)?)?)\b"
+    r"\b(?:vkn|vergi(?:\s(?:kimlik|dairesi(?:\sve)?|levhasi|sicil))?|v\.\s?k\.\s?n"
+    r"|tax(?:payer)?(?:\sid(?:entification)?)?)\b"
     r"[^\d\n]{0,30}(?P<number>\d{3}[ .-]?\d{3}[ .-]?\d{4})(?!\d)"
 )
 
@@ -117,12 +122,15 @@ def vkns(note: Note) -> Iterator[Finding]:
 
 _SSN: Final = re.compile(
     r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
-    r"|(?:\bssn\b|\bsocial security\b|\bs\.s\.n\b)[^\d\n]{0,30}(?P<number>[\dx*]{3}[ -]?[\dx*]{2}[ -]?\d{4}|\d{4})(?!\d)"
+    r"|(?:\bssn\b|\bsocial security\b|\bs\.s\.n\b)[^\d\n]{0,30}(?P<number>[\dx*]{3}[ -]?[\dx*]{2}[ -]?\d{4}"
+    r"|\d{4})(?!\d)"
 )
 
 
 def ssns(note: Note) -> Iterator[Finding]:
-    """US social security numbers in their written form; without dashes, or the last four alone, by the words before them."""
+    """US social security numbers in their written form; without dashes, or the last four alone, by the words before
+    them.
+    """
     for match in _SSN.finditer(note.folded):
         yield Finding(*match.span("number" if match["number"] else 0), TextClass.SSN, "ssn")
 
@@ -135,21 +143,98 @@ _STATE_NAMES: Final = (
     "alabama|alaska|arizona|arkansas|california|colorado|connecticut|delaware|florida|georgia|hawaii|idaho|illinois|indiana|"
     "iowa|kansas|kentucky|louisiana|maine|maryland|massachusetts|michigan|minnesota|mississippi|missouri|montana|nebraska|"
     "nevada|new hampshire|new jersey|new mexico|new york|north carolina|north dakota|ohio|oklahoma|oregon|pennsylvania|"
-    "rhode island|south carolina|south dakota|tennessee|texas|utah|vermont|virginia|washington|west virginia|wisconsin|wyoming"
+    "rhode island|south carolina|south dakota|tennessee|texas|utah|vermont|virginia|washington|west "
+    "virginia|wisconsin|wyoming"
 )
 STATE: Final = rf"(?:{_STATES}|{_STATE_NAMES})"
 _ZIP: Final = re.compile(
     rf"\b(?P<state>{STATE})\.?,?\s{{1,2}}(?P<number>\d{{5}}(?:-\d{{4}})?)(?![\d-]|[.,]\d)"
     r"|\b(?:zip|postal|post|posta)(?:\s?-?(?:code|kodu|kod))?\b[^\d\n]{0,12}(?P<named>\d{5}(?:-\d{4})?)(?!\d|[.,]\d)"
 )
-_PROVINCES: Final = (
-    "adana adiyaman afyonkarahisar afyon agri aksaray amasya ankara antalya ardahan artvin aydin balikesir bartin batman "
-    "bayburt bilecik bingol bitlis bolu burdur bursa canakkale cankiri corum denizli diyarbakir duzce edirne elazig erzincan "
-    "erzurum eskisehir gaziantep giresun gumushane hakkari hatay igdir isparta istanbul izmir kahramanmaras karabuk karaman "
-    "kars kastamonu kayseri kilis kirikkale kirklareli kirsehir kocaeli konya kutahya malatya manisa mardin mersin mugla mus "
-    "nevsehir nigde ordu osmaniye rize sakarya samsun sanliurfa siirt sinop sirnak sivas tekirdag tokat trabzon tunceli usak "
-    "van yalova yozgat zonguldak"
-).split()
+_PROVINCES: Final = [
+    "adana",
+    "adiyaman",
+    "afyonkarahisar",
+    "afyon",
+    "agri",
+    "aksaray",
+    "amasya",
+    "ankara",
+    "antalya",
+    "ardahan",
+    "artvin",
+    "aydin",
+    "balikesir",
+    "bartin",
+    "batman",
+    "bayburt",
+    "bilecik",
+    "bingol",
+    "bitlis",
+    "bolu",
+    "burdur",
+    "bursa",
+    "canakkale",
+    "cankiri",
+    "corum",
+    "denizli",
+    "diyarbakir",
+    "duzce",
+    "edirne",
+    "elazig",
+    "erzincan",
+    "erzurum",
+    "eskisehir",
+    "gaziantep",
+    "giresun",
+    "gumushane",
+    "hakkari",
+    "hatay",
+    "igdir",
+    "isparta",
+    "istanbul",
+    "izmir",
+    "kahramanmaras",
+    "karabuk",
+    "karaman",
+    "kars",
+    "kastamonu",
+    "kayseri",
+    "kilis",
+    "kirikkale",
+    "kirklareli",
+    "kirsehir",
+    "kocaeli",
+    "konya",
+    "kutahya",
+    "malatya",
+    "manisa",
+    "mardin",
+    "mersin",
+    "mugla",
+    "mus",
+    "nevsehir",
+    "nigde",
+    "ordu",
+    "osmaniye",
+    "rize",
+    "sakarya",
+    "samsun",
+    "sanliurfa",
+    "siirt",
+    "sinop",
+    "sirnak",
+    "sivas",
+    "tekirdag",
+    "tokat",
+    "trabzon",
+    "tunceli",
+    "usak",
+    "van",
+    "yalova",
+    "yozgat",
+    "zonguldak",
+]
 PROVINCE: Final = rf"(?:{'|'.join(_PROVINCES)})"
 _TURKISH_ZIP: Final = re.compile(
     rf"(?<![\d.,])(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{{3}})(?=,?\s{{1,2}}(?:[a-z]{{3,20}}\s?[/,-]\s?)?{PROVINCE}\b)"
@@ -168,7 +253,8 @@ def zips(note: Note) -> Iterator[Finding]:
 
 
 _PLATE: Final = re.compile(
-    r"(?<![\w.,/:-])(?:0[1-9]|[1-7]\d|8[01])(?P<gap>[ -]?)(?P<letters>[a-z]{1,3})[ -]?(?P<digits>\d{2,5})(?![\w]|[.,]\d|\s?(?:mg|ml|mm|cm|gr|iu)\b)"
+    r"(?<![\w.,/:-])(?:0[1-9]|[1-7]\d|8[01])(?P<gap>[ -]?)(?P<letters>[a-z]{1,3})[ -]?(?P<digits>\d{2,5})(?![\w]"
+    r"|[.,]\d|\s?(?:mg|ml|mm|cm|gr|iu)\b)"
 )
 _PLATE_CONTEXT: Final = re.compile(r"\b(?:plaka|arac|otomobil|license plate|plate)[^\n]{0,30}$|^[^\n]{0,16}\bplaka")
 _PLATE_LENGTHS: Final = {1: (4, 5), 2: (3, 4), 3: (2, 3)}
@@ -179,13 +265,15 @@ _US_PLATE: Final = re.compile(
 
 
 def plates(note: Note) -> Iterator[Finding]:
-    """Turkish number plates by their form (traffic regulation, 34 A 1234 to 34 ABC 123), in capitals or after a word for the
-    car; other plates by such a word.
+    """Turkish number plates by their form (traffic regulation, 34 A 1234 to 34 ABC 123), in capitals or after a word
+    for the car; other plates by such a word.
     """
     for match in _PLATE.finditer(note.folded):
         letters = note.text[slice(*match.span("letters"))]
         near = note.folded[max(0, match.start() - 40) : match.start()]
-        announced = _PLATE_CONTEXT.search(near) or re.match(r"[^\n.]{0,3}plaka", note.folded[match.end() : match.end() + 10])
+        announced = _PLATE_CONTEXT.search(near) or re.match(
+            r"[^\n.]{0,3}plaka", note.folded[match.end() : match.end() + 10]
+        )
         usual = len(match["digits"]) in _PLATE_LENGTHS[len(match["letters"])]
         if announced or (usual and letters.isupper() and match["gap"] == " "):
             yield Finding(*match.span(), TextClass.PLATE, "plate")
@@ -209,29 +297,39 @@ def passports(note: Note) -> Iterator[Finding]:
 
 
 _RECORD_WORDS: Final = (
-    r"protokol|prot|sgk|ssk|bag-?kur|emekli\ssandigi|mrn|m\.r\.n|medical\srecord|(?:hospital|unit)\s(?:number|no)|accession|acc|"
-    r"dosya|kayit|sicil|barkod|numune|ornek|recete|e-?recete|sevk|takip|provizyon|police|sigorta|basvuru|randevu|istem|islem|order|"
-    r"chart|claim|case|encounter|visit|specimen|sample|prescription|rx|policy|member(?:ship)?|insurance|subscriber|beneficiary|"
+    r"protokol|prot|sgk|ssk|bag-?kur|emekli\ssandigi|mrn|m\.r\.n|medical\srecord|(?:hospital|unit)\s(?:number|no)"
+    r"|accession|acc|"
+    r"dosya|kayit|sicil|barkod|numune|ornek|recete|e-?recete|sevk|takip|provizyon|police|sigorta|basvuru|randevu"
+    r"|istem|islem|order|"
+    r"chart|claim|case|encounter|visit|specimen|sample|prescription|rx|policy|member(?:ship)?|insurance|subscriber"
+    r"|beneficiary|"
     r"medicare|medicaid|mbi|hicn|group|account|acct|license|licence|npi|dea|diploma(?:\stescil)?|tescil|lab|laboratory|"
-    r"hasta|patient|mr|medrec|health\splan|plan|kayit|muayene|epikriz|fis|dekont|abone|uye|uyelik|adisyon|kabul|gelis|oda|yatak|slide|blok|block|lot|implant|device|cihaz|dicom|pacs|study|exam|tetkik|rapor|report|biyopsi|biopsy|patoloji|pathology|order|requisition|referral|nhs|record|folder|"
+    r"hasta|patient|mr|medrec|health\splan|plan|kayit|muayene|epikriz|fis|dekont|abone|uye|uyelik|adisyon|kabul"
+    r"|gelis|oda|yatak|slide|blok|block|lot|implant|device|cihaz|dicom|pacs|study|exam|tetkik|rapor|report|biyopsi"
+    r"|biopsy|patoloji|pathology|order|requisition|referral|nhs|record|folder|"
     r"arsiv|kart|defter|yatis|vaka|seri|serial|belge|ehliyet|permit|fatura|invoice"
 )
 _RECORD_NOUNS: Final = r"numarasi|numarali|numara|number|nosu|nolu|num|no|nr|identifier|id'si|id|kodu|code|#|n[o0]\."
 _RECORD: Final = re.compile(
-    rf"\b(?:{_RECORD_WORDS})(?:\s(?:{_RECORD_WORDS}|kimlik|karti|card|takip|defteri|defter|tescil|giris|merkezi|sistemi)){{0,2}}"
+    rf"\b(?:{_RECORD_WORDS})(?:\s(?:{_RECORD_WORDS}|kimlik|karti|card|takip|defteri|defter|tescil|giris|merkezi"
+    rf"|sistemi)){{0,2}}"
     rf"(?:'?s?[iuy]{{0,2}})[ .:]{{0,3}}(?:{_RECORD_NOUNS})(?:'?l[iu]|'?n[iu]n|'?s[iu])?(?![a-z])"
     r"(?:\s(?:is|was|of|olan|olarak|ise))?[ :=#(.,/-]{0,5}"
     r"(?P<number>(?:[a-z]{1,6}[ ./_-]{0,2}){0,2}\d[a-z0-9]{0,24}(?:[./_-][a-z0-9]{1,12}){0,4})(?!\w)"
 )
 _BARE_RECORD: Final = re.compile(
-    r"\b(?:mrn|m\.r\.n|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
+    r"\b(?:mrn|m\.r\.n|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc"
+    r"|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
-    r"(?:\s?[:=#.-]{1,3}\s{0,2}|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
+    r"(?:\s?[:=#.-]{1,3}\s{0,2}"
+    r"|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
     r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}[-/]\d{2,12})(?!\w)"
 )
 _OTHER: Final = re.compile(
-    r"\b[a-z]{2,16}(?:'s|\s)?\s?(?:numarasi|numarali|numara|number|nosu|no|nr|id|#|kodu|code)(?:'?s[iu]|'?[dl][ae]n?|yla|yle|ni|n[iu]n)?(?:\s(?:is|was|ise|olan))?\s?[:#=.]{0,2}\s{0,3}"
-    r"(?P<number>(?=[a-z0-9./_-]{0,8}\d[a-z0-9./_-]{0,8}\d)[a-z0-9]{1,12}(?:[./_ -](?=[a-z]{0,3}\d)[a-z0-9]{2,12}){0,4})(?!\w)"
+    r"\b[a-z]{2,16}(?:'s|\s)?\s?(?:numarasi|numarali|numara|number|nosu|no|nr|id|#|kodu"
+    r"|code)(?:'?s[iu]|'?[dl][ae]n?|yla|yle|ni|n[iu]n)?(?:\s(?:is|was|ise|olan))?\s?[:#=.]{0,2}\s{0,3}"
+    r"(?P<number>(?=[a-z0-9./_-]{0,8}\d[a-z0-9./_-]{0,8}\d)[a-z0-9]{1,12}"
+    r"(?:[./_ -](?=[a-z]{0,3}\d)[a-z0-9]{2,12}){0,4})(?!\w)"
 )
 _BEFORE_NUMBERED: Final = re.compile(
     r"(?<![\w.,/-])(?P<number>(?:[a-z]{1,4}[-/]?)?\d[a-z0-9]{2,24}(?:[./-][a-z0-9]{1,12}){0,3})(?:'?[a-z]{2,3})?\s(?:[a-z]{3,12}\s){0,2}?"
@@ -249,9 +347,11 @@ def other_numbers(note: Note) -> Iterator[Finding]:
 
 _NUMBER_FIRST: Final = re.compile(
     r"(?<![\w.,/-])(?P<number>(?:[a-z]{1,4}[-/]?)?\d[a-z0-9]{2,24}(?:[./-][a-z0-9]{1,12}){0,3})"
-    r"\s?(?:no'?lu|numarali|nolu|sayili)\s(?:[a-z]{3,12}\s){0,2}(?:protokol|dosya|kayit|hasta|numune|recete|rapor|basvuru|istem|"
+    r"\s?(?:no'?lu|numarali|nolu|sayili)\s(?:[a-z]{3,12}\s){0,2}(?:protokol|dosya|kayit|hasta|numune|recete|rapor"
+    r"|basvuru|istem|"
     r"biyopsi|preparat|police|sevk|arsiv|barkod)"
-    r"|\b(?:protokol|dosya|kayit|numune|recete|basvuru|istem|biyopsi|police|sevk|arsiv|barkod)\s(?P<after>\d[a-z0-9]{2,24}"
+    r"|\b(?:protokol|dosya|kayit|numune|recete|basvuru|istem|biyopsi|police|sevk|arsiv"
+    r"|barkod)\s(?P<after>\d[a-z0-9]{2,24}"
     r"(?:[./-][a-z0-9]{1,12}){0,3})\s?(?:no'?lu|numarali|nolu)"
 )
 

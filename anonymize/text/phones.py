@@ -1,7 +1,8 @@
 """Telephone, fax and pager numbers with country code and extension, Turkish and North American first.
 
-Patterns propose, `phonenumbers` (the ITU's and regulators' numbering plans) decides where neither a word such as "tel" nor the
-way it is written says that it is one. Measurements, dates and bare digit runs must not become telephones.
+Patterns propose, `phonenumbers` (the ITU's and regulators' numbering plans) decides where neither a word such as
+"tel" nor the way it is written says that it is one. Measurements, dates and bare digit runs must not become
+telephones.
 """
 
 import re
@@ -13,11 +14,13 @@ import phonenumbers
 from anonymize.text.finding import Finding, Note, TextClass
 
 _EXTENSION: Final = (
-    r"(?:\s{0,2}[,(/;-]?\s{0,2}(?:dahili|dah\b|ic hat|extension|ext\b|x(?=\s?\d))(?:\s(?:no|numarasi))?[.:]?\s{0,2}\d{1,6}(?!\d)\)?)?"
+    r"(?:\s{0,2}[,(/;-]?\s{0,2}(?:dahili|dah\b|ic hat|extension|ext\b|x(?=\s?\d))(?:\s(?:no"
+    r"|numarasi))?[.:]?\s{0,2}\d{1,6}(?!\d)\)?)?"
 )
 _CANDIDATE: Final = re.compile(
     r"(?<![\w+.,/-])(?:"
-    r"(?P<turkish>(?:(?:\+|00)\s?90[ .-]?|\(\+90\)\s?|90[ .-])?(?:\(0?[2-58]\d{2}\)|0?[ -]?\(?[2-58]\d{2}\)?)[ ./-]{0,2}\d{3}[ .-]?\d{2}[ .-]?\d{2})"
+    r"(?P<turkish>(?:(?:\+|00)\s?90[ .-]?|\(\+90\)\s?|90[ .-])?(?:\(0?[2-58]\d{2}\)"
+    r"|0?[ -]?\(?[2-58]\d{2}\)?)[ ./-]{0,2}\d{3}[ .-]?\d{2}[ .-]?\d{2})"
     r"|(?P<american>(?:\+?1[ .-]?)?(?:\(\d{3}\)|\d{3})[ ./-]{0,2}\d{3}[ .-]{0,2}\d{4})"
     r"|(?P<national>444[ .-]?(?:\d[ .-]?\d{3}|\d{2}[ .-]?\d{2}))"
     r"|(?P<international>(?:\+|00)\d{1,3}[ .-]?\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,4})"
@@ -25,17 +28,24 @@ _CANDIDATE: Final = re.compile(
     r")(?![\d]|[.,/]\d|-\d|\s?%)" + _EXTENSION
 )
 _ANNOUNCED: Final = re.compile(
-    r"(?:\btel\b|\btelefon|\btelephone|\bphone|\bgsm\b|\bcep(?:\s|i|\b)|\bfa(?:x|ks)\b|\bpager|\bbeeper|\bcell\b|\bmobile\b|\bmobil\b|"
-    r"\bcall(?:ed|back|ing)?\b|\bcagri\b|\biletisim|\bcontact(?:\s(?:no|number))?\b|\bwhats?app|\bulasil|\breach(?:able|ed)?\s|"
+    r"(?:\btel\b|\btelefon|\btelephone|\bphone|\bgsm\b|\bcep(?:\s|i|\b)|\bfa(?:x|ks)\b|\bpager|\bbeeper|\bcell\b"
+    r"|\bmobile\b|\bmobil\b|"
+    r"\bcall(?:ed|back|ing)?\b|\bcagri\b|\biletisim|\bcontact(?:\s(?:no|number))?\b|\bwhats?app|\bulasil"
+    r"|\breach(?:able|ed)?\s|"
     r"\bpaged?\b|\bdial\b|\bhattı?\b|\bhatti\b)[^\d\n]{0,30}$"
 )
-_AFTER: Final = re.compile(r"\s?(?:'?[a-z]{1,5}\s)?(?:numarali|nolu|no'lu|numarasi|numara)?\s?(?:telefon|gsm|cep|hat|'?[dt]en ulas|'?[dt]an ulas)")
+_AFTER: Final = re.compile(
+    r"\s?(?:'?[a-z]{1,5}\s)?(?:numarali|nolu|no'lu|numarasi|numara)?\s?(?:telefon|gsm|cep"
+    r"|hat|'?[dt]en ulas|'?[dt]an ulas)"
+)
 _SHORT_ANNOUNCED: Final = re.compile(
-    r"(?:\btel\b|\btelefon[a-z]{0,6}|\bphone|\bgsm\b|\bcep\b|\bfa(?:x|ks)\b|\bpager|\bbeeper|\bcell\b|\bcall(?:ed|back)?\b|\bpaged?\b)"
+    r"(?:\btel\b|\btelefon[a-z]{0,6}|\bphone|\bgsm\b|\bcep\b|\bfa(?:x|ks)\b|\bpager|\bbeeper|\bcell\b|\bcall(?:ed"
+    r"|back)?\b|\bpaged?\b)"
     r"(?:'?[a-z]{1,3})?\s?(?:no|nosu|number|numarasi|is|at|on)?\s?(?:#|at|on|is)?\s?[.:#]{0,2}\s{0,2}$"
 )
 _EXTENSION_ALONE: Final = re.compile(
-    r"\b(?:dahili|ic hat|extension|ext)(?:\s(?:no|numarasi|number|hat))?(?:'?[a-z]{1,3})?\s?[.:#]{0,2}\s{0,2}(?P<number>\d{3,6})(?![\w]|[.,]\d)"
+    r"\b(?:dahili|ic hat|extension|ext)(?:\s(?:no|numarasi|number"
+    r"|hat))?(?:'?[a-z]{1,3})?\s?[.:#]{0,2}\s{0,2}(?P<number>\d{3,6})(?![\w]|[.,]\d)"
 )
 
 
@@ -45,9 +55,9 @@ def phones(note: Note) -> Iterator[Finding]:
     for match in _CANDIDATE.finditer(folded):
         before = folded[max(0, match.start() - 44) : match.start()]
         if match["short"]:
-            told = _SHORT_ANNOUNCED.search(before) or (len(match["short"]) > 6 and _ANNOUNCED.search(before))
+            told = bool(_SHORT_ANNOUNCED.search(before) or (len(match["short"]) > 6 and _ANNOUNCED.search(before)))
         else:
-            told = (
+            told = bool(
                 _is_written_as_phone(match)
                 or _ANNOUNCED.search(before)
                 or _AFTER.match(folded, match.end(), match.end() + 40)

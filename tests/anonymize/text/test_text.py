@@ -1,4 +1,4 @@
-"""Every rule by examples, the order of rules, suffixes and offsets; and that no text makes finding raise or take long."""
+"""Every rule by examples, the order of rules, suffixes and offsets; no text makes finding raise or take long."""
 
 import time
 from datetime import date, timedelta
@@ -38,7 +38,10 @@ def found(text, **options):
         ("(212) 555-0134 ext. 12", [("PHONE", "(212) 555-0134 ext. 12")]),
         ("IL 62704", [("ZIP", "62704")]),
         ("TA 120/80, 12x15x20 mm, L4-5, T12, Gleason 3+4", []),
-        ("Adres: Örnek Mah. Deneme Sok. No:5 Çankaya/Ankara", [("ADDRESS", "Örnek Mah. Deneme Sok. No:5 Çankaya/Ankara")]),
+        (
+            "Adres: Örnek Mah. Deneme Sok. No:5 Çankaya/Ankara",
+            [("ADDRESS", "Örnek Mah. Deneme Sok. No:5 Çankaya/Ankara")],
+        ),
         ("45 Oak Avenue, Springfield, IL", [("ADDRESS", "45 Oak Avenue, Springfield, IL")]),
     ],
 )
@@ -48,7 +51,8 @@ def test_numbers_and_places_are_found_by_form_check_digits_or_the_words_before(t
 
 @pytest.mark.parametrize(
     "written",
-    ["12.03.2024", "2024-03-12", "03/12/2024", "20240312", "15 Mart 2024 Cuma", "Mart 2024", "March 15, 2024", "15 Mart",
+    ["12.03.2024", "2024-03-12", "03/12/2024", "20240312", "15 Mart 2024 Cuma", "Mart 2024", "March 15, 2024", "15 "
+    "Mart",
      "Friday, March 15, 2024", "on beş Mart iki bin yirmi dört", "the fifteenth of March"],
 )  # fmt: skip
 def test_dates_more_precise_than_a_year_are_found(written):
@@ -96,7 +100,13 @@ def test_names_are_found_with_their_neighbours_and_everyday_words_stand(text, na
 def test_what_the_patient_is_called_is_found_in_any_spelling():
     known = ["ÇİĞDEMSU^ÖRNEKGİL", "P-00 4711"]
     text = "CIGDEMSU geldi, çiğdemsunun örnekgil; P004711 ve p-00.4711"
-    assert [span for _, span in found(text, known=known)] == ["CIGDEMSU", "çiğdemsunun", "örnekgil", "P004711", "p-00.4711"]
+    assert [span for _, span in found(text, known=known)] == [
+        "CIGDEMSU",
+        "çiğdemsunun",
+        "örnekgil",
+        "P004711",
+        "p-00.4711",
+    ]
 
 
 def test_dates_are_shifted_in_their_own_format():
@@ -128,7 +138,25 @@ def test_decomposed_letters_and_invisible_characters_hide_nothing(text):
     assert [(found.start, found.end) for found in find(text)] == [(4, len(text))]
 
 
-_PIECES = st.sampled_from(["Dr. ", "Ahmet ", "İ", "ı\u0307", "12.03.2024 ", "Mah. ", "TC ", "1", "a.", "\n", "'", "Smith, ", "on ", "Mart ", "/"])
+_PIECES = st.sampled_from(
+    [
+        "Dr. ",
+        "Ahmet ",
+        "İ",
+        "ı\u0307",
+        "12.03.2024 ",
+        "Mah. ",
+        "TC ",
+        "1",
+        "a.",
+        "\n",
+        "'",
+        "Smith, ",
+        "on ",
+        "Mart ",
+        "/",
+    ]
+)
 
 
 @given(st.one_of(st.text(max_size=80), st.lists(_PIECES, max_size=25).map("".join)))
@@ -145,7 +173,33 @@ def test_folding_keeps_offsets(text):
     assert len(fold(text)) == len(text)
 
 
-@pytest.mark.parametrize("piece", ["7", "A", "a.", "1 ", "Ab ", "AB ", "1.", "Mah. ", "0532 ", "Ahmet ", "a@", "x.com/", "'", " ", "\n", "12/", "Mart ", "on ", "(", "tc no ", "a1-", ":0"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "7",
+        "A",
+        "a.",
+        "1 ",
+        "Ab ",
+        "AB ",
+        "1.",
+        "Mah. ",
+        "0532 ",
+        "Ahmet ",
+        "a@",
+        "x.com/",
+        "'",
+        " ",
+        "\n",
+        "12/",
+        "Mart ",
+        "on ",
+        "(",
+        "tc no ",
+        "a1-",
+        ":0",
+    ],
+)
 def test_time_is_linear(piece):
     text = (piece * 100_000)[:100_000]
     start = time.perf_counter()
