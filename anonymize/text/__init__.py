@@ -14,10 +14,11 @@ A character belongs to the first of these that covers it; what the first leaves 
  6. dates
  7. number plates
  8. postal codes
- 9. addresses
-10. organisations
-11. ages over 89
-12. names
+ 9. whatever else is called a number
+10. addresses
+11. organisations
+12. ages over 89
+13. names
 """
 
 from collections.abc import Callable, Collection, Iterator
