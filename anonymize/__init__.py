@@ -12,6 +12,7 @@ AnonymizeError
 
 from anonymize.deidentification import Deidentified, deidentify
 from anonymize.errors import (
+    RELEASABLE,
     AnonymizeError,
     InvalidPolicy,
     InvalidProfile,
@@ -30,6 +31,7 @@ from anonymize.uids import map_uid
 
 __all__ = [
     "BASIC",
+    "RELEASABLE",
     "Action",
     "AnonymizeError",
     "Claim",

@@ -6,6 +6,7 @@ that stay are copied as they are encoded, pixel data once and unseen. What canno
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Final
@@ -16,7 +17,7 @@ from anonymize.attribute_types import types_of
 from anonymize.data_set import DataSetWriter
 from anonymize.elements import Kind, walk
 from anonymize.encoding import part10_head
-from anonymize.errors import MalformedDataSet, Quarantine, QuarantineReason
+from anonymize.errors import RELEASABLE, MalformedDataSet, Quarantine, QuarantineReason
 from anonymize.facts import Facts
 from anonymize.image_cleaning import PixelCleaning, clean_image, script_values
 from anonymize.instances import DeidentifiedInstance, PatientPseudonym, ReceivedInstance
@@ -73,17 +74,25 @@ _UNSEEN: Final = PixelCleaning()
 
 
 def deidentify(
-    received: ReceivedInstance, patient: PatientPseudonym, policy: Policy = BASIC, pixels: PixelCleaning = _UNSEEN
+    received: ReceivedInstance,
+    patient: PatientPseudonym,
+    policy: Policy = BASIC,
+    pixels: PixelCleaning = _UNSEEN,
+    accepted: Collection[QuarantineReason] = (),
 ) -> Deidentified:
     """De-identify one instance of `patient`. The same input gives the same bytes.
 
-    `pixels` says how the Clean Pixel Data Option is to be done. The transfer syntax stays, save that a deflated data
-    set becomes Explicit VR Little Endian, and so do compressed images in which text was blanked; all other pixels stay
-    as they are encoded. Raises `Quarantine` where the outcome could not be proven clean, and `ValueError` for a
-    pseudonym that fits no DICOM text (1 to 64 of A-Z a-z 0-9 . _ -).
+    `pixels` says how the Clean Pixel Data Option is to be done; `accepted` are reasons, of those in `RELEASABLE`, for
+    which a person who has looked at this instance vouches that they do not hold. The transfer syntax stays, save that
+    a deflated data set becomes Explicit VR Little Endian, and so do compressed images in which text was blanked; all
+    other pixels stay as they are encoded. Raises `Quarantine` where the outcome could not be proven clean, and
+    `ValueError` for a reason that nobody can vouch for, or a pseudonym that fits no DICOM text (1 to 64 of A-Z a-z 0-9
+    . _ -).
     """
     if not _PSEUDONYM.fullmatch(patient.pseudonym):
         raise ValueError("the pseudonym must be 1 to 64 of A-Z a-z 0-9 . _ -; make another in the vault")
+    if not RELEASABLE.issuperset(accepted):
+        raise ValueError("a defect of the data cannot be vouched for; only the reasons in RELEASABLE can")
     _check_is_known(received)
     try:
         encoded = encoded_data_set(received.data_set, received.transfer_syntax_uid)
@@ -94,7 +103,8 @@ def deidentify(
         writer.finish()
     except MalformedDataSet as error:
         raise Quarantine(QuarantineReason.MALFORMED_DATA_SET) from error
-    if facts.identifiers.are_in(writer.texts, facts.character_sets):
+    sweeps = QuarantineReason.KNOWN_IDENTIFIER not in accepted
+    if sweeps and facts.identifiers.are_in(writer.texts, facts.character_sets):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     transfer_syntax_uid = EXPLICIT_VR_LITTLE_ENDIAN if encoded.deflated else received.transfer_syntax_uid
     blanked: tuple[BlankedRegion, ...] = ()
@@ -104,10 +114,12 @@ def deidentify(
             raise Quarantine(QuarantineReason.MALFORMED_DATA_SET)
         view = memoryview(encoded.data)
         texts = _script_values(encoded, pixels.script, facts) if pixels.script else {}
-        outcome, may_hold_text = clean_image(view, image, writer.image, transfer_syntax_uid, policy, pixels, texts)
+        outcome, may_hold_text = clean_image(
+            view, image, writer.image, transfer_syntax_uid, policy, pixels, texts, accepted
+        )
         writer.put_pixels(image, outcome)
         transfer_syntax_uid, blanked = outcome.transfer_syntax_uid, outcome.regions
-        bulk_bytes = outcome.length if may_hold_text else 0
+        bulk_bytes = outcome.length if may_hold_text and sweeps else 0
     instance = _instance(received, transfer_syntax_uid, writer)
     if bulk_bytes and facts.identifiers.are_in_bulk(instance.file, len(instance.file) - bulk_bytes):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)

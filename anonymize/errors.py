@@ -4,6 +4,7 @@ A message says what was wrong, where, and what to do next. It never holds a valu
 """
 
 from enum import StrEnum, unique
+from typing import Final
 
 
 class AnonymizeError(Exception):
@@ -56,6 +57,18 @@ class QuarantineReason(StrEnum):
     NO_TEXT_DETECTOR = "no-text-detector"  # the policy says to look for text, and there is nothing to look with
     TEXT_REMAINS = "text-remains"  # text is still read after blanking
     REMOTE_PIXEL_DATA = "remote-pixel-data"  # the pixels lie behind a URL (PS3.5 A.6): nothing to check or to pass on
+
+
+RELEASABLE: Final = frozenset(
+    {
+        QuarantineReason.BURNED_IN_ANNOTATION,
+        QuarantineReason.KNOWN_IDENTIFIER,
+        QuarantineReason.NO_TEXT_DETECTOR,
+        QuarantineReason.TEXT_REMAINS,
+        QuarantineReason.UNRENDERABLE_PIXELS,
+    }
+)
+"""Reasons that a person who has looked at the instance may set aside: a doubt, and no defect of the data."""
 
 
 class Quarantine(AnonymizeError):

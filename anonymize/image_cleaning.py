@@ -3,8 +3,8 @@
 Without the Clean Pixel Data Option nobody looks for text, but codestreams and words still lose what is no pixel.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
 from anonymize.elements import Element, Kind
@@ -106,13 +106,15 @@ def clean_image(
     policy: Policy,
     cleaning: PixelCleaning,
     script_values: dict[tuple[int, ...], str],
+    accepted: Collection[QuarantineReason],
 ) -> CleanedImage:
-    """Clean the image of a data set. Raises `Quarantine` where it cannot be proven clean."""
+    """Clean the image of a data set. Raises `Quarantine` where it cannot be proven clean and nobody vouches for it."""
     looks = Option.CLEAN_PIXEL_DATA in policy.options
+    element = PixelElement(data[pixels.value : pixels.value + pixels.length], pixels.vr, notes.extended_offsets)
     try:
         description = notes.description(transfer_syntax_uid, pixels)
         outcome = clean_pixels(
-            PixelElement(data[pixels.value : pixels.value + pixels.length], pixels.vr, notes.extended_offsets),
+            element,
             description,
             cleaning.text if looks else _UNSEEN,
             script=cleaning.script if looks else None,
@@ -121,6 +123,8 @@ def clean_image(
         )
     except IncompleteDescription as error:
         raise Quarantine(QuarantineReason.UNDESCRIBED_PIXELS) from error
+    if outcome.reason is not None and QuarantineReason(outcome.reason.value) in accepted:
+        outcome = clean_pixels(element, replace(description, burned_in_annotation="NO"), _UNSEEN)
     if outcome.reason is not None:
         raise Quarantine(QuarantineReason(outcome.reason.value))
     return CleanedImage(outcome, _may_hold_text(description))

@@ -4,11 +4,11 @@ What is chosen is checked when the process starts. A detector of text is loaded 
 used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from anonymize import Deidentified, PatientPseudonym, Policy, ReceivedInstance, deidentify
+from anonymize import Deidentified, PatientPseudonym, Policy, QuarantineReason, ReceivedInstance, deidentify
 from anonymize.image_cleaning import PixelCleaning
 from anonymize.pixels import DEFAULT_MARKERS, InvalidScript, Look, Markers, PixelScript, RapidOcrDetector, TextPolicy
 from anonymize.pixels import read_script as parse_script
@@ -27,10 +27,12 @@ class Recipe:
     text: TextPolicy
     script: str | None = None
 
-    def apply(self, received: ReceivedInstance, patient: PatientPseudonym) -> Deidentified:
-        """De-identify one instance. Raises `anonymize.Quarantine`."""
+    def apply(
+        self, received: ReceivedInstance, patient: PatientPseudonym, accepted: Collection[QuarantineReason] = ()
+    ) -> Deidentified:
+        """De-identify one instance; `accepted` as for `anonymize.deidentify`. Raises `anonymize.Quarantine`."""
         script = _parsed(self.script) if self.script is not None else None
-        return deidentify(received, patient, self.policy, PixelCleaning(self.text, _detector(), script))
+        return deidentify(received, patient, self.policy, PixelCleaning(self.text, _detector(), script), accepted)
 
 
 class Recipes:

@@ -69,6 +69,8 @@ class Kind(StrEnum):
 
     DEIDENTIFIED = "deidentification.done"
     DEIDENTIFICATION_REFUSED = "deidentification.refused"
+    QUARANTINE_RELEASED = "quarantine.released"
+    QUARANTINE_REJECTED = "quarantine.rejected"
     VAULT_ANSWERED = "vault.answered"
     VAULT_REFUSED = "vault.refused"
     MODEL_LOADED = "model.loaded"

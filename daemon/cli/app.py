@@ -16,6 +16,7 @@ from daemon.cli.infer import infer
 from daemon.cli.models import app as models_app
 from daemon.cli.options import FAILED, USAGE, Options
 from daemon.cli.output import fail
+from daemon.cli.quarantine import app as quarantine_app
 from daemon.cli.send import send
 from daemon.cli.serve import serve
 from daemon.cli.status import status
@@ -36,6 +37,7 @@ for command in (serve, demo, status, send, deidentify, infer):
     app.command(command.__name__)(command)
 for name, group in (
     ("studies", studies_app),
+    ("quarantine", quarantine_app),
     ("tasks", tasks_app),
     ("audit", audit_app),
     ("models", models_app),

@@ -19,13 +19,12 @@ from daemon import queue
 from daemon.audit import AuditError, AuditEvent, Kind, PublicKey, public_key_path, verify
 from daemon.audit.export import export
 from daemon.control.answers import report_as_json
-from daemon.control.errors import CommandFailed
+from daemon.control.errors import CommandFailed, no_such_study
+from daemon.control.quarantine import process_again, quarantine_list, quarantine_reject, quarantine_release
 from daemon.control.server import Command
 from daemon.database import schema as t
 from daemon.engine.tasks import STEPS
 from daemon.intake import backlog
-from daemon.intake.closing import close_revision
-from daemon.intake.placing import begin_revision
 from daemon.node import Node
 from daemon.queue import QueueError, TaskState
 from daemon.states import NEEDS_A_PERSON, RevisionState, Standing, move
@@ -149,7 +148,7 @@ def studies_show(node: Node, actor: str, study: str) -> dict[str, Any]:
             .where(t.study.c.id == study)
         ).first()
         if row is None:
-            raise _no_such_study()
+            raise no_such_study()
         return {
             "study": row.id,
             "pseudonym": row.pseudonym,
@@ -163,31 +162,10 @@ def studies_show(node: Node, actor: str, study: str) -> dict[str, Any]:
 
 def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
     """Make a new revision of what is current in the study and process it, whatever became of the last one."""
-
-    def work(connection: sa.Connection) -> str:
-        connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study).with_for_update())
-        newest = connection.execute(
-            sa.select(t.revision.c.priority, t.revision.c.state)
-            .where(t.revision.c.study_id == study)
-            .order_by(t.revision.c.number.desc())
-        ).first()
-        if newest is None:
-            raise _no_such_study()
-        current = connection.execute(
-            sa.select(sa.func.max(t.instance.c.received_at)).where(
-                t.instance.c.study_id == study, t.instance.c.standing == Standing.CURRENT
-            )
-        ).scalar_one()
-        if current is None:
-            raise CommandFailed("no instance of this study is in use, so there is nothing to process", 3)
-        revision = begin_revision(connection, node.audit, study, newest.priority, current, actor=actor)
-        # Of a study that is still arriving, only a part may be here: then the report says so.
-        forced = newest.state == RevisionState.ASSEMBLING
-        reason = "reprocessed by an operator"
-        close_revision(connection, node.audit, revision, reason=reason, forced=forced, actor=actor)
-        return revision
-
-    return {"study": study, "revision": node.database.retrying(work)}
+    revision = node.database.retrying(
+        lambda connection: process_again(connection, node, actor, study, "reprocessed by an operator")
+    )
+    return {"study": study, "revision": revision}
 
 
 def tasks_list(
@@ -334,6 +312,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "studies.list": studies_list,
     "studies.show": studies_show,
     "studies.reprocess": studies_reprocess,
+    "quarantine.list": quarantine_list,
+    "quarantine.release": quarantine_release,
+    "quarantine.reject": quarantine_reject,
     "tasks.list": tasks_list,
     "tasks.retry": tasks_retry,
     "tasks.retry-all": tasks_retry_all,
@@ -347,11 +328,6 @@ COMMANDS: Final[Mapping[str, Command]] = {
 
 def _rows(asked: int) -> int:
     return max(0, min(asked, _MOST_ROWS))
-
-
-def _no_such_study() -> CommandFailed:
-    """Does not repeat what was asked for: it may be a name or a number that somebody took for the study's id."""
-    return CommandFailed("there is no such study; `kopru studies list` shows the ids of those there are")
 
 
 def _counted(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:

@@ -15,3 +15,8 @@ class CommandFailed(ControlError):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def no_such_study() -> CommandFailed:
+    """Does not repeat what was asked for: it may be a name or a number that somebody took for the study's id."""
+    return CommandFailed("there is no such study; `kopru studies list` shows the ids of those there are")

@@ -121,6 +121,7 @@ instance = sa.Table(
     sa.Column("modality", sa.String(16)),
     sa.Column("standing", _State, nullable=False, index=True),  # see daemon.states.Standing
     sa.Column("reason", sa.String(400)),
+    sa.Column("accepted", sa.JSON, nullable=False, server_default="[]"),  # reasons of quarantine a person set aside
     sa.Column("sealed_identity", sa.LargeBinary),  # who the patient is and what the study is called, as this one says
     sa.Column("content_tag", _Tag, nullable=False),
     sa.Column("identity_tag", _Tag, nullable=False),

@@ -15,6 +15,7 @@ from anonymize import (
     MalformedDataSet,
     PatientPseudonym,
     Quarantine,
+    QuarantineReason,
     ReceivedInstance,
     read_header,
 )
@@ -28,7 +29,8 @@ from daemon.steps.step import Commit, Context, nothing
 from pipelines.pipeline import Technical
 
 KIND: Final = "deidentify"
-_NOT_PROVEN_CLEAN: Final = "cannot be proven clean"
+NOT_PROVEN_CLEAN: Final = "cannot be proven clean"
+"""How the reason of a quarantined instance begins, before the code of the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class _Member:
     instance_id: str
     ref: str
     patient_id: str
+    accepted: tuple[QuarantineReason, ...]
 
 
 class Deidentify:
@@ -92,12 +95,12 @@ class _Refused(Exception):
 
 def _members(connection: sa.Connection, revision_id: str) -> list[_Member]:
     rows = connection.execute(
-        sa.select(t.instance.c.id, t.instance.c.object_ref, t.instance.c.patient_id)
+        sa.select(t.instance.c.id, t.instance.c.object_ref, t.instance.c.patient_id, t.instance.c.accepted)
         .join(t.revision_instance, t.revision_instance.c.instance_id == t.instance.c.id)
         .where(t.revision_instance.c.revision_id == revision_id)
         .order_by(t.instance.c.received_at, t.instance.c.id)
     )
-    return [_Member(*row) for row in rows]
+    return [_Member(row.id, row.object_ref, row.patient_id, tuple(map(QuarantineReason, row.accepted))) for row in rows]
 
 
 def _was_reported(connection: sa.Connection, study_id: str) -> str | None:
@@ -133,7 +136,8 @@ def _deidentified(context: Context, member: _Member, recipe: Recipe) -> str:
     receipt, data = node.store.open(ObjectRef.parse(member.ref))
     received = ReceivedInstance(receipt.sop_class_uid, receipt.sop_instance_uid, receipt.transfer_syntax_uid, data)
     try:
-        instance = context.workers.call(_run_engine, recipe, received, node.vault.pseudonym(member.patient_id))
+        patient = node.vault.pseudonym(member.patient_id)
+        instance = context.workers.call(_run_engine, recipe, received, patient, member.accepted)
     except Quarantine as error:
         raise _Refused(member.instance_id, str(error.reason)) from None
     except MalformedDataSet:
@@ -141,14 +145,19 @@ def _deidentified(context: Context, member: _Member, recipe: Recipe) -> str:
     return str(node.store.put_derived(node.keys.patient(member.patient_id), instance.to_bytes()))
 
 
-def _run_engine(recipe: Recipe, received: ReceivedInstance, patient: PatientPseudonym) -> DeidentifiedInstance:
+def _run_engine(
+    recipe: Recipe,
+    received: ReceivedInstance,
+    patient: PatientPseudonym,
+    accepted: tuple[QuarantineReason, ...],
+) -> DeidentifiedInstance:
     """In a worker process."""
-    return recipe.apply(received, patient).instance
+    return recipe.apply(received, patient, accepted).instance
 
 
 def _quarantine(context: Context, revision_id: str, refused: _Refused) -> Commit:
     audit = context.node.audit
-    reason = f"{_NOT_PROVEN_CLEAN}: {refused.reason}"
+    reason = f"{NOT_PROVEN_CLEAN}: {refused.reason}"
 
     def commit(connection: sa.Connection) -> None:
         # The instance stays current: a revision that a late instance makes must not go on without it.
@@ -170,6 +179,11 @@ def _commit(context: Context, revision_id: str, pipeline: str, made: dict[str, s
     def commit(connection: sa.Connection) -> None:
         move(connection, audit, revision_id, RevisionState.DEIDENTIFIED)
         connection.execute(sa.update(t.revision).where(t.revision.c.id == revision_id).values(pipeline=pipeline))
+        connection.execute(  # what kept some of them back before holds no more
+            sa.update(t.instance)
+            .where(t.instance.c.id.in_(made), t.instance.c.reason.startswith(NOT_PROVEN_CLEAN))
+            .values(reason=None)
+        )
         for instance_id, ref in made.items():
             connection.execute(
                 sa.update(t.revision_instance)

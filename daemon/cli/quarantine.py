@@ -1,0 +1,51 @@
+"""`kopru quarantine …`: what could not be proven clean, why, and what to do with it. Shows no value."""
+
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import Json, options
+from daemon.cli.output import print_json, print_table, say
+
+app = typer.Typer(help="Instances that could not be proven clean.", no_args_is_help=True)
+Instance = Annotated[str, typer.Argument(help="The instance's id, from `kopru quarantine list`.")]
+
+
+@app.command("list")
+def list_instances(
+    context: typer.Context, limit: Annotated[int, typer.Option(min=1, max=1000)] = 100, json: Json = False
+) -> None:
+    """List the instances that are kept back, latest first, each with its reason."""
+    rows = options(context).daemon().ask("quarantine.list", limit=limit)
+    if json:
+        print_json(rows)
+    else:
+        columns = ("instance", "study", "modality", "releasable", "received_at", "reason")
+        print_table(rows, columns, empty="nothing is in quarantine", first_to_go=("received_at", "modality", "study"))
+
+
+@app.command("release")
+def release(context: typer.Context, instance: Instance, json: Json = False) -> None:
+    """Vouch that an instance holds nothing that identifies, and process its study again. The audit log names you."""
+    answer = options(context).daemon().ask("quarantine.release", instance=instance)
+    if json:
+        print_json(answer)
+    else:
+        say(f"released ({answer['reason']}); study {answer['study']}: revision {answer['revision']} is on its way")
+
+
+@app.command("retry")
+def retry(context: typer.Context, study: Annotated[str, typer.Argument(help="The study's id.")]) -> None:
+    """Process the study of an instance again, after another policy was chosen; as `kopru studies reprocess`."""
+    answer = options(context).daemon().ask("studies.reprocess", study=study)
+    say(f"study {answer['study']}: revision {answer['revision']} is on its way")
+
+
+@app.command("reject")
+def reject(context: typer.Context, instance: Instance, json: Json = False) -> None:
+    """Take an instance out of its study for good; it stays stored and listed. The rest of the study is processed."""
+    answer = options(context).daemon().ask("quarantine.reject", instance=instance)
+    if json:
+        print_json(answer)
+    else:
+        say(f"rejected; study {answer['study']}: revision {answer['revision']} is on its way")

@@ -1,0 +1,118 @@
+"""What an operator can do with an instance that could not be proven clean, and what then becomes of its study."""
+
+import json
+
+import pytest
+import sqlalchemy as sa
+
+from daemon.audit import Kind
+from daemon.control import CommandFailed
+from daemon.database import schema as t
+from daemon.states import NEEDS_A_PERSON
+from tests.steps.installation import OPERATOR, Installation, another, image
+
+STUDY = "2.25.4711"
+
+
+def declared() -> object:
+    """An image that says that it has text burned in, where none will be found."""
+    return image(StudyInstanceUID=STUDY, BurnedInAnnotation="YES")
+
+
+def defective() -> object:
+    """An image whose pixels do not fit its description: nobody can vouch for it."""
+    return image(StudyInstanceUID=STUDY, BitsStored=99)
+
+
+def kept_back(installation: Installation) -> dict[str, object]:
+    (row,) = installation.ask("quarantine.list")
+    return dict(row)
+
+
+def recorded(installation: Installation, kind: Kind) -> list[dict[str, object]]:
+    with installation.database.read() as connection:
+        bodies = connection.execute(sa.select(t.audit_event.c.body).where(t.audit_event.c.kind == kind)).scalars()
+        return [json.loads(body) for body in bodies]
+
+
+def test_what_is_kept_back_is_listed_with_its_reason_and_no_value(installation: Installation):
+    installation.send(declared())
+    installation.work()
+    assert installation.revisions() == ["quarantined"]
+    row = kept_back(installation)
+    assert row["reason"] == "cannot be proven clean: burned-in-annotation"
+    assert row["releasable"] is True
+    assert row["study"] == installation.shown()["study"]
+
+
+def test_a_released_instance_is_reported_and_the_log_names_who_vouched(installation: Installation):
+    installation.send(declared())
+    installation.work()
+    instance = kept_back(installation)["instance"]
+    installation.ask("quarantine.release", instance=instance)
+    installation.work()
+    assert installation.revisions() == ["superseded", "delivered"]
+    assert installation.ask("quarantine.list") == []
+    (record,) = recorded(installation, Kind.QUARANTINE_RELEASED)
+    assert record["actor"] == OPERATOR
+    assert record["details"] == {"instance": instance, "reason": "burned-in-annotation"}
+
+
+def test_a_release_counts_for_its_instance_and_no_other(installation: Installation):
+    first = image(StudyInstanceUID=STUDY, BurnedInAnnotation="YES")
+    installation.send(first)
+    installation.work()
+    installation.ask("quarantine.release", instance=kept_back(installation)["instance"])
+    installation.work()
+    second = another(first)
+    second.BurnedInAnnotation = "YES"
+    installation.send(second)
+    installation.work()
+    assert installation.revisions()[-1] == "quarantined"
+    assert kept_back(installation)["reason"] == "cannot be proven clean: burned-in-annotation"
+
+
+def test_a_defect_cannot_be_released(installation: Installation):
+    installation.send(defective())
+    installation.work()
+    row = kept_back(installation)
+    assert row["releasable"] is False
+    with pytest.raises(CommandFailed, match="defect of its data") as refused:
+        installation.ask("quarantine.release", instance=row["instance"])
+    assert refused.value.exit_code == 3
+    assert installation.revisions() == ["quarantined"]
+    assert not recorded(installation, Kind.QUARANTINE_RELEASED)
+
+
+def test_the_rest_of_a_study_goes_on_without_a_rejected_instance(installation: Installation):
+    installation.send(image(StudyInstanceUID=STUDY), defective())
+    installation.work()
+    assert installation.revisions() == ["quarantined"]
+    instance = kept_back(installation)["instance"]
+    installation.ask("quarantine.reject", instance=instance)
+    installation.work()
+    assert installation.revisions() == ["superseded", "delivered"]
+    assert installation.members(2) == 1
+    assert installation.standings() == ["current", "rejected"]
+    assert recorded(installation, Kind.QUARANTINE_REJECTED)[0]["details"]["instance"] == instance
+
+
+def test_a_study_of_which_nothing_is_left_ends_and_waits_for_nobody(installation: Installation):
+    installation.send(defective())
+    installation.work()
+    installation.ask("quarantine.reject", instance=kept_back(installation)["instance"])
+    installation.work()
+    assert installation.revisions() == ["superseded", "unselected"]
+    assert installation.revisions()[-1] not in NEEDS_A_PERSON
+    assert installation.ask("quarantine.list") == []
+
+
+@pytest.mark.parametrize("command", ["quarantine.release", "quarantine.reject"])
+def test_an_instance_that_is_not_kept_back_is_refused_without_repeating_what_was_asked(
+    installation: Installation, command: str
+):
+    installation.send(image(StudyInstanceUID=STUDY))
+    installation.work()
+    with pytest.raises(CommandFailed, match="no such instance") as refused:
+        installation.ask(command, instance="ORNEK^AYSE")
+    assert "ORNEK" not in str(refused.value)
