@@ -92,6 +92,8 @@ def verify(
             raise typer.BadParameter("goes with --export; the daemon has its own", param_hint="--heads, --public-key")
         report: dict[str, Any] = options(context).daemon().ask("audit.verify")
     else:
+        if heads and not (heads / "heads.jsonl").is_file():
+            raise typer.BadParameter(f"there is no heads.jsonl in {heads}", param_hint="--heads")
         report = _verify_export(export_file, public_key or _known_public_key(context, heads), heads)
     if json:
         print_json(report)
@@ -124,8 +126,6 @@ def _verify_export(export_file: Path, public_key: Path, heads: Path | None) -> d
     from daemon.audit.export import verify_export
 
     heads_file = heads / "heads.jsonl" if heads else None
-    if heads_file and not heads_file.is_file():
-        raise typer.BadParameter(f"there is no heads.jsonl in {heads}", param_hint="--heads")
     try:
         return report_as_json(verify_export(export_file, PublicKey.read(public_key), heads_file))
     except AuditError as error:

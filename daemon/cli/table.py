@@ -42,7 +42,8 @@ class Table:
         for row in self.rows:
             yield from _row(row, widths, [name for name in self.texts if name in row], console, room)
         if left_out:
-            yield Text(f"no room for: {', '.join(left_out)}; a wider terminal or --json shows them", "dim")
+            note = Text(f"no room for: {', '.join(left_out)}; a wider terminal or --json shows them", "dim")
+            yield from note.wrap(console, console.width)
 
 
 def heading(column: str) -> str:

@@ -1,7 +1,8 @@
 """The command line in this process: what it printed, and the code it ended with."""
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import pytest
 
 from daemon.cli import main
+from daemon.control.client import SOCKET_NAME
+from daemon.control.commands import COMMANDS
+from daemon.control.server import ControlServer
+from daemon.node import Node
+from tests.daemon.conftest import node, settings  # noqa: F401 - fixtures
 
 
 @dataclass(frozen=True)
@@ -40,3 +46,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         return Answer(int(ended.value.code or 0), said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def console(node: Node) -> Iterator[Node]:  # noqa: F811
+    """The node of a console that answers on its control socket; nothing else of the daemon runs."""
+    server = ControlServer(node.settings.node.runtime_directory / SOCKET_NAME, node, COMMANDS)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield node
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def ask(run: Run, console: Node) -> Run:
+    """`run`, with the console to ask."""
+    directory = console.settings.node.runtime_directory
+    return lambda *arguments, **how: run("--set", f"node.runtime_directory={directory}", *arguments, **how)

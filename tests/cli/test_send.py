@@ -1,6 +1,7 @@
 """What `kopru send` says when a peer does not take what it is sent: which of them it was, in one line."""
 
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -112,25 +113,25 @@ def test_no_accepted_context_is_told_for_each_file_with_the_kind(run: Run, image
     assert row["status"] is None
 
 
-@pytest.mark.parametrize(
-    ("status", "name", "code"),
-    [
-        (0xA702, "refused: out of resources", 1),
-        (0xA900, "error: data set does not match SOP class", 1),
-        (0xC123, "error: cannot understand", 1),
-        (0x0124, "refused: not authorized", 1),
-        (0x0123, "unknown status", 1),
-        (0xB000, "warning: coercion of data elements", 0),
-        (0xB123, "warning", 0),
-        (0x0000, "", 0),
-    ],
-)
-def test_a_status_is_told_by_its_name(run: Run, image: Path, status: int, name: str, code: int) -> None:
-    with peer(answer=lambda _event: status) as port:
-        answer = run("send", image, "--to", f"PEER@127.0.0.1:{port}", "--json")
-    assert answer.code == code
-    (row,) = json.loads(answer.out)
-    assert (row["status"], row["detail"]) == (f"0x{status:04X}", name)
+def test_a_status_is_told_by_its_name(run: Run, image: Path) -> None:
+    named = {
+        0xA702: "refused: out of resources",
+        0xA900: "error: data set does not match SOP class",
+        0xC123: "error: cannot understand",
+        0x0124: "refused: not authorized",
+        0x0123: "unknown status",
+        0xB000: "warning: coercion of data elements",
+        0xB123: "warning",
+        0x0000: "",
+    }
+    waiting = iter(named)
+    copies = [shutil.copy(image, image.with_name(f"{number}.dcm")) for number in range(len(named))]
+    with peer(answer=lambda _event: next(waiting)) as port:
+        answer = run("send", *copies, "--to", f"PEER@127.0.0.1:{port}", "--json")
+    assert answer.code == 1
+    rows = json.loads(answer.out)
+    assert [(row["status"], row["detail"]) for row in rows] == [(f"0x{code:04X}", name) for code, name in named.items()]
+    assert [row["stored"] for row in rows] == [False] * 5 + [True] * 3
 
 
 def test_what_the_peer_adds_to_a_status_stays_on_the_line(run: Run, image: Path) -> None:

@@ -1,0 +1,104 @@
+"""Commands that need no daemon: mistakes end with 2 and say what is allowed, failures with 1; none with a traceback."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from daemon.cli.output import fail
+from tests.cli.conftest import Run
+from tests.receiver.instances import PATIENT_NAME, ct, write_file
+
+
+def test_infer_names_the_models_there_are(run: Run, tmp_path: Path):
+    (tmp_path / "image.png").write_bytes(b"no image")
+    absent = run("infer", "bogus", tmp_path, columns=200)
+    assert absent.code == 2
+    assert "there is no model bogus; there are: chest-xray-3class, or a folder" in absent.err
+    folder = run("infer", tmp_path, tmp_path, columns=200)
+    assert folder.code == 2
+    assert "model.toml" in folder.err
+    shown = run("models", "show", "bogus", columns=200)
+    assert shown.code == 2
+    assert "kopru models list" in shown.err
+
+
+def test_infer_tells_of_each_file_that_it_cannot_read(run: Run, tmp_path: Path):
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    (inputs / "a.png").write_bytes(b"no image")
+    (inputs / "b.dcm").write_bytes(b"no DICOM")
+    write_file(inputs / "c.dcm", ct(size=4))
+    answer = run("infer", "chest-xray-3class", inputs)
+    assert answer.code == 1
+    rows = [json.loads(line) for line in answer.out.splitlines()]
+    assert ["error" in row for row in rows] == [True, True, False]
+    assert "not_analysable" in rows[2]
+    assert PATIENT_NAME not in answer.out + answer.err
+    (tmp_path / "empty").mkdir()
+    nothing = run("infer", "chest-xray-3class", tmp_path / "empty")
+    assert (nothing.code, nothing.out) == (1, "")
+    assert "no files" in nothing.err
+
+
+def test_settings_without_a_source_are_valid_but_nobody_can_send(run: Run, tmp_path: Path):
+    answer = run("config", "check")
+    assert answer.code == 0
+    assert "warning: nobody can send" in answer.err
+    said = json.loads(run("config", "check", "--json").out)
+    assert said["valid"]
+    assert "[[sources]]" in said["warnings"][0]
+    file = tmp_path / "kopru.toml"
+    file.write_text('[[sources]]\nae_title = "PACS"\nissuer = "ward"\n')
+    for arguments in (["--config", file], ["--set", "dicom.accept_any_calling=true"]):
+        answer = run(*arguments, "config", "check")
+        assert (answer.code, answer.err) == (0, "")
+        assert json.loads(run(*arguments, "config", "check", "--json").out)["warnings"] == []
+
+
+def test_settings_that_are_not_valid_end_every_command_with_2(run: Run):
+    for command in (["config", "check"], ["config", "show"], ["status"], ["serve"], ["models", "list"]):
+        answer = run("--set", "dicom.port=many", *command, columns=200)
+        assert answer.code == 2
+        assert "dicom.port" in answer.err + answer.out
+
+
+def test_without_a_daemon_every_question_says_how_to_start_one(run: Run, tmp_path: Path):
+    for command in (
+        ["status"], ["studies", "list"], ["studies", "show", "x"], ["tasks", "list"], ["tasks", "retry", "1"],
+        ["tasks", "close", "1", "--reason", "x"], ["audit", "tail"], ["audit", "verify"],
+        ["audit", "export", "--out", tmp_path / "log"],
+    ):  # fmt: skip
+        answer = run("--set", f"node.runtime_directory={tmp_path}", *command)
+        assert answer.code == 1
+        assert "start it with `kopru serve`" in answer.err
+        assert not (tmp_path / "log").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(run: Run, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    image = write_file(tmp_path / "ct.dcm", ct(size=4))
+    out = run("deidentify", image, "--out", tmp_path / "file", "--key", tmp_path / "key")
+    assert out.code == 1
+    assert str(tmp_path / "file") in out.err
+    key = run("deidentify", image, "--out", tmp_path / "out", "--key", tmp_path / "file" / "key")
+    assert key.code == 1
+    assert f"master key {tmp_path / 'file' / 'key'}" in key.err
+
+
+def test_what_nobody_foresaw_is_one_line_that_quotes_nothing(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def unforeseen(_path: Path) -> None:
+        raise LookupError(PATIENT_NAME)
+
+    monkeypatch.setattr("daemon.cli.deidentify.read_instance", unforeseen)
+    image = write_file(tmp_path / "ct.dcm", ct(size=4))
+    answer = run("deidentify", image, "--out", tmp_path / "out", "--key", tmp_path / "key")
+    assert answer.code == 1
+    (line,) = answer.err.splitlines()
+    assert "internal error (LookupError in daemon.cli" in line
+    assert PATIENT_NAME not in answer.err + answer.out
+
+
+def test_a_message_may_hold_what_looks_like_markup(capsys: pytest.CaptureFixture[str]):
+    fail("/tmp/[red]/x: " + "long " * 40)
+    assert capsys.readouterr().err == f"kopru: /tmp/[red]/x: {'long ' * 40}\n"
