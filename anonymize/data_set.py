@@ -17,7 +17,7 @@ from anonymize.errors import MalformedDataSet
 from anonymize.facts import DECISIVE, Facts
 from anonymize.image_cleaning import IMAGE_TAGS, REGION_TAGS, ULTRASOUND_REGIONS, ImageNotes
 from anonymize.instances import PatientPseudonym
-from anonymize.options import Option, Policy
+from anonymize.options import Dates, Option, Policy
 from anonymize.pixels import PixelOutcome
 from anonymize.pixels.words import Bytes
 from anonymize.proofs import UNIT_BYTES, are_attribute_tags, is_sound_binary
@@ -84,6 +84,7 @@ class DataSetWriter:
         self._rules = rules
         self._facts = facts
         self._keeps_safe_private = Option.RETAIN_SAFE_PRIVATE in policy.options
+        self._days = patient.date_offset_days if policy.dates is Dates.SHIFTED else None
         self._mapped: dict[str, str] = {}
         self._open = [_Container(0, (), 0)]
         self.trail: list[Decision] = []
@@ -283,7 +284,7 @@ class DataSetWriter:
         """Write what an option makes of the value."""
         action, vr, raw = verdict.action, verdict.vr, self._bytes(element)
         if action is Action.CLEAN_TEXT:
-            value = values.cleaned(vr, raw, self._facts.character_sets)
+            value = values.cleaned(vr, raw, self._facts.character_sets, self._days)
             if value:
                 self.texts.append(value)
         else:

@@ -4,9 +4,11 @@ A value of text is decoded strictly; one that cannot be read is never written. N
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from functools import partial
 from typing import Final
 
-from anonymize import dates, vocabulary
+from anonymize import dates, text, vocabulary
 from anonymize.character_sets import character_sets_of, decode, encode, is_character_set
 from anonymize.proofs import sound_text
 from anonymize.rules import Action
@@ -36,8 +38,8 @@ def of_known_words(tag: int, vr: str, value: bytes, character_sets: Sequence[str
         parts = [part if vocabulary.is_known(part.decode("ascii")) else b"" for part in value.split(b"\\")]
         return b"\\".join(parts) if any(part.strip() for part in parts) else None
     if vr in _WORDED:
-        text = value.decode("ascii") if vr == "CS" else decode(value, character_sets)
-        return value if text is not None and vocabulary.is_known(text) else None
+        words = value.decode("ascii") if vr == "CS" else decode(value, character_sets)
+        return value if words is not None and vocabulary.is_known(words) else None
     return value
 
 
@@ -48,15 +50,24 @@ def redated(action: Action, vr: str, value: bytes, days: int) -> bytes | None:
     return dates.shift(vr, value, days) if action is Action.SHIFT_DATE else dates.year_only(vr, value)
 
 
-def cleaned(vr: str, value: bytes, character_sets: Sequence[str]) -> bytes | None:
-    """A value of text without what may identify, each of several values for itself."""
+def cleaned(vr: str, value: bytes, character_sets: Sequence[str], days: int | None) -> bytes | None:
+    """A value of text without what may identify, each of several values for itself.
+
+    Identifiers are named by their class; dates move by `days`, or are named where that is None; of what is between
+    them, the words that anybody may know stay. So what the recognizers miss goes, too.
+    """
     sound = sound_text(vr, value, character_sets)
     original = None if sound is None else decode(sound, character_sets)
     if sound is None or original is None:
         return None
     parts = [original] if vr in _SINGLE else original.split("\\")
-    changed = [vocabulary.redacted(part) for part in parts]
+    move = None if days is None else partial(_moved, days=days)
+    changed = [text.clean(part, shift_date=move, between=vocabulary.redacted).text for part in parts]
     if changed == parts:
         return sound
     longest = _LONGEST.get(vr)
     return encode("\\".join(part[:longest].rstrip() for part in changed), character_sets)
+
+
+def _moved(day: date, days: int) -> date:
+    return day + timedelta(days)

@@ -84,13 +84,20 @@ def find(text: str, *, known: Collection[str] = ()) -> tuple[Finding, ...]:
     )
 
 
-def clean(text: str, *, known: Collection[str] = (), shift_date: Callable[[date], date] | None = None) -> Cleaned:
+def clean(
+    text: str,
+    *,
+    known: Collection[str] = (),
+    shift_date: Callable[[date], date] | None = None,
+    between: Callable[[str], str] = str,
+) -> Cleaned:
     """The text with each identifier replaced by its class in brackets.
 
     Args:
         text: any string.
         known: as for `find`.
         shift_date: where given, a full date is replaced by what this answers, in the date's own format.
+        between: what becomes of the text between the identifiers; by default nothing.
 
     """
     findings = find(text, known=known)
@@ -102,9 +109,9 @@ def clean(text: str, *, known: Collection[str] = (), shift_date: Callable[[date]
         moved = None
         if shift_date and finding.kind is TextClass.DATE:
             moved = shifted(written, shift_date, slashes_day_first=slashes_day_first)
-        pieces += text[done : finding.start], moved or f"[{finding.kind}]"
+        pieces += between(text[done : finding.start]), moved or f"[{finding.kind}]"
         done = finding.end
-    pieces.append(text[done:])
+    pieces.append(between(text[done:]))
     return Cleaned("".join(pieces), findings)
 
 

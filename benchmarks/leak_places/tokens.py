@@ -166,7 +166,7 @@ class Mint:
         return datetime.date.fromordinal(self.chance.randrange(8812, 9070) * 80 + self.chance.randrange(30))
 
     def time(self, label: str) -> bytes:
-        """A time of day to the microsecond; seconds betray it, too. None reads as a code of DICOM (11xxxx to 13xxxx)."""
+        """A time of day to the microsecond; seconds betray it, too. None is a code of DICOM (11xxxx to 13xxxx)."""
         seconds = f"{self.chance.randrange(14, 24):02}{self.chance.randrange(60):02}{self.chance.randrange(60):02}"
         value = f"{seconds}.{self.chance.randrange(100000, 1000000)}"
         self._remember(label, {value.encode()}, {seconds.encode()})

@@ -204,12 +204,20 @@ def test_descriptors_lose_the_patient_and_keep_what_they_describe():
     [
         ("İNCE KESİT TORAKS BT", "İNCE KESİT TORAKS BT"),
         ("Akciğer grafisi PA, kontrol", "Akciğer grafisi PA, kontrol"),
-        ("Hasta Zümrüt Hayalioğlu akciğer filmi 12.03.2024", "Hasta [-] [-] akciğer filmi [-]"),
-        ("Tel 05550104711", "Tel [-]"),
+        ("Hasta Zümrüt Hayalioğlu akciğer filmi 12.03.2024", "Hasta [NAME] akciğer filmi [DATE]"),
+        ("Tel 0555 010 47 11", "Tel [PHONE]"),
+        ("TC 10000000146", "TC [TCKN]"),
+        ("Zorgulu akciğer", "[-] akciğer"),
     ],
 )
 def test_descriptors_in_turkish_keep_what_radiologists_say(text, kept):
     assert cleaned(explicit(0x0008103E, "LO", even(text)), policy(Option.CLEAN_DESCRIPTORS)).SeriesDescription == kept
+
+
+def test_dates_in_descriptors_move_with_those_of_the_attributes():
+    chosen = policy(Option.CLEAN_DESCRIPTORS, Option.RETAIN_LONGITUDINAL_MODIFIED_DATES)
+    ds = cleaned(explicit(0x0008103E, "LO", b"Kontrol 28.02.2024"), chosen)
+    assert ds.SeriesDescription == "Kontrol 16.03.2024"
 
 
 def test_structured_content_keeps_its_tree_and_loses_its_names():
