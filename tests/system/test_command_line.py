@@ -1,16 +1,33 @@
 """The command line as a user meets it: answers, JSON, exit codes, and what is refused."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests.cli.conftest import Run, run  # noqa: F401 - a fixture
 from tests.system.kopru import Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
+from tests.waiting import wait_until
 
 
-def test_every_read_command_answers_in_json_and_for_people(kopru: Kopru, tmp_path: Path):
+@pytest.fixture(scope="module")
+def kopru(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kopru]:
+    """One running daemon for all tests here: each puts in what it asks for."""
+    folder = tmp_path_factory.mktemp("kopru")
+    daemon = Kopru(folder, f"sqlite:///{folder / 'data' / 'kopru.sqlite'}")
+    try:
+        yield daemon.start()
+    finally:
+        daemon.close()
+
+
+def test_every_read_command_answers_in_json_and_for_people(kopru: Kopru, tmp_path: Path, run: Run):  # noqa: F811
     image = as_dx(drawn_image(1), MadeUpPatient(7))
     kopru.send([save(image, tmp_path / "in" / "1.dcm")])
     (study,) = kopru.wait_for_states({"delivered": 1})
+    assert "all stored objects are indexed" in kopru.cli("status")
     for command in (
         ["status"],
         ["studies", "list"],
@@ -23,21 +40,23 @@ def test_every_read_command_answers_in_json_and_for_people(kopru: Kopru, tmp_pat
         ["config", "show"],
         ["config", "check"],
     ):
-        assert kopru.cli(*command)
-        if command != ["config", "check"]:
-            json.loads(kopru.cli(*command, "--json"))
+        people, script = (run("--config", kopru.settings, *command, *form) for form in ([], ["--json"]))
+        assert people.out
+        json.loads(script.out)
+        assert (people.code, script.code, people.err, script.err) == (0, 0, "", "")
 
 
 def test_an_export_verifies_without_the_daemon_and_a_changed_one_does_not(kopru: Kopru, tmp_path: Path):
-    kopru.cli("status")
-    export = tmp_path / "log.jsonl"
+    wait_until(lambda: kopru.ask("status")["audit"]["sealed"], "the first records to be sealed")
+    export, heads = tmp_path / "log.jsonl", kopru.data / "audit-heads"
     kopru.cli("audit", "export", "--out", export)
-    kopru.stop()
-    public = next(path for path in (tmp_path / "data").rglob("*.pub*"))
-    assert "verifies" in kopru.cli("audit", "verify", "--export", export, "--public-key", public)
-    lines = export.read_text().replace("process.started", "process.stopped")
-    export.write_text(lines)
-    assert "does not verify" in kopru.cli("audit", "verify", "--export", export, "--public-key", public, code=1)
+    elsewhere = tmp_path / "elsewhere.toml"  # another installation: nothing of the daemon is asked
+    elsewhere.write_text(f'[node]\ndata = "{tmp_path / "other"}"\n')
+    verify = ("--config", elsewhere, "audit", "verify", "--export", export)
+    assert "verifies" in kopru.cli(*verify, "--public-key", heads / "public-key.pem")
+    assert "verifies" in kopru.cli(*verify, "--heads", heads)
+    export.write_text(export.read_text().replace("process.started", "process.stopped"))
+    assert "does not verify" in kopru.cli(*verify, "--heads", heads, code=1)
 
 
 def test_deidentify_keeps_a_patient_together_under_a_key_and_quarantines_with_3(kopru: Kopru, tmp_path: Path):
@@ -70,10 +89,11 @@ def test_a_quarantined_study_is_listed_shown_with_3_and_reprocessing_does_not_lo
     burned = as_dx(drawn_image(1), MadeUpPatient(10))
     burned.BurnedInAnnotation = "YES"
     kopru.send([save(burned, tmp_path / "in" / "1.dcm")])
-    (study,) = kopru.wait_for_states({"quarantined": 1})
+    wait_until(lambda: kopru.ask("studies.list", state="quarantined"), "the study to be quarantined", 60)
+    (study,) = kopru.ask("studies.list", state="quarantined")
     assert "burned" in study["reason"]
     kopru.cli("studies", "show", study["study"], code=3)
-    assert "1 need a person" in kopru.cli("status") or "need a person" in kopru.cli("status")
+    assert "1 need a person" in kopru.cli("status")
 
 
 def test_mistakes_are_usage_errors_that_name_what_is_allowed(kopru: Kopru, tmp_path: Path):
@@ -81,5 +101,29 @@ def test_mistakes_are_usage_errors_that_name_what_is_allowed(kopru: Kopru, tmp_p
     assert "dicom.port" in kopru.cli("--set", "dicom.port=many", "config", "check", code=2)
     kopru.cli("studies", "show", "no-such-study", code=1)
     kopru.cli("tasks", "retry", "999999", code=1)
-    kopru.stop()
-    assert "no daemon answers" in kopru.cli("status", code=1)
+    assert "no daemon answers" in kopru.cli("--set", f"node.runtime_directory={tmp_path}", "status", code=1)
+
+
+def test_the_log_tells_of_the_whole_life_of_the_daemon(kopru: Kopru):
+    """Last, since it ends the daemon."""
+    before = kopru.children()["console"]
+    kopru.kill_child("console")
+    wait_until(lambda: kopru.children().get("console", before) != before, "the console to come back", 30)
+    wait_until(kopru._is_ready, "the daemon to work again", 60)
+    assert kopru.stop() == 0
+    heads = (kopru.data / "audit-heads" / "heads.jsonl").read_bytes().splitlines()
+    sealed = json.loads(heads[-1])["size"]
+    kopru.start()
+    events = [json.loads(row["event"]) for row in kopru.ask("audit.tail", count=1000)]
+    kinds = [event["kind"] for event in events]
+    first = kinds.index("process.started")
+    assert kinds[:first] == ["database.migrated"]
+    assert kinds[first + 1] == "configuration.loaded"
+    stopped = kinds.index("process.stopped")
+    assert stopped == sealed - 1, "the end was sealed as well"
+    (died,) = (event["details"] for event in events[:stopped] if event["kind"] == "process.child-died")
+    assert died == {"child": "console", "code": -9, "was_silent": False}
+    loaded = [event["details"] for event in events if event["kind"] == "model.loaded"]
+    assert [model["model"] for model in loaded][:1] == ["chest-xray-3class"]
+    settings = {event["details"]["settings"] for event in events if event["kind"] == "configuration.loaded"}
+    assert len(settings) == 1, "the same settings have the same digest"
