@@ -133,16 +133,20 @@ def remove_leftovers(folder: Path) -> None:
     since, or were killed.
     """
     for left in folder.glob(f"{_PREFIX}*"):
-        if left.is_symlink() or left.stat().st_uid != os.geteuid() or not (left / _MARK).is_file():
-            continue
-        with (left / _MARK).open(encoding="utf-8") as mark:
-            try:
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            data = Path(mark.read())
-            if data.is_absolute() and not (data.is_dir() and is_running(data)):
-                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another demo removes the same
+            if not left.is_symlink() and left.stat().st_uid == os.geteuid() and (left / _MARK).is_file():
+                _remove_unused(left)
+
+
+def _remove_unused(left: Path) -> None:
+    with (left / _MARK).open(encoding="utf-8") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        data = Path(mark.read())
+        if data.is_absolute() and not (data.is_dir() and is_running(data)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _step(progress: Progress, description: str, work: Callable[[], T]) -> T:
