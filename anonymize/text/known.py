@@ -53,7 +53,7 @@ def _codes(note: Note, codes: set[str]) -> Iterator[Finding]:
             start, end = places[at], places[at + len(code) - 1] + 1
             if _whole(note.folded, start, end) and end - start <= 2 * len(code):
                 yield Finding(start, end, TextClass.RECORD_NUMBER, "known to be the patient's")
-            at = compact.find(code, at + len(code))
+            at = compact.find(code, at + 1)  # a hit that is none may overlap one that is: "1 1111"
 
 
 def _whole(text: str, start: int, end: int) -> bool:

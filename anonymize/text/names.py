@@ -342,6 +342,7 @@ _DISEASE: Final = re.compile(
     r"colic|fossa|pulse|solunum|artrit|arter|hucre|cell|grade|derece|tip\b|type\b|repair|nails?\b|scoring|units?\b|\d)"
 )
 _STOP_AFTER_DISEASE: Final = 48
+_MOST_TITLES: Final = 8  # before one name; without an end, a text of titles alone takes time squared
 
 
 @cache
@@ -463,7 +464,8 @@ class _Reader:
         return (at, last) if self._stands(at, last) else (at, at)
 
     def _past_titles(self, at: int) -> int:
-        while at + 1 < len(self.words) and self._is_title(at):
+        end = min(at + _MOST_TITLES, len(self.words) - 1)
+        while at < end and self._is_title(at):
             at += 1
         return at
 
