@@ -63,7 +63,8 @@ _NAMED_STREET: Final = re.compile(
 _CITY_IN_STATE: Final = re.compile(rf"(?<![a-z]){_CITY}, (?P<state>{STATE})(?![a-z])\.?")
 _PLACE_AROUND: Final = re.compile(r"\b(?:in|from|of|at|near|to)\s\||\|\.? \d{5}")  # else MD and PA are degrees
 _PO_BOX: Final = re.compile(
-    r"\bp\.?\s?o\.?\s?box\s?#?\d{1,7}\b|\b(?:rr|rural route) \d{1,3}(?:,? box \d{1,5})?\b|\bp\.?k\.? ?:? ?\d{1,6}(?= )"
+    r"\bp\.?\s?o\.?\s?box\s?#?\d{1,7}\b|\b(?:rr \d{1,3},? box \d{1,5}"
+    r"|rural route \d{1,3}(?:,? box \d{1,5})?)\b|\bp\.?k\.? ?:? ?\d{1,6}(?= )"
 )
 
 

@@ -333,7 +333,7 @@ _DISEASE: Final = re.compile(
     r"|prosedur|yontem|disease|syndrome|"
     r"cyst|lymphoma|anomaly|thyroiditis|encephalopathy|palsy|phenomenon|sign\b|signs\b|score|scale|test\b|tests\b"
     r"|index|criteria|class|classification|"
-    r"fracture|malformation|tumou?r|sarcoma|procedure|operation|deformity|contracture|lines?\b|node\b|ligament"
+    r"stage|staging|fracture|malformation|tumou?r|sarcoma|procedure|operation|deformity|contracture|lines?\b|node\b|ligament"
     r"|tendon|duct|pouch|space|"
     r"triangle|angle|area|canal|reflex|esophagus|ozofagus|metaplazi|hernia|maneuver|method|stain|chorea|koresi"
     r"|catheter|kateter|drain|dren|"
@@ -408,9 +408,11 @@ _LABEL: Final = re.compile(
     r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
     r"|read|referred|ordered|approved|"
     r"authorized|accompanied|attested|finalized|cosigned|prepared|administered|entered|witnessed|requested|treated"
-    r"|operated|managed|followed|assisted|"
-    r"brought in|discussed|spoken to|spoke|communicated|care of|attn|dear|sevgili|imza)\s(?:by|with|to"
-    r"|of)?\s?(?:our\s|his\s|her\s)?"
+    r"|operated|managed|followed|assisted|brought in)\sby\s(?:our\s|his\s|her\s)?"
+    r"|\b(?:discussed|spoken|spoke|communicated|consulted|accompanied|met|reviewed|verified|confirmed)\s(?:with|to|by)\s"
+    r"(?:our\s|his\s|her\s)?"
+    r"|\b(?:referred|seen|examined|evaluated|signed|read)\s(?:to|with|of)\s"
+    r"|\b(?:care of|attn|dear|sevgili|imza|baby (?:boy|girl|of))\s"
 )
 
 
@@ -496,6 +498,8 @@ class _Reader:
         first = at + 1
         if first >= len(self.words) or not re.fullmatch(r"(?: {1,2}|, |: | \(|'[a-z]{1,3} )", self._gap(at)):
             return None
+        if self.roles[first] & Role.COMMON and not self.roles[at] & Role.KIN:
+            return None  # "Patient May Resume Diet"
         if not self.words[first].capital or (self.words[at].capitals and not self.roles[first] & _NAME):
             return None
         last = self._chain(first, told=True)
@@ -558,12 +562,18 @@ class _Reader:
             following = self.roles[at + 1]
             return bool(
                 known
-                and self.roles[at] & Role.FAMILY
-                and following & Role.GIVEN
+                and self.roles[at] & (Role.FAMILY | Role.EPONYM)
+                and (following & Role.GIVEN or self._is_capitals_with_initial(at + 1))
                 and not following & _NEVER
                 and (at == 0 or not self.roles[at - 1] & Role.GIVEN or not self._gap(at - 1).isspace())
             )
         return False
+
+    def _is_capitals_with_initial(self, at: int) -> bool:
+        """Whether an unknown word is the second of "HENDERSON, MARYBETH L."."""
+        if not (self.words[at - 1].capitals and self.words[at].capitals) or self.roles[at]:
+            return False
+        return at + 1 < len(self.words) and self._gap(at) == " " and len(self.words[at + 1].plain) == 1
 
     def _goes_on(self, at: int, first: int, told: bool, known: bool, family: bool, any_case: bool) -> bool:
         """Whether a word is the next part of a name."""
@@ -575,7 +585,7 @@ class _Reader:
         if role & Role.EPONYM and self._before_disease(at):
             return False
         if not word.capital:
-            if role & Role.PARTICLE and at > first:
+            if role & Role.PARTICLE and (told or at > first):
                 return at + 1 < len(self.words) and (
                     self.words[at + 1].capital or bool(self.roles[at + 1] & Role.PARTICLE)
                 )
@@ -592,7 +602,8 @@ class _Reader:
         """Whether a word that is usually none is a part here: a given name after a title, "Ateş" after a given name."""
         word, role = self.words[at], self.roles[at]
         if at == first:
-            return told and bool(role & Role.GIVEN) and not role & (Role.TITLE | Role.AFTER)
+            told = told and word.capital and not role & (Role.TITLE | Role.AFTER)
+            return told and bool(role & _NAME) and not (word.capitals and not role & Role.GIVEN)
         return bool(role & Role.FAMILY) and word.capital and not word.capitals and bool(self.roles[at - 1] & Role.GIVEN)
 
     def _may_be_family(self, at: int) -> bool:
@@ -634,7 +645,8 @@ class _Reader:
             initials = last - first > 1
             return bool(initials or (sure and not self._before_disease(first) and not parts[0] & Role.COMMON))
         if sure:
-            return True
+            hyphened = self._gap(last - 2) == "-"
+            return not (hyphened and self._before_disease(last - 1))
         if not parts[0] & Role.GIVEN or self._before_disease(last - 1):
             return False
         unknown = not parts[-1] and not self.words[last - 1].capitals

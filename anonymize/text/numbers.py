@@ -323,7 +323,7 @@ _BARE_RECORD: Final = re.compile(
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
     r"(?:\s?[:=#.-]{1,3}\s{0,2}"
     r"|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
-    r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}[-/]\d{2,12})(?!\w)"
+    r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}(?:[-/]\d{2,12}){1,3})(?!\w)"
 )
 _OTHER: Final = re.compile(
     r"\b[a-z]{2,16}(?:'s|\s)?\s?(?:numarasi|numarali|numara|number|nosu|no|nr|id|#|kodu"
@@ -336,12 +336,18 @@ _BEFORE_NUMBERED: Final = re.compile(
     r"(?:numarali|nolu|no'?lu|no'l[iu]|numarasi|sayili|protokol|barkod|mrn)"
 )
 
+# Devices, vehicles and study subjects (45 CFR 164.514(b)(2)(i)(L), (M), (R)), and records without "no": by five digits.
+_SERIAL: Final = re.compile(
+    r"\b(?:s/n|sn|serial|lot/serial|udi|imei|vin|sasi|chassis|record|file|subject|tescil)(?:\s?[:#=]|\s)\s?"
+    r"(?P<number>[a-z0-9]{1,24}(?:[./-][a-z0-9]{1,12}){0,3})(?!\w)"
+)
+
 
 def other_numbers(note: Note) -> Iterator[Finding]:
     """What is called somebody's or something's number and was not recognized as any other."""
-    for pattern in (_OTHER, _BEFORE_NUMBERED):
+    for pattern, fewest in ((_OTHER, 4), (_BEFORE_NUMBERED, 4), (_SERIAL, 5)):
         for match in pattern.finditer(note.folded):
-            if sum(character.isdigit() for character in match["number"]) > 3:
+            if sum(character.isdigit() for character in match["number"]) >= fewest:
                 yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "number")
 
 

@@ -1,4 +1,4 @@
-"""Texts made to take long, or to hide an identifier behind what looks like it: time grows with length, nothing hides."""
+"""Texts made to take long, or to hide an identifier behind what looks like it."""
 
 import time
 
