@@ -3,6 +3,7 @@
 import threading
 
 from daemon.audit import AuditEvent, AuditWriter, Kind, Sealer, SigningKey, verify
+from tests.waiting import wait_until
 
 
 def test_a_log_that_is_sealed_while_it_is_verified_is_sound(database, tmp_path):
@@ -20,6 +21,7 @@ def test_a_log_that_is_sealed_while_it_is_verified_is_sound(database, tmp_path):
     for thread in threads:
         thread.start()
     try:
+        wait_until(heads_file.exists, "the first head to be published")
         reports = [verify(database, key.public, heads_file) for _ in range(60)]
     finally:
         stop.set()

@@ -1,6 +1,7 @@
 """The command line in this process: what it printed, and the code it ended with."""
 
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,11 +31,18 @@ Run = Callable[..., Answer]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def home() -> Iterator[Path]:
+    """A folder with a short name, since sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="kopru-test-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path) -> Run:
     """`run("config", "check", columns=80)` is `kopru config check`, in a home of its own."""
     for name in ("KOPRU_CONFIG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
 
     def run(*arguments: Any, columns: int = 80) -> Answer:
         monkeypatch.setenv("COLUMNS", str(columns))
