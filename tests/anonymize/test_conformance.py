@@ -1,6 +1,7 @@
 """What comes out is as valid as what went in: `dciodvfy` of dicom3tools finds no error that the input lacked.
 
-The inputs are the files that pydicom ships, under the Basic Profile and each option alone. An input that the verifier
+The inputs are the files that pydicom ships, under the Basic Profile, all options that go together, and (at length) each
+option alone. An input that the verifier
 cannot read (a deflated one) is judged as its inflated form.
 """
 
@@ -21,14 +22,13 @@ from tests.peers.availability import command
 
 pytestmark = pytest.mark.dciodvfy
 
+ALONE = [option for option in Option if option is not Option.CLEAN_RECOGNIZABLE_VISUAL_FEATURES]
+TOGETHER = frozenset(ALONE) - {Option.CLEAN_PIXEL_DATA, Option.RETAIN_LONGITUDINAL_FULL_DATES}
 POLICIES = {
     "basic": BASIC,
     "year only": Policy(year_only=True),
-    **{
-        option.value: Policy(frozenset({option}))
-        for option in Option
-        if option is not Option.CLEAN_RECOGNIZABLE_VISUAL_FEATURES
-    },
+    "options together": Policy(TOGETHER),
+    **{option.value: Policy(frozenset({option})) for option in ALONE},
 }
 
 
@@ -63,7 +63,13 @@ def errors_before(path: Path, folder: Path) -> set[str]:
     return errors(folder / "inflated.dcm")
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(policy, id=name, marks=[pytest.mark.soak] if name in set(Option) else [])
+        for name, policy in POLICIES.items()
+    ],
+)
 def test_no_policy_makes_an_instance_less_valid(policy: Policy, tmp_path: Path) -> None:
     checked, worse = 0, {}
     for path in inputs():
