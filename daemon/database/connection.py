@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_SECONDS = 30.0
 _ATTEMPTS = 5
+_IDLE_SECONDS = 10.0
 
 
 class Database:
@@ -41,9 +43,10 @@ class Database:
                 self.url,
                 pool_size=16,
                 max_overflow=16,
-                pool_pre_ping=True,
                 connect_args={"options": "-c synchronous_commit=on -c lock_timeout=30000"},
             )
+            sa.event.listen(self.engine, "checkin", _note_use)
+            sa.event.listen(self.engine, "checkout", _ping_if_idle)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -80,6 +83,22 @@ class Database:
     def dispose(self) -> None:
         """Close all pooled connections."""
         self.engine.dispose()
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _ping_if_idle(connection: Any, record: Any, _proxy: Any) -> None:
+    """See whether the server still knows a connection that has lain idle; one in steady use need not be asked."""
+    if time.monotonic() - record.info.get("used", time.monotonic()) < _IDLE_SECONDS:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.rollback()
+    except psycopg.Error as error:
+        raise DisconnectionError from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
