@@ -24,6 +24,11 @@ CODE_ATTRIBUTES: Final = frozenset(
     {CODE_VALUE, CODING_SCHEME_DESIGNATOR, CODING_SCHEME_VERSION, CODE_MEANING, LONG_CODE_VALUE, URN_CODE_VALUE}
 )
 
+_UNIT: Final = (
+    r"(?:[fpnumcdhkMGT]?(?:m|s|g|l|L|mol|Hz|Pa|V|A|W|J|N|Gy|Sv|Bq|T|K|eq|bit|By|rad|sr|lm|lx|ohm)|min|h|d|wk|mo|a|deg"
+    r"|Cel|%|1|10\*[0-9]|mm\[Hg\]|\[hnsf'U\]|dB|B|\{(?:ratio|counts|pixels|beats|shots|count|times)\})[2-9]?"
+)
+
 _FORMS: Final = {  # by designator (PS3.16 Table 8-1): what that scheme's codes look like, no wider
     designator: re.compile(form)
     for designators, form in (
@@ -38,7 +43,7 @@ _FORMS: Final = {  # by designator (PS3.16 Table 8-1): what that scheme's codes 
         ("MSH", r"D\d{6,9}"),
         ("FMA", r"\d{4,6}"),
         ("UMLS", r"C\d{7}"),
-        ("UCUM", r"[A-Za-z%*]{1,5}[0-9]?(?:[./][A-Za-z]{1,5}[0-9]?){0,2}|\{(?:ratio|counts|pixels|beats)\}(?:/min)?|1"),
+        ("UCUM", rf"{_UNIT}(?:[./]{_UNIT}){{0,3}}"),
     )
     for designator in designators.split()
 }

@@ -15,7 +15,7 @@ from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element,
 from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
 from anonymize.errors import MalformedDataSet
 from anonymize.facts import DECISIVE, Facts
-from anonymize.image_cleaning import IMAGE_TAGS, REGION_TAGS, ULTRASOUND_REGIONS, ImageNotes
+from anonymize.image_cleaning import IMAGE_TAGS, OFFSET_TABLES, REGION_TAGS, ULTRASOUND_REGIONS, ImageNotes
 from anonymize.instances import PatientPseudonym
 from anonymize.options import Dates, Option, Policy
 from anonymize.pixels import PixelOutcome
@@ -32,6 +32,7 @@ PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 """Pixel Data, Float Pixel Data and Double Float Pixel Data."""
 
 _TIMEZONE_OFFSET: Final = 0x00080201
+_BYTES: Final = frozenset({"OB", "OW", "UN"})  # can hold anything, whatever the table says of it
 _NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS
 _DECIMALS: Final = frozenset({"DS", "IS"})
 _TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
@@ -92,6 +93,8 @@ class DataSetWriter:
         """Of the top level: the UID as it was, and as it is written."""
         self.texts: list[bytes] = []
         """What was written of text that no option retains."""
+        self.bulk: list[bytes] = []
+        """What was written of values that can hold any bytes, but for the image."""
         self.pixels: Element | None = None
         """The image, if there is one; not yet written."""
         self.image = ImageNotes()
@@ -241,6 +244,7 @@ class DataSetWriter:
             and not length & 1
             and element.encoding is encoding
             and element.vr in (vr, None)
+            and (element.vr is None or vr in SHORT_VRS)  # the others' headers have two bytes that nobody reads
         )
         if as_it_is:
             self._open[-1].parts.append((element.tag, self._data[element.start : end]))
@@ -263,6 +267,8 @@ class DataSetWriter:
             return self._open[-1].waveform.samples_of(value)
         if vr == "AT" and not are_attribute_tags(value, order):
             return None
+        if vr[0] == "O":
+            self.bulk.append(value)
         return value
 
     def _kept_characters(self, element: Element, verdict: Verdict) -> bytes | None:
@@ -336,6 +342,7 @@ class DataSetWriter:
         for tag, element in code.items():
             vr = _CODE_VRS[tag]
             if stays.get(tag, False):
+                self.texts.append(texts[tag].encode("ascii"))
                 self._decide_tag(tag, Action.KEEP, Rule.CODE)
                 self._write(tag, vr, texts[tag].encode("ascii"))
             elif tag == codes.CODE_MEANING and Option.CLEAN_DESCRIPTORS in self._policy.options:
@@ -357,7 +364,7 @@ class DataSetWriter:
         """The verdict on a private attribute where safe ones stay."""
         creator = self._open[-1].creators.get(block_of(element.tag))
         known = load_safe_private().get((creator.name, element.tag >> 16, element.tag & 0xFF)) if creator else None
-        if creator is None or known is None or element.vr not in (known.vr, "UN", None):
+        if creator is None or known is None or known.vr in _BYTES or element.vr not in (known.vr, "UN", None):
             return Verdict(Action.REMOVE, Rule.PRIVATE)
         actions = {
             "SQ": Action.CLEAN,
@@ -380,6 +387,8 @@ class DataSetWriter:
         is_same = not outcome.regions and outcome.length == element.length + (element.length & 1)
         self._decide_tag(element.tag, Action.KEEP if is_same else Action.CLEAN_PIXELS, Rule.PIXEL_DATA)
         changed = {attribute.tag for attribute in outcome.changed} | {BURNED_IN_ANNOTATION}
+        if not UID(outcome.transfer_syntax_uid).is_encapsulated:
+            changed |= OFFSET_TABLES
         parts = self._open[0].parts
         parts[:] = [part for part in parts if part[0] not in changed]
         for tag, vr, value in outcome.changed:

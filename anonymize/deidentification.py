@@ -41,6 +41,7 @@ _STUDY_INSTANCE_UID: Final = 0x0020000D
 _SERIES_INSTANCE_UID: Final = 0x0020000E
 _IDENTITY: Final = (_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID)
 
+_UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)+")
 _PSEUDONYM: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what fits LO and PN in every character set
 
 
@@ -121,6 +122,8 @@ def deidentify(
         transfer_syntax_uid, blanked = outcome.transfer_syntax_uid, outcome.regions
         bulk_bytes = outcome.length if may_hold_text and sweeps else 0
     instance = _instance(received, transfer_syntax_uid, writer)
+    if sweeps and any(facts.identifiers.are_in_bulk(value, 0) for value in writer.bulk):
+        raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     if bulk_bytes and facts.identifiers.are_in_bulk(instance.file, len(instance.file) - bulk_bytes):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     return Deidentified(instance, tuple(writer.trail), blanked)
@@ -142,7 +145,7 @@ def _script_values(encoded: EncodedDataSet, script: PixelScript, facts: Facts) -
 
 def _instance(received: ReceivedInstance, transfer_syntax_uid: str, writer: DataSetWriter) -> DeidentifiedInstance:
     uids = writer.uids
-    if not all(uids.get(tag) for tag in _IDENTITY):
+    if not all(tag in uids and _UID.fullmatch(uids[tag][1]) for tag in _IDENTITY):
         raise Quarantine(QuarantineReason.MISSING_UID)
     announced = (received.sop_class_uid, received.sop_instance_uid)
     if (uids[_SOP_CLASS_UID][0], uids[_SOP_INSTANCE_UID][0]) != announced:

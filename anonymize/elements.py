@@ -5,7 +5,7 @@ never follow a length out of its container, recurse, or put a value into an erro
 
 Refused: truncation, lengths beyond the container, unknown VRs, undefined lengths where PS3.5 allows none, delimiters
 that close nothing or have a length, an attribute twice in one data set (two readers would see two patients), the
-groups that PS3.5 7.1 forbids, and sequences nested deeper than `MAX_DEPTH`.
+groups that PS3.5 7.1 forbids, sequences nested deeper than `MAX_DEPTH`, and more than `MAX_ELEMENTS` elements.
 Tolerated, because PACS send it: elements out of ascending order, values of odd length, zero bytes after the last
 element, sequences encoded as UN (6.2.2), and a deflated stream followed by zero bytes or by the trailer of gzip.
 """
@@ -22,6 +22,9 @@ from anonymize.errors import MalformedDataSet
 
 MAX_DEPTH: Final = 64
 """Items within items that are followed. Structured reports reach about 20; recursive readers fail at some 300."""
+
+MAX_ELEMENTS: Final = 2_000_000
+"""Elements and items of a data set that are followed; a slide of 50,000 frames has about a million."""
 
 MAX_INFLATED_BYTES: Final = 1 << 30
 """What a deflated data set may grow to. Deflate reaches 1,032:1, so that 2 MB could otherwise ask for 2 GB."""
@@ -119,9 +122,13 @@ class _Walk(Iterator[Element]):
         self._view = memoryview(data)
         self._position = start
         self._levels = [level]
+        self._left = MAX_ELEMENTS
 
     def __next__(self) -> Element:
         level = self._levels[-1]
+        self._left -= 1
+        if self._left < 0:
+            raise MalformedDataSet(self._position, f"there are more than {MAX_ELEMENTS} elements and items")
         if level.holds_items:
             return self._next_item(level)
         return self._next_element(level)

@@ -35,12 +35,20 @@ _SHORTEST_IN_BULK: Final = 6
 _TURKISH: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})
 
 
+def plain(text: str) -> str:
+    """Text with its letters composed, and without characters that nobody sees (general category Cf)."""
+    if text.isascii():
+        return text
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(character for character in composed if unicodedata.category(character) != "Cf")
+
+
 def folded(text: str) -> str:
     """Text without case and diacritics; the Turkish i's are one."""
     if text.isascii():
         return text.lower()
-    plain = unicodedata.normalize("NFKD", text.translate(_TURKISH).casefold())
-    return "".join(character for character in plain if not unicodedata.combining(character))
+    taken_apart = unicodedata.normalize("NFKD", plain(text).translate(_TURKISH).casefold())
+    return "".join(character for character in taken_apart if not unicodedata.combining(character))
 
 
 class Identifiers:
@@ -52,12 +60,12 @@ class Identifiers:
 
     def are_in(self, texts: Iterable[bytes], character_sets: Sequence[str]) -> bool:
         """Whether any word of the encoded `texts` is one of these, whatever its case and diacritics."""
-        tokens = {folded(word) for word in self._words(character_sets)}
+        tokens = set(self._words(character_sets))
         if not tokens:
             return False
-        plain = b" ".join(text for text in texts if text.isascii()).decode("ascii")
+        ascii_texts = b" ".join(text for text in texts if text.isascii()).decode("ascii")
         others = [decode(text, character_sets) or "" for text in texts if not text.isascii()]
-        return any(not tokens.isdisjoint(_WORD.findall(folded(text))) for text in (plain, *others))
+        return any(not tokens.isdisjoint(_WORD.findall(folded(text))) for text in (ascii_texts, *others))
 
     def are_in_bulk(self, data: bytes, start: int) -> bool:
         """Whether `data` holds, from `start` on, a part of these as it was encoded, of six bytes or more."""
@@ -69,7 +77,8 @@ class Identifiers:
             text = decode(value, character_sets)
             if text is None:  # unreadable text is no reason to look for nothing
                 text = value.decode("latin-1")
-            for word in _WORD.findall(text):
+            for word in _WORD.findall(folded(text)):
                 with_digits = any(character.isdigit() for character in word)
-                if len(word) >= (_SHORTEST_WITH_DIGITS if with_digits else SOURCES[tag]):
+                shortest = _SHORTEST_WITH_DIGITS if with_digits else SOURCES[tag]
+                if len(word) >= shortest or not word.isascii():
                     yield word

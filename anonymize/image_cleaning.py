@@ -4,7 +4,7 @@ Without the Clean Pixel Data Option nobody looks for text, but codestreams and w
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from anonymize.elements import Element, Kind
@@ -18,6 +18,7 @@ from anonymize.pixels import (
     Look,
     PixelElement,
     PixelOutcome,
+    PixelReason,
     PixelScript,
     Region,
     TextDetector,
@@ -30,6 +31,9 @@ from anonymize.rules import dictionary_vr
 ULTRASOUND_REGIONS: Final = 0x00186011
 _CORNERS: Final = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)  # min x, min y, max x, max y: UL
 _EXTENDED: Final = (0x7FE00001, 0x7FE00002)
+OFFSET_TABLES: Final = frozenset(_EXTENDED)
+"""Extended Offset Table and its lengths: of encapsulated images alone."""
+
 _FLOATS: Final = {0x7FE00008: 4, 0x7FE00009: 8}
 IMAGE_TAGS: Final = DESCRIBING_TAGS | frozenset(_EXTENDED)
 """Attributes of the top level to note."""
@@ -120,11 +124,12 @@ def clean_image(
             script=cleaning.script if looks else None,
             script_values=script_values,
             detector=cleaning.detector if looks else None,
+            accepted=[reason for reason in PixelReason if reason.value in {one.value for one in accepted}],
         )
     except IncompleteDescription as error:
         raise Quarantine(QuarantineReason.UNDESCRIBED_PIXELS) from error
-    if outcome.reason is not None and QuarantineReason(outcome.reason.value) in accepted:
-        outcome = clean_pixels(element, replace(description, burned_in_annotation="NO"), _UNSEEN)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a shape that no decoder foresaw
+        raise Quarantine(QuarantineReason.UNDECODABLE_PIXELS) from error
     if outcome.reason is not None:
         raise Quarantine(QuarantineReason(outcome.reason.value))
     return CleanedImage(outcome, _may_hold_text(description))

@@ -7,6 +7,7 @@ Repertoires are those of the standard, with lower case and a few signs more in C
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from struct import iter_unpack
 from typing import Final
 
@@ -43,8 +44,10 @@ def are_attribute_tags(value: bytes, order: str) -> bool:
     return all(group << 16 | element in DicomDictionary for group, element in pairs)
 
 
-def _shortened(value: bytes) -> bytes:
-    parts = (part.strip() for part in value.split(b"\\"))
+def _shortened(value: bytes) -> bytes | None:
+    parts = [part.strip() for part in value.split(b"\\")]
+    if not all(isfinite(float(part)) for part in parts if len(part) > _LONGEST_DECIMAL):
+        return None
     return b"\\".join(_decimal(part) if len(part) > _LONGEST_DECIMAL else part for part in parts)
 
 

@@ -179,9 +179,8 @@ _TECHNICAL_BYTES: Final = frozenset(
 _DATE_VRS: Final = frozenset({"DA", "DT", "TM"})
 _TEXT_VRS: Final = frozenset({"LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 _WORDED: Final = _TEXT_VRS | {"CS"}
-_NUMBER_VRS: Final = frozenset(
-    {"AT", "FD", "FL", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "US", "UV", "DS", "IS"}
-)
+_NUMBER_VRS: Final = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV", "DS", "IS"})
+_BULK_VRS: Final = frozenset({"OD", "OF", "OL", "OV", "OW"})  # hold any number of values
 
 _REMOVED_BYTES: Final = frozenset({"OB", "UN"})
 
@@ -389,7 +388,7 @@ def _family(vr: str) -> str:
         return "text"
     if vr in _NUMBER_VRS:
         return "number"
-    return vr
+    return "bulk" if vr in _BULK_VRS else vr
 
 
 def _max_values(tag: int) -> int | None:

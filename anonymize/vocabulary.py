@@ -15,7 +15,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
 
 from anonymize.codes import published_meanings
-from anonymize.identifiers import folded
+from anonymize.identifiers import folded, plain
 
 TERMS: Final = "terms.txt"
 _DEVICES: Final = "device_words.txt"
@@ -24,6 +24,9 @@ _TURKISH: Final = "turkish_words.txt"
 _TOKEN: Final = re.compile(r"[^\W_]+")
 _RUN: Final = re.compile(r"[^\W\d_]+|\d+")
 _LETTERS: Final = re.compile(r"[a-z]{4,}")
+_YEAR: Final = r"(?:19|20)\d\d"
+_DATE: Final = re.compile(rf"(?<!\d)(?:\d{{1,2}}([./-])\d{{1,2}}\1{_YEAR}|{_YEAR}([./-])\d{{1,2}}\2\d{{1,2}})(?!\d)")
+_MOST_DIGITS: Final = 10  # of a version; a telephone number has more
 _DATE_OR_TOKEN: Final = re.compile(r"(?P<date>\d{1,4}([./-])\d{1,2}\2\d{1,4})|[^\W_]+")
 _MARK: Final = "[-]"
 _SHORT: Final = 3
@@ -33,31 +36,39 @@ _SHORT_NUMBER: Final = 5
 
 def is_known(text: str) -> bool:
     """Whether every word of `text` may stay."""
-    return all(len(token) <= _SHORT or _is_known(token) for token in _TOKEN.findall(text))
+    text = plain(text)
+    if _DATE.search(text) or sum(character.isdigit() for character in text) > _MOST_DIGITS:
+        return False
+    return all(_is_short(token) or _is_known(token) for token in _TOKEN.findall(text))
+
+
+def _is_short(token: str) -> bool:
+    """Whether it says nobody's name: in scripts other than Latin, a name can be one sign long."""
+    return len(token) <= _SHORT and token.isascii()
 
 
 def redacted(text: str) -> str:
     """`text` with a mark in the place of each word that is not known, of dates and of numbers that may be a year."""
-    return _DATE_OR_TOKEN.sub(_kept_or_marked, text)
+    return _DATE_OR_TOKEN.sub(_kept_or_marked, plain(text))
 
 
 def _kept_or_marked(match: re.Match[str]) -> str:
     token = match[0]
     if match["date"] or (token.isdigit() and len(token) > _SHORT):
         return _MARK
-    return token if len(token) <= _SHORT or _is_known(token) else _MARK
+    return token if _is_short(token) or _is_known(token) else _MARK
 
 
 def _is_known(token: str) -> bool:
     if token.isdigit():
         return len(token) <= _SHORT_NUMBER
     known = _words()
-    plain = folded(token)
-    if not plain.isascii():
+    word = folded(token)
+    if not word.isascii():
         return False
-    if plain in known:
+    if word in known:
         return True
-    runs = _RUN.findall(plain)
+    runs = _RUN.findall(word)
     if len(runs) == 1:
         return False
     if len(token) <= _SHORT_MIXED:

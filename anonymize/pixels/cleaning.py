@@ -4,7 +4,7 @@ Values in, values out; what cannot be proven clean comes out as a reason and no 
 Nothing of what was read in an image leaves this module.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -96,8 +96,11 @@ def clean_pixels(
     script: PixelScript | None = None,
     script_values: Mapping[Path, str] | None = None,
     detector: TextDetector | None = None,
+    accepted: Collection[PixelReason] = (),
 ) -> PixelOutcome:
     """Clean the pixel data of one instance.
+
+    `accepted` are doubts that a person who has seen the image has settled: what can be cleaned is cleaned all the same.
 
     In this order: metadata in codestreams and unused bits go; the regions of the first section of `script` that
     matches `script_values` are blanked; if `policy` says so, every frame is looked at with `detector`, and every text
@@ -107,7 +110,7 @@ def clean_pixels(
     decision = decide(image, policy)
     regions = script.regions_for(script_values or {}, image.columns, image.rows) if script else ()
     try:
-        return _Cleaning(pixels, image, policy, decision, detector).outcome(regions)
+        return _Cleaning(pixels, image, policy, decision, detector, accepted).outcome(regions)
     except MalformedPixels as error:
         return PixelOutcome(image.transfer_syntax_uid, decision, reason=error.reason)
 
@@ -122,7 +125,9 @@ class _Cleaning:
         policy: TextPolicy,
         decision: TextDecision,
         detector: TextDetector | None,
+        accepted: Collection[PixelReason],
     ) -> None:
+        self._accepted = accepted
         self._pixels = pixels
         self._policy = policy
         self._decision = decision
@@ -145,8 +150,12 @@ class _Cleaning:
             for frame in range(self._image.frames):
                 self._blank(frame, regions)
         if self._decision.look:
-            self._blank_texts()
-        if declares_text(self._received) and not self._blanked:
+            try:
+                self._blank_texts()
+            except MalformedPixels as doubt:
+                if doubt.reason not in self._accepted:
+                    raise
+        if declares_text(self._received) and not self._blanked and PixelReason.TEXT_DECLARED not in self._accepted:
             raise MalformedPixels(PixelReason.TEXT_DECLARED, "text is declared, and none was blanked")
         if not self._blanked and stripped is not None:
             return stripped

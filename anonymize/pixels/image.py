@@ -133,15 +133,18 @@ class ImageDescription:
     def __post_init__(self) -> None:
         checks = {
             ROWS: 0 < self.rows < 1 << 16,
-            COLUMNS: 0 < self.columns < 1 << 16,
             NUMBER_OF_FRAMES: self.frames > 0,
-            SAMPLES_PER_PIXEL: self.samples_per_pixel in (1, 3),
-            PHOTOMETRIC_INTERPRETATION: bool(self.photometric_interpretation),
-            PLANAR_CONFIGURATION: self.planar_configuration in (0, 1),
-            BITS_ALLOCATED: self.bits_allocated in ((32, 64) if self.float_bytes else (1, 8, 16, 32)),
+            SAMPLES_PER_PIXEL: self.samples_per_pixel == 1 or (self.samples_per_pixel == 3 and not self.float_bytes),
+            PHOTOMETRIC_INTERPRETATION: bool(self.photometric_interpretation)
+            and (self.samples_per_pixel == 3 or not self.photometric_interpretation.startswith(("RGB", "YBR"))),
+            PLANAR_CONFIGURATION: self.planar_configuration in (0, 1)
+            and (not self.subsampled or self.columns % 2 == 0),
+            BITS_ALLOCATED: self.bits_allocated in ((32, 64) if self.float_bytes else (1, 8, 16, 32))
+            and not (self.bits_allocated == 1 and self.samples_per_pixel == 3),
             BITS_STORED: 0 < self.bits_stored <= self.bits_allocated,
             HIGH_BIT: self.bits_stored - 1 <= self.high_bit < self.bits_allocated,
-            PIXEL_REPRESENTATION: self.pixel_representation in (0, 1),
+            PIXEL_REPRESENTATION: self.pixel_representation in (0, 1)
+            and not (self.pixel_representation and self.samples_per_pixel == 3),
         }
         for tag, sound in checks.items():
             if not sound:

@@ -57,7 +57,7 @@ def quarantine_release(node: Node, actor: str, instance: str) -> dict[str, Any]:
         accepted = sorted({*row.accepted, code.value})
         connection.execute(sa.update(t.instance).where(t.instance.c.id == instance).values(accepted=accepted))
         _record(connection, node, Kind.QUARANTINE_RELEASED, actor, instance, code)
-        revision = process_again(connection, node, actor, row.study_id, "released by an operator")
+        revision = _process_rest(connection, node, actor, row.study_id, "released by an operator")
         return {"instance": instance, "study": row.study_id, "reason": code.value, "revision": revision}
 
     return node.database.retrying(work)
@@ -74,13 +74,29 @@ def quarantine_reject(node: Node, actor: str, instance: str) -> dict[str, Any]:
             .values(standing=Standing.REJECTED, reason=f"{_REJECTED}: {row.reason}"[:400])
         )
         _record(connection, node, Kind.QUARANTINE_REJECTED, actor, instance, _code(row.reason))
-        revision = process_again(connection, node, actor, row.study_id, _REJECTED) if row.study_id else None
+        revision = _process_rest(connection, node, actor, row.study_id, _REJECTED)
         return {"instance": instance, "study": row.study_id, "revision": revision}
 
     return node.database.retrying(work)
 
 
-def process_again(connection: sa.Connection, node: Node, actor: str, study: str, reason: str) -> str:
+def _process_rest(connection: sa.Connection, node: Node, actor: str, study: str, reason: str) -> str:
+    """Process a study of which an instance was decided on. A study that is held is not: that is another decision."""
+    state = connection.execute(
+        sa.select(t.revision.c.state).where(t.revision.c.study_id == study).order_by(t.revision.c.number.desc())
+    ).scalar()
+    if state == RevisionState.HELD:
+        raise CommandFailed(
+            "this instance's study is held for another reason; see `kopru studies show`, settle that first, and only"
+            " then decide about the instance",
+            3,
+        )
+    return process_again(connection, node, actor, study, reason, may_be_empty=True)
+
+
+def process_again(
+    connection: sa.Connection, node: Node, actor: str, study: str, reason: str, *, may_be_empty: bool = False
+) -> str:
     """Begin and close a new revision of what is current in a study. Gives its id."""
     connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study).with_for_update())
     newest = connection.execute(
@@ -95,7 +111,7 @@ def process_again(connection: sa.Connection, node: Node, actor: str, study: str,
             t.instance.c.study_id == study, t.instance.c.standing == Standing.CURRENT
         )
     ).scalar_one()
-    if current is None and reason != _REJECTED:
+    if current is None and not may_be_empty:
         raise CommandFailed("no instance of this study is in use, so there is nothing to process", 3)
     revision = begin_revision(connection, node.audit, study, newest.priority, current or time.time(), actor=actor)
     # Of a study that is still arriving, only a part may be here: then the report says so.
@@ -104,19 +120,26 @@ def process_again(connection: sa.Connection, node: Node, actor: str, study: str,
     return revision
 
 
+def _is_not_clean() -> sa.ColumnElement[bool]:
+    return sa.and_(t.instance.c.standing == Standing.CURRENT, t.instance.c.reason.startswith(NOT_PROVEN_CLEAN))
+
+
 def _is_kept_back() -> sa.ColumnElement[bool]:
-    not_clean = sa.and_(t.instance.c.standing == Standing.CURRENT, t.instance.c.reason.startswith(NOT_PROVEN_CLEAN))
-    return sa.or_(not_clean, t.instance.c.standing == Standing.QUARANTINED)
+    return sa.or_(_is_not_clean(), t.instance.c.standing == Standing.QUARANTINED)
 
 
 def _kept_back(connection: sa.Connection, instance: str) -> sa.Row[Any]:
     row = connection.execute(
-        sa.select(t.instance.c.study_id, t.instance.c.reason, t.instance.c.accepted)
+        sa.select(t.instance.c.study_id, t.instance.c.reason, t.instance.c.accepted, t.instance.c.standing)
         .where(t.instance.c.id == instance, _is_kept_back())
         .with_for_update()
     ).first()
     if row is None:
         raise CommandFailed("no such instance is in quarantine; `kopru quarantine list` shows those that are")
+    if row.standing == Standing.QUARANTINED:  # it may open again once a disk or a key is back, and must not be let go
+        raise CommandFailed(
+            "this instance was never read, so nobody can decide about it; its reason says what to mend", 3
+        )
     return row
 
 

@@ -1,6 +1,7 @@
 """Each option of PS3.15 E.3 does what the table says and no more; what contradicts itself is refused when chosen."""
 
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -329,7 +330,16 @@ def test_a_safe_private_attribute_stays_with_its_creator():
     assert ds[0x20011003].value == 800
 
 
-@pytest.mark.parametrize("key", sorted(load_safe_private()), ids=lambda key: f"{key[0]}-{key[1]:04X}-{key[2]:02X}")
+KEPT_PRIVATE = [key for key, known in load_safe_private().items() if known.vr not in ("OB", "OW")]
+
+
+def test_private_bytes_go_even_if_the_table_calls_them_safe():
+    creator = explicit(0x01190010, "LO", b"SIEMENS Ultrasound SC2000 ")
+    ds = cleaned(sequence(DEEP, creator + explicit(0x01191001, "OB", b"GIZLI-4711")), SAFE)
+    assert not list(ds[DEEP].value[0])
+
+
+@pytest.mark.parametrize("key", sorted(KEPT_PRIVATE), ids=lambda key: f"{key[0]}-{key[1]:04X}-{key[2]:02X}")
 def test_every_row_of_the_table_of_safe_attributes_is_known_by_its_creator_only(key):
     creator, group, low = key
     vr = load_safe_private()[key].vr
@@ -442,3 +452,60 @@ def test_an_image_whose_bytes_spell_the_patient_is_never_passed_on():
     ds.PixelData = b"....PID-4471902.".ljust(32, b"\0")
     with pytest.raises(Quarantine, match="known-identifier"):
         deidentify(received(encoded(ds)), PATIENT)
+
+
+@pytest.mark.parametrize("vr", ["OB", "OD", "OF", "OL", "OV", "OW"])
+@pytest.mark.parametrize("tag", [0x00180060, 0x00200013, 0x00181150])
+def test_bytes_in_the_place_of_a_number_go(tag, vr):
+    assert b"GIZLI" not in outcome(explicit(tag, vr, b"GIZLI-4711-KIMLIK-BILGI!"), BASIC).instance.file
+
+
+@pytest.mark.parametrize("tag", [0x00281201, 0x00283006, 0x7FE00001])
+def test_bytes_that_spell_the_patient_are_found_outside_the_image_too(tag):
+    vr = {0x7FE00001: "OV"}.get(tag, "OW")
+    with suppress(Quarantine):
+        assert b"4471902" not in outcome(explicit(tag, vr, b"..PID-4471902..."), BASIC).instance.file
+
+
+@pytest.mark.parametrize("name", ["王伟", "O\u0308ZGU\u0308R^ALI\u0307", "YIL\u200bMAZ^CAN"])
+@pytest.mark.parametrize("text", ["{}", "SIEMENS {}"])
+def test_names_in_other_scripts_and_forms_are_never_passed_on(name, text):
+    ds = identified()
+    ds.PatientName = name
+    del ds.Manufacturer
+    data = inserted(encoded(ds), explicit(0x00080070, "LO", even(text.format(name.replace("^", " ")))))
+    with suppress(Quarantine):
+        assert parsed(deidentify(received(data), PATIENT).instance.file).get("Manufacturer") in (None, "")
+
+
+@pytest.mark.parametrize("entry", [("DEMIR/KAYA", "UCUM"), ("AYSE.DEMIR", "UCUM")])
+def test_a_name_is_no_unit(entry):
+    code = explicit(0x00080100, "SH", even(entry[0])) + explicit(0x00080102, "SH", even(entry[1]))
+    (kept,) = cleaned(explicit(0x00082218, "SQ", item(code)), BASIC).AnatomicRegionSequence
+    assert kept.CodeValue == "REMOVED"
+
+
+@pytest.mark.parametrize("value", ["0532 555 12 34", "12.03.1980", "1980-03-12"])
+def test_telephones_and_dates_are_no_versions(value):
+    assert not cleaned(explicit(0x00181020, "LO", even(value)), BASIC).get("SoftwareVersions")
+
+
+def test_a_number_beyond_all_numbers_is_taken_away():
+    assert 0x00181100 not in cleaned(explicit(0x00181100, "DS", b"9999999999.99999e999"), BASIC)
+
+
+@pytest.mark.parametrize("study", ["", "1.2\\3.4", "...."])
+def test_an_instance_without_one_sound_study_uid_is_quarantined(study):
+    ds = identified()
+    del ds.StudyInstanceUID
+    data = inserted(encoded(ds), explicit(0x0020000D, "UI", even(study, b"\0")))
+    with pytest.raises(Quarantine, match="missing-uid"):
+        deidentify(received(data), PATIENT, policy(Option.RETAIN_UIDS))
+
+
+def test_the_two_bytes_that_nobody_reads_in_a_header_are_not_passed_on():
+    element = explicit(0x54001010, "OW", bytes(4))
+    shape = explicit(0x003A0005, "US", b"\1\0") + explicit(0x003A0010, "UL", b"\2\0\0\0")
+    hidden = element[:6] + b"QZ" + element[8:]
+    items = shape + explicit(0x54001004, "US", b"\x10\0") + hidden
+    assert b"QZ" not in outcome(sequence(0x54000100, items), BASIC).instance.file

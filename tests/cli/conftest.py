@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from daemon.cli import main
+from daemon.cli import main, output
 from daemon.control.client import SOCKET_NAME
 from daemon.control.commands import COMMANDS
 from daemon.control.server import ControlServer
@@ -46,6 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hom
 
     def run(*arguments: Any, columns: int = 80) -> Answer:
         monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(output.console, "_width", columns)  # else that of when it was made, which COLUMNS may decide
         monkeypatch.setattr(sys, "argv", ["kopru", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:

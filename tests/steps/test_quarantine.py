@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from daemon.audit import Kind
 from daemon.control import CommandFailed
 from daemon.database import schema as t
-from daemon.states import NEEDS_A_PERSON
+from daemon.states import NEEDS_A_PERSON, Standing
 from tests.steps.installation import OPERATOR, Installation, another, image
 
 STUDY = "2.25.4711"
@@ -116,3 +116,30 @@ def test_an_instance_that_is_not_kept_back_is_refused_without_repeating_what_was
     with pytest.raises(CommandFailed, match="no such instance") as refused:
         installation.ask(command, instance="ORNEK^AYSE")
     assert "ORNEK" not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", ["quarantine.release", "quarantine.reject"])
+def test_a_decision_about_an_instance_does_not_lift_the_hold_of_its_study(installation: Installation, command: str):
+    installation.send(declared())
+    installation.work()
+    instance = kept_back(installation)["instance"]
+    installation.send(image(2, StudyInstanceUID=STUDY))
+    installation.work()
+    assert installation.revisions()[-1] == "held"
+    with pytest.raises(CommandFailed, match="held for another reason") as refused:
+        installation.ask(command, instance=instance)
+    assert refused.value.exit_code == 3
+    installation.work()
+    assert installation.revisions()[-1] == "held"
+    assert installation.report() is None
+
+
+def test_what_was_never_read_can_neither_be_released_nor_rejected(installation: Installation):
+    installation.send(image(StudyInstanceUID=STUDY))
+    with installation.database.write() as connection:
+        values = {"standing": Standing.QUARANTINED, "reason": "the object does not open: damaged"}
+        connection.execute(sa.update(t.instance).values(values))
+        instance = connection.execute(sa.select(t.instance.c.id)).scalar_one()
+    for command in ("quarantine.release", "quarantine.reject"):
+        with pytest.raises(CommandFailed, match="never read"):
+            installation.ask(command, instance=instance)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run, run  # noqa: F401 - a fixture
+from tests.cli.conftest import Run, home, run  # noqa: F401 - fixtures
 from tests.system.kopru import Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
 from tests.waiting import wait_until
