@@ -46,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hom
 
     def run(*arguments: Any, columns: int = 80) -> Answer:
         monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(output.console, "_width", columns)  # else that of when it was made, which COLUMNS may decide
+        monkeypatch.setattr(output.console, "_width", columns)  # COLUMNS counts only where a console is made
         monkeypatch.setattr(sys, "argv", ["kopru", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
