@@ -15,10 +15,11 @@ def status(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json(answer)
         return
-    free = answer["store_free_bytes"] / 2**30
+    free = answer["store_free_bytes"]
+    room = "" if free is None else f"{free / 2**30:,.1f} GiB free   "
     say(("kopru ", "bold"), answer["node"], "   runtime ", answer["runtime"])
     say(
-        f"{answer['open_associations']} open associations   {free:,.1f} GiB free   "
+        f"{answer['open_associations']} open associations   {room}"
         f"audit log {answer['audit']['sealed']} sealed, {answer['audit']['unsealed']} waiting"
     )
     _tell_index(answer["index"])
@@ -45,7 +46,9 @@ def status(context: typer.Context, json: Json = False) -> None:
 
 def _tell_index(index: Mapping[str, Any]) -> None:
     waiting, oldest, error = index["waiting"], index["oldest_seconds"], index["last_error"]
-    if waiting:
+    if waiting is None:
+        say(("the object store cannot be read: nothing is received or processed until it can", "bold red"))
+    elif waiting:
         say(f"{waiting} stored objects are not indexed yet, the oldest for {oldest:,.0f} s")
     else:
         say("all stored objects are indexed")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from adapters.storage import StoreError
 from daemon import queue
 from daemon.audit import AuditError, AuditEvent, Kind, PublicKey, public_key_path, verify
 from daemon.audit.export import export
@@ -24,7 +25,7 @@ from daemon.control.quarantine import process_again, quarantine_list, quarantine
 from daemon.control.server import Command
 from daemon.database import schema as t
 from daemon.engine.tasks import STEPS
-from daemon.intake import backlog
+from daemon.intake import Backlog, backlog
 from daemon.node import Node
 from daemon.queue import QueueError, TaskState
 from daemon.states import NEEDS_A_PERSON, RevisionState, Standing, move
@@ -85,24 +86,35 @@ def status(node: Node, actor: str) -> dict[str, Any]:
         "refused_last_day": refused,
         "index": _index_state(node),
         "audit": {"sealed": sealed, "unsealed": unsealed},
-        "store_free_bytes": node.store.free_bytes(),
+        "store_free_bytes": _store_free_bytes(node),
         "runtime": _runtime_state(node),
     }
 
 
 def _index_state(node: Node) -> dict[str, Any]:
     """What is stored and not indexed, since when, and the kind of the last day's last failure to index."""
-    waits = backlog(node)
+    try:
+        waits: Backlog | None = backlog(node)
+    except (StoreError, OSError):  # then `last_error` says more, and the rest of the answer is needed all the more
+        waits = None
     failures = sa.select(t.audit_event.c.body, t.audit_event.c.at).where(
         t.audit_event.c.kind == Kind.INDEXING_FAILED, t.audit_event.c.at > time.time() - _RECENT_SECONDS
     )
     with node.database.read() as connection:
         last = connection.execute(failures.order_by(t.audit_event.c.id.desc()).limit(1)).first()
     return {
-        "waiting": waits.waiting,
-        "oldest_seconds": waits.oldest_seconds,
+        "waiting": waits.waiting if waits else None,
+        "oldest_seconds": waits.oldest_seconds if waits else None,
         "last_error": last and {"at": last.at, "error": json.loads(last.body)["details"]["error"]},
     }
+
+
+def _store_free_bytes(node: Node) -> int | None:
+    """What is free in the object store; None while it cannot be reached."""
+    try:
+        return node.store.free_bytes()
+    except (StoreError, OSError):
+        return None
 
 
 def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:

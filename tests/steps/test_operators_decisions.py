@@ -164,3 +164,17 @@ def test_a_study_that_is_reprocessed_while_it_arrives_is_reported_as_perhaps_inc
     installation.ask("studies.reprocess", study=installation.shown()["study"])
     assert [revision["forced"] for revision in installation.shown()["revisions"]] == [False, True]
     association.release()
+
+
+def test_status_answers_while_the_object_store_cannot_be_read(installation: Installation):
+    installation.send(image(StudyInstanceUID=STUDY))
+    root = installation.node.store.root
+    root.rename(root.with_name("away"))
+    try:
+        answer = installation.ask("status")
+        assert answer["index"]["waiting"] is None
+        assert answer["store_free_bytes"] is None
+        assert answer["revisions"] == {"closed": 1}
+    finally:
+        root.with_name("away").rename(root)
+    assert installation.ask("status")["index"]["waiting"] == 0
