@@ -32,7 +32,7 @@ peers:
 
 .PHONY: test
 test: peers ## install, then run all checks and tests
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --durations=10
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --durations=10
 
 .PHONY: soak
 soak: peers ## the long forms of the proofs: kills, faults, volumes (an hour or more)

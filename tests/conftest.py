@@ -32,7 +32,16 @@ def _soak_is_wanted(config: pytest.Config) -> bool:
     return os.environ.get("KOPRU_SOAK", "") == "1" or "soak" in config.option.markexpr
 
 
+_SLOW_FOLDERS = ("system", "lint", "steps", "contention", "receiver")
+
+
+def _slow_folders_first(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return _SLOW_FOLDERS.index(folder) if folder in _SLOW_FOLDERS else len(_SLOW_FOLDERS)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=_slow_folders_first)  # else one worker has them left while the others are done
     if _soak_is_wanted(config):
         return
     long_forms = [item for item in items if item.get_closest_marker("soak")]

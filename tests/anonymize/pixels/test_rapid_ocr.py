@@ -42,6 +42,7 @@ def test_bright_and_dark_text_of_every_size_is_found_in_a_chest_film(detector, h
         assert any(region.x < x + height and region.y < y + height < region.bottom + height for region in regions)
 
 
+@pytest.mark.soak
 def test_small_text_is_found_in_a_large_film_and_large_text_too(detector) -> None:
     picture = write(write(chest(2048), "ORNEK AYSE", 1500, 1990, 14), "PID 447", 700, 700, 200)
     read = words(detector, picture)

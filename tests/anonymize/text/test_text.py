@@ -173,6 +173,7 @@ def test_folding_keeps_offsets(text):
     assert len(fold(text)) == len(text)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "piece",
     [
