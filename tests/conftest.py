@@ -36,8 +36,8 @@ _SLOW_FOLDERS = ("system", "lint", "steps", "contention", "receiver")
 
 
 def _slow_folders_first(item: pytest.Item) -> int:
-    folder = item.path.relative_to(Path(__file__).parent).parts[0]
-    return _SLOW_FOLDERS.index(folder) if folder in _SLOW_FOLDERS else len(_SLOW_FOLDERS)
+    folders = {folder.name for folder in item.path.parents}
+    return next((place for place, slow in enumerate(_SLOW_FOLDERS) if slow in folders), len(_SLOW_FOLDERS))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
