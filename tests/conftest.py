@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.peers.availability import BY_MARKER, PEERS, ROOT, peers_are_demanded
@@ -23,6 +24,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(_LOOPBACK), str(ROOT)])
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A busy machine draws and runs examples slowly; that says nothing of what is tested.
+    hypothesis.settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("patient")
     for peer in PEERS:
         config.addinivalue_line("markers", f"{peer.marker}: needs {peer.what}")
     config.addinivalue_line("markers", "soak: the long form of a proof; run with -m soak or KOPRU_SOAK=1")
