@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from daemon.supervision.child import die_with_parent
@@ -29,8 +30,8 @@ class WorkerDied(Exception):
 class Workers:
     """A pool of `count` processes, each of which first runs `prepare`. `call` may be used from many threads.
 
-    Work that takes longer than `longest_seconds`, its wait for a free process included, is ended, with what the other
-    processes do just then: that is tried again.
+    Work that takes longer than `longest_seconds` is ended, with what the other processes do just then: that is tried
+    again. Work that waits for a free process has not begun, however long that takes, and is not touched.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class Workers:
     ) -> None:
         self._count, self._prepare, self._longest = count, prepare, longest_seconds
         self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(count)  # the pool would take work that none of its processes can begin
+        self._closing = False
         # The kernel ends a process with the *thread* that made it (PR_SET_PDEATHSIG, prctl(2)), and a pool makes its
         # processes in whatever thread brings it work. So one thread, which lives as long as the pool, brings it all.
         self._bringer = ThreadPoolExecutor(1, thread_name_prefix="workers")
@@ -45,9 +48,15 @@ class Workers:
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a module-level function in a worker and wait for it. Raises what it raises, or `WorkerDied`."""
+        with self._free:
+            return self._call_free(partial(function, *args, **kwargs))
+
+    def _call_free(self, work: Callable[[], R]) -> R:
+        if self._closing:
+            raise WorkerDied("the workers are being ended; the work was not begun")
         pool = self._pool
         try:
-            return self._bringer.submit(pool.submit, function, *args, **kwargs).result().result(self._longest)
+            return self._bringer.submit(pool.submit, work).result().result(self._longest)
         except BrokenProcessPool:
             self._replace(pool)
             raise WorkerDied("a worker process ended unexpectedly") from None
@@ -66,6 +75,7 @@ class Workers:
 
     def close(self) -> None:
         """Let running work finish and end the processes."""
+        self._closing = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._bringer.shutdown(wait=True)
 

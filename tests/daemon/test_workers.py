@@ -20,7 +20,7 @@ from anonymize.pixels.errors import PixelError
 from daemon.logs import configure_logging
 from daemon.workers import WorkerDied, Workers
 from pipelines.errors import PipelineError, UnsuitableImage
-from tests.daemon.work import PLANTED, block, die, fail, finish_when_told, speak
+from tests.daemon.work import PLANTED, block, die, fail, finish_when_told, speak, take
 from tests.waiting import wait_until
 
 
@@ -65,6 +65,17 @@ def test_a_worker_that_hangs_is_ended_and_the_pool_works_again(tmp_path: Path):
         pool.close()
 
 
+def test_the_wait_for_a_free_process_does_not_count_against_the_work():
+    pool = Workers(1, longest_seconds=2.5)
+    pool.call(abs, -1)
+    try:
+        with ThreadPoolExecutor(4) as threads:  # the last begins after 2.4 s
+            for work in [threads.submit(pool.call, take, 0.8) for _ in range(4)]:
+                work.result(30)
+    finally:
+        pool.close()
+
+
 def test_the_work_is_done_in_another_process_and_its_answer_comes_back(workers: Workers):
     assert workers.call(pow, 2, 10, mod=1000) == 24
     assert workers.call(os.getpid) != os.getpid()
@@ -77,15 +88,19 @@ def test_a_worker_that_is_killed_by_its_work_is_told_and_the_pool_goes_on(worker
     assert workers.call(len, "abc") == 3
 
 
-def test_all_who_wait_when_a_worker_dies_hear_of_it_and_one_new_pool_serves_them(workers: Workers, tmp_path: Path):
+def test_all_at_work_when_a_worker_dies_hear_of_it_and_who_waited_is_served_by_a_new_pool(
+    workers: Workers, tmp_path: Path
+):
     with ThreadPoolExecutor(6) as threads:
-        waiting = [threads.submit(workers.call, block, tmp_path / str(number)) for number in range(6)]
-        at_work = wait_until(lambda: sorted(tmp_path.glob("?")), "a worker to be at work")
+        working = [threads.submit(workers.call, block, tmp_path / str(number)) for number in range(2)]
+        at_work = wait_until(lambda: len(list(tmp_path.glob("?"))) == 2 and list(tmp_path.glob("?")), "two at work")
+        waiting = [threads.submit(workers.call, abs, -number) for number in range(4)]
         victim = int(at_work[0].read_text())
         os.kill(victim, signal.SIGKILL)
-        for one in waiting:
+        for one in working:
             with pytest.raises(WorkerDied):
                 one.result(30)
+        assert [one.result(30) for one in waiting] == list(range(4))
         again = [threads.submit(workers.call, abs, -number) for number in range(6)]
         assert [one.result(30) for one in again] == list(range(6))
 

@@ -42,3 +42,8 @@ def finish_when_told(folder: Path) -> str:
     (folder / "began").touch()
     wait_until((folder / "finish").exists, "the test to say that the work may end")
     return "finished"
+
+
+def take(seconds: float) -> None:
+    """Work that takes this long."""
+    time.sleep(seconds)
