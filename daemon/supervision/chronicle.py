@@ -18,6 +18,7 @@ import structlog
 from daemon.audit import AuditError, AuditEvent, AuditWriter, Detail, Id, Kind, Name, Sealer, SigningKey
 from daemon.audit.events import canonical_json
 from daemon.database import Database
+from daemon.logs import places
 from daemon.settings import Settings, SettingsError
 from runtime import RuntimeClient, RuntimeFailure
 
@@ -104,15 +105,16 @@ class Chronicle:
 
     def _record_all(self) -> None:
         while (told := self._told.get()) is not None:
-            events = told()
+            events = _made(told)
             while events and not self._recorded(events) and not self._ending.wait(_AGAIN_SECONDS):
                 pass
 
     def _recorded(self, events: Sequence[AuditEvent]) -> bool:
         try:
             self._database.retrying(lambda connection: self._audit.record(connection, *events))
-        except sa.exc.DBAPIError as error:
-            _log.error("not_recorded", kinds=[event.kind.value for event in events], error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next ones must be recorded, and these again
+            kinds = [event.kind.value for event in events]
+            _log.error("not_recorded", kinds=kinds, error=type(error).__name__, trace=places(error))
             return False
         return True
 
@@ -121,8 +123,16 @@ class Chronicle:
         audit = self._settings.audit
         try:
             Sealer(self._database, SigningKey.load_or_create(audit.signing_key_file), audit.heads_directory).seal()
-        except (AuditError, sa.exc.DBAPIError, OSError) as error:
+        except (AuditError, sa.exc.SQLAlchemyError, OSError) as error:
             _log.error("audit_sealing_stopped", error=type(error).__name__)
+
+
+def _made(told: _Told) -> Sequence[AuditEvent]:
+    try:
+        return told()
+    except Exception as error:  # noqa: BLE001 - one thing that cannot be told must not silence the others
+        _log.error("not_told", error=type(error).__name__, trace=places(error))
+        return ()
 
 
 def _digest(settings: Settings) -> Id:
