@@ -56,6 +56,7 @@ class Standing(StrEnum):
     CONFLICT = "conflict"  # same UID, other pixels, or another patient's study: a person decides
     OWN_RESULT = "own-result"  # something we made that came back
     REJECTED = "rejected"  # taken back by a rejection note (IHE IOCM)
+    REJECTED_BY_OPERATOR = "rejected-by-operator"  # taken out of its study here; it can be restored
     QUARANTINED = "quarantined"  # cannot be read or proven clean
 
 

@@ -135,7 +135,8 @@ def _of_members(revision_id: str) -> sa.Select[Any]:
 
 def _of_rejected(revision_id: str) -> sa.Select[Any]:
     study = sa.select(t.revision.c.study_id).where(t.revision.c.id == revision_id).scalar_subquery()
-    return _said().where(t.instance.c.study_id == study, t.instance.c.standing == Standing.REJECTED)
+    rejected = (Standing.REJECTED, Standing.REJECTED_BY_OPERATOR)
+    return _said().where(t.instance.c.study_id == study, t.instance.c.standing.in_(rejected))
 
 
 def seal_column(entry: PatientEntry, column: str, row_id: str, value: bytes) -> bytes:

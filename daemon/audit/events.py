@@ -71,6 +71,7 @@ class Kind(StrEnum):
     DEIDENTIFICATION_REFUSED = "deidentification.refused"
     QUARANTINE_RELEASED = "quarantine.released"
     QUARANTINE_REJECTED = "quarantine.rejected"
+    QUARANTINE_RESTORED = "quarantine.restored"
     VAULT_ANSWERED = "vault.answered"
     VAULT_REFUSED = "vault.refused"
     MODEL_LOADED = "model.loaded"

@@ -13,6 +13,7 @@ import typer
 from daemon.cli.options import FAILED, Json, options
 from daemon.cli.output import fail, print_json, print_table, say
 from daemon.control.answers import report_as_json
+from daemon.control.limits import MOST_ROWS
 
 _SHOWN_PROBLEMS: Final = 20
 
@@ -21,7 +22,7 @@ app = typer.Typer(help="The audit log.", no_args_is_help=True)
 
 @app.command("tail")
 def tail(
-    context: typer.Context, count: Annotated[int, typer.Option("-n", min=1, max=1000)] = 20, json: Json = False
+    context: typer.Context, count: Annotated[int, typer.Option("-n", min=1, max=MOST_ROWS)] = 20, json: Json = False
 ) -> None:
     """Show the last events."""
     rows = [

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from daemon.control import ControlClient
+from daemon.control.limits import MOST_ROWS
 from daemon.settings import Settings, default_path, load_settings
 
 FAILED, USAGE, QUARANTINED_OR_HELD = 1, 2, 3
 
+Limit = Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="How many at most.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import Json, options
+from daemon.cli.options import Json, Limit, options
 from daemon.cli.output import print_json, print_table, say
 
 app = typer.Typer(help="Instances that could not be proven clean.", no_args_is_help=True)
@@ -12,9 +12,7 @@ Instance = Annotated[str, typer.Argument(help="The instance's id, from `kopru qu
 
 
 @app.command("list")
-def list_instances(
-    context: typer.Context, limit: Annotated[int, typer.Option(min=1, max=1000)] = 100, json: Json = False
-) -> None:
+def list_instances(context: typer.Context, limit: Limit = 100, json: Json = False) -> None:
     """List the instances that are kept back, latest first, each with its reason."""
     rows = options(context).daemon().ask("quarantine.list", limit=limit)
     if json:
@@ -25,9 +23,17 @@ def list_instances(
 
 
 @app.command("release")
-def release(context: typer.Context, instance: Instance, json: Json = False) -> None:
-    """Vouch that an instance holds nothing that identifies, and process its study again. The audit log names you."""
-    answer = options(context).daemon().ask("quarantine.release", instance=instance)
+def release(
+    context: typer.Context,
+    instance: Instance,
+    reason: Annotated[str, typer.Option(help="The code of the reason that you saw, such as burned-in-annotation.")],
+    json: Json = False,
+) -> None:
+    """Vouch that an instance holds nothing that identifies, and process its study again. The audit log names you.
+
+    Exits with 3 if it is kept back for another reason by now.
+    """
+    answer = options(context).daemon().ask("quarantine.release", instance=instance, reason=reason)
     if json:
         print_json(answer)
     else:
@@ -43,9 +49,23 @@ def retry(context: typer.Context, study: Annotated[str, typer.Argument(help="The
 
 @app.command("reject")
 def reject(context: typer.Context, instance: Instance, json: Json = False) -> None:
-    """Take an instance out of its study for good; it stays stored and listed. The rest of the study is processed."""
+    """Take an instance out of its study; it stays stored and listed, and can be restored. The rest is processed."""
     answer = options(context).daemon().ask("quarantine.reject", instance=instance)
     if json:
         print_json(answer)
     else:
         say(f"rejected; study {answer['study']}: revision {answer['revision']} is on its way")
+
+
+@app.command("restore")
+def restore(
+    context: typer.Context,
+    instance: Annotated[str, typer.Argument(help="The id of a rejected instance, from `kopru studies show`.")],
+    json: Json = False,
+) -> None:
+    """Put an instance that was rejected here back into its study, where what kept it back is judged again."""
+    answer = options(context).daemon().ask("quarantine.restore", instance=instance)
+    if json:
+        print_json(answer)
+    else:
+        say(f"restored; study {answer['study']}: revision {answer['revision']} is on its way")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import QUARANTINED_OR_HELD, Json, options
+from daemon.cli.options import QUARANTINED_OR_HELD, Json, Limit, options
 from daemon.cli.output import print_json, print_table, say
 
 app = typer.Typer(help="Studies, under their pseudonyms.", no_args_is_help=True)
@@ -15,7 +15,7 @@ Study = Annotated[str, typer.Argument(help="The study's id, from `kopru studies 
 def list_studies(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only studies whose newest revision is in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Limit = 100,
     json: Json = False,
 ) -> None:
     """List studies, latest first, with the state of the newest revision."""

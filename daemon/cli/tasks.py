@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon.cli.options import FAILED, Json, options
+from daemon.cli.options import FAILED, Json, Limit, options
 from daemon.cli.output import fail, print_json, print_table, say
 from daemon.control import CommandFailed, ControlClient
+from daemon.control.limits import CloseReason
 
 app = typer.Typer(help="Waiting, running and dead work.", no_args_is_help=True)
 TaskId = Annotated[int, typer.Argument(help="The task's number, from `kopru tasks list`.")]
@@ -18,7 +19,7 @@ def list_tasks(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help="ready, running, done, dead or closed")] = None,
     kind: Annotated[str | None, typer.Option(help="deidentify, infer, report, deliver …")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Limit = 100,
     json: Json = False,
 ) -> None:
     """List tasks, newest first."""
@@ -76,11 +77,14 @@ def _retry_each(daemon: ControlClient, tasks: Iterable[int]) -> dict[str, list[A
 def close_task(
     context: typer.Context,
     task: TaskId,
-    reason: Annotated[str, typer.Option(help="Why it is not to be done; no patient's data.")],
+    reason: Annotated[CloseReason, typer.Option(help="Why it is not to be done.")],
+    reference: Annotated[
+        str | None, typer.Option(help="The number of a ticket that says more, such as INC-4711; no patient's data.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Decide that a dead or waiting task is not to be done."""
-    answer = options(context).daemon().ask("tasks.close", task=task, reason=reason)
+    """Decide that a dead or waiting task is not to be done. Reason and reference go into the audit log for good."""
+    answer = options(context).daemon().ask("tasks.close", task=task, reason=reason, reference=reference)
     if json:
         print_json(answer)
     else:

@@ -17,11 +17,13 @@ import sqlalchemy as sa
 
 from adapters.storage import StoreError
 from daemon import queue
-from daemon.audit import AuditError, AuditEvent, Kind, PublicKey, public_key_path, verify
+from daemon.audit import AuditError, AuditEvent, Detail, Kind, Name, PublicKey, public_key_path, verify
 from daemon.audit.export import export
 from daemon.control.answers import report_as_json
 from daemon.control.errors import CommandFailed, no_such_study
-from daemon.control.quarantine import process_again, quarantine_list, quarantine_reject, quarantine_release
+from daemon.control.limits import MOST_ROWS, REFERENCE, CloseReason, rows
+from daemon.control.processing import process_again
+from daemon.control.quarantine import quarantine_list, quarantine_reject, quarantine_release, quarantine_restore
 from daemon.control.server import Command
 from daemon.database import schema as t
 from daemon.engine.tasks import STEPS
@@ -33,7 +35,6 @@ from daemon.steps.report import bury
 from runtime import RuntimeFailure
 
 _RECENT_SECONDS: Final = 86_400.0
-_MOST_ROWS: Final = 1000
 
 
 def status(node: Node, actor: str) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 
         .join(t.revision, sa.and_(t.revision.c.study_id == t.study.c.id, t.revision.c.number == newest.c.number))
         .join(t.patient, t.patient.c.id == t.study.c.patient_id)
         .order_by(t.revision.c.updated_at.desc())
-        .limit(_rows(limit))
+        .limit(rows(limit))
     )
     if state is not None:
         query = query.where(t.revision.c.state == _known("state", RevisionState, state))
@@ -187,8 +188,8 @@ def tasks_list(
     states = [TaskState(_known("state", TaskState, state))] if state else None
     kinds = [_known("kind", STEPS, kind)] if kind else None
     with node.database.read() as connection:
-        rows = queue.list_tasks(connection, states=states, kinds=kinds, limit=_rows(limit))
-    return [asdict(row) for row in rows]
+        found = queue.list_tasks(connection, states=states, kinds=kinds, limit=rows(limit))
+    return [asdict(row) for row in found]
 
 
 def tasks_retry(node: Node, actor: str, task: int) -> dict[str, Any]:
@@ -245,13 +246,17 @@ def _bring_back(connection: sa.Connection, node: Node, actor: str, task: int) ->
         move(connection, node.audit, row.key, _BACK_TO[row.kind], actor=actor)
 
 
-def tasks_close(node: Node, actor: str, task: int, reason: str) -> dict[str, Any]:
-    """Decide that a dead or waiting task is not to be done."""
+def tasks_close(node: Node, actor: str, task: int, reason: str, reference: str | None = None) -> dict[str, Any]:
+    """Decide that a dead or waiting task is not to be done: a code says why, `reference` where more is written."""
+    why = CloseReason(_known("reason", CloseReason, reason))
+    if reference is not None and not REFERENCE.fullmatch(reference):
+        raise CommandFailed("a reference is a ticket's number such as INC-4711, and never a patient's", 2)
+    details: dict[str, Detail] = {"task": task, "reason": why, "reference": Name(reference) if reference else None}
 
     def work(connection: sa.Connection) -> None:
-        queue.close(connection, task, reason)
+        queue.close(connection, task, f"{why}, {reference}" if reference else why)
         _lay_down(connection, node, actor, task)
-        node.audit.record(connection, AuditEvent(Kind.TASK_CLOSED, actor=actor, details={"task": task}))
+        node.audit.record(connection, AuditEvent(Kind.TASK_CLOSED, actor=actor, details=details))
 
     return _decided(node, work, task)
 
@@ -294,8 +299,8 @@ def audit_tail(node: Node, actor: str, count: int = 20) -> list[dict[str, Any]]:
     """The last events, oldest first."""
     query = sa.select(t.audit_event.c.body, t.audit_event.c.log_index).order_by(t.audit_event.c.id.desc())
     with node.database.read() as connection:
-        rows = connection.execute(query.limit(_rows(count))).all()
-    return [{"event": row.body.decode(), "log_index": row.log_index} for row in reversed(rows)]
+        found = connection.execute(query.limit(rows(count))).all()
+    return [{"event": row.body.decode(), "log_index": row.log_index} for row in reversed(found)]
 
 
 def audit_export(node: Node, actor: str) -> Iterator[str]:
@@ -327,6 +332,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "quarantine.list": quarantine_list,
     "quarantine.release": quarantine_release,
     "quarantine.reject": quarantine_reject,
+    "quarantine.restore": quarantine_restore,
     "tasks.list": tasks_list,
     "tasks.retry": tasks_retry,
     "tasks.retry-all": tasks_retry_all,
@@ -338,13 +344,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
 }
 
 
-def _rows(asked: int) -> int:
-    return max(0, min(asked, _MOST_ROWS))
-
-
 def _counted(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:
-    rows = connection.execute(sa.select(column, sa.func.count()).group_by(column)).tuples()
-    return dict(rows.all())
+    counts = connection.execute(sa.select(column, sa.func.count()).group_by(column)).tuples()
+    return dict(counts.all())
 
 
 def _runtime_state(node: Node) -> str:
@@ -387,9 +389,7 @@ def _instances(study: str) -> sa.Select[Any]:
         "received_at",
     )
     columns = [t.instance.c[name] for name in names]
-    return (
-        sa.select(*columns).where(t.instance.c.study_id == study).order_by(t.instance.c.received_at).limit(_MOST_ROWS)
-    )
+    return sa.select(*columns).where(t.instance.c.study_id == study).order_by(t.instance.c.received_at).limit(MOST_ROWS)
 
 
 def _deliveries(study: str) -> sa.Select[Any]:

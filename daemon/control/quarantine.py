@@ -1,25 +1,26 @@
-"""What an operator can do with instances that could not be proven clean: see why, release, reject. Shows no value.
+"""What an operator can do with instances that could not be proven clean: see why, release, reject, restore. Shows no
+value.
 
-Releasing says that a person has looked at the instance and vouches for it: only for reasons that are doubts
-(`anonymize.RELEASABLE`), only for this instance, and in the audit log with who did it.
+Releasing says that a person has looked at the instance and vouches for it: only for the reason that this person has
+seen, only for reasons that are doubts (`anonymize.RELEASABLE`), only for this instance, and in the audit log with who
+did it.
 """
 
-import time
 from typing import Any
 
 import sqlalchemy as sa
 
 from anonymize import RELEASABLE, QuarantineReason
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
-from daemon.control.errors import CommandFailed, no_such_study
+from daemon.control.errors import CommandFailed
+from daemon.control.limits import rows
+from daemon.control.processing import process_rest
 from daemon.database import schema as t
-from daemon.intake.closing import close_revision
-from daemon.intake.placing import begin_revision
+from daemon.intake.placing import NAMED_BY_A_NOTE, is_named_by_a_note
 from daemon.node import Node
-from daemon.states import RevisionState, Standing
+from daemon.states import Standing
 from daemon.steps.deidentify import NOT_PROVEN_CLEAN
 
-_MOST_ROWS = 1000
 _REJECTED = "rejected by an operator"
 
 
@@ -35,19 +36,26 @@ def quarantine_list(node: Node, actor: str, limit: int = 100) -> list[dict[str, 
         )
         .where(_is_kept_back())
         .order_by(t.instance.c.received_at.desc(), t.instance.c.id)
-        .limit(max(0, min(limit, _MOST_ROWS)))
+        .limit(rows(limit))
     )
     with node.database.read() as connection:
-        rows = connection.execute(query).mappings().all()
-    return [dict(row) | {"releasable": _code(row["reason"]) in RELEASABLE} for row in rows]
+        found = connection.execute(query).mappings().all()
+    return [dict(row) | {"releasable": _code(row["reason"]) in RELEASABLE} for row in found]
 
 
-def quarantine_release(node: Node, actor: str, instance: str) -> dict[str, Any]:
-    """Set aside the reason for which an instance is kept back, and process its study again."""
+def quarantine_release(node: Node, actor: str, instance: str, reason: str) -> dict[str, Any]:
+    """Set aside the reason for which an instance is kept back, and process its study again.
+
+    `reason` is the code of the one that the operator has looked at: what has taken its place since is not set aside.
+    """
 
     def work(connection: sa.Connection) -> dict[str, Any]:
         row = _kept_back(connection, instance)
-        code = _code(row.reason)
+        code, now = _code(row.reason), _what_is_left(row.reason)
+        if reason != now:
+            raise CommandFailed(
+                f"that is not the reason for which this instance is kept back now, which is {now}; look at it again", 3
+            )
         if code is None or code not in RELEASABLE:
             raise CommandFailed(
                 "what keeps this instance back is a defect of its data, for which nobody can vouch; have it sent again,"
@@ -57,67 +65,68 @@ def quarantine_release(node: Node, actor: str, instance: str) -> dict[str, Any]:
         accepted = sorted({*row.accepted, code.value})
         connection.execute(sa.update(t.instance).where(t.instance.c.id == instance).values(accepted=accepted))
         _record(connection, node, Kind.QUARANTINE_RELEASED, actor, instance, code)
-        revision = _process_rest(connection, node, actor, row.study_id, "released by an operator")
+        revision = process_rest(connection, node, actor, row.study_id, "released by an operator")
         return {"instance": instance, "study": row.study_id, "reason": code.value, "revision": revision}
 
     return node.database.retrying(work)
 
 
 def quarantine_reject(node: Node, actor: str, instance: str) -> dict[str, Any]:
-    """Take an instance that is kept back out of its study for good, and process the rest of the study."""
+    """Take an instance that is kept back out of its study until it is restored, and process the rest of the study."""
 
     def work(connection: sa.Connection) -> dict[str, Any]:
         row = _kept_back(connection, instance)
         connection.execute(
             sa.update(t.instance)
             .where(t.instance.c.id == instance)
-            .values(standing=Standing.REJECTED, reason=f"{_REJECTED}: {row.reason}"[:400])
+            .values(standing=Standing.REJECTED_BY_OPERATOR, reason=f"{_REJECTED}: {row.reason}"[:400])
         )
         _record(connection, node, Kind.QUARANTINE_REJECTED, actor, instance, _code(row.reason))
-        revision = _process_rest(connection, node, actor, row.study_id, _REJECTED)
+        revision = process_rest(connection, node, actor, row.study_id, _REJECTED)
         return {"instance": instance, "study": row.study_id, "revision": revision}
 
     return node.database.retrying(work)
 
 
-def _process_rest(connection: sa.Connection, node: Node, actor: str, study: str, reason: str) -> str:
-    """Process a study of which an instance was decided on. A study that is held is not: that is another decision."""
-    state = connection.execute(
-        sa.select(t.revision.c.state).where(t.revision.c.study_id == study).order_by(t.revision.c.number.desc())
-    ).scalar()
-    if state == RevisionState.HELD:
-        raise CommandFailed(
-            "this instance's study is held for another reason; see `kopru studies show`, settle that first, and only"
-            " then decide about the instance",
-            3,
+def quarantine_restore(node: Node, actor: str, instance: str) -> dict[str, Any]:
+    """Put an instance that an operator rejected back into its study, and process the study with it. What kept it back
+    is judged again.
+    """
+
+    def work(connection: sa.Connection) -> dict[str, Any]:
+        row = connection.execute(
+            sa.select(t.instance.c.study_id, t.instance.c.uid_tag, t.instance.c.reason)
+            .where(t.instance.c.id == instance, t.instance.c.standing == Standing.REJECTED_BY_OPERATOR)
+            .with_for_update()
+        ).first()
+        if row is None:
+            raise CommandFailed("no operator has rejected such an instance; `kopru studies show` shows those rejected")
+        # Whoever changes a study holds its row: what the indexer places meanwhile is seen below.
+        connection.execute(sa.select(t.study.c.id).where(t.study.c.id == row.study_id).with_for_update())
+        if is_named_by_a_note(connection, row.study_id, row.uid_tag):
+            raise CommandFailed(f"this instance was {NAMED_BY_A_NOTE} since: its sender has taken it back", 3)
+        if _is_replaced(connection, row.study_id, row.uid_tag):
+            raise CommandFailed("the sender has sent this instance anew since, and that one is in use", 3)
+        before = (row.reason or "").removeprefix(f"{_REJECTED}: ")
+        connection.execute(
+            sa.update(t.instance)
+            .where(t.instance.c.id == instance)
+            .values(standing=Standing.CURRENT, reason=before or None)
         )
-    return process_again(connection, node, actor, study, reason, may_be_empty=True)
+        _record(connection, node, Kind.QUARANTINE_RESTORED, actor, instance, _code(before))
+        revision = process_rest(connection, node, actor, row.study_id, "restored by an operator")
+        return {"instance": instance, "study": row.study_id, "revision": revision}
+
+    return node.database.retrying(work)
 
 
-def process_again(
-    connection: sa.Connection, node: Node, actor: str, study: str, reason: str, *, may_be_empty: bool = False
-) -> str:
-    """Begin and close a new revision of what is current in a study. Gives its id."""
-    connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study).with_for_update())
-    newest = connection.execute(
-        sa.select(t.revision.c.priority, t.revision.c.state)
-        .where(t.revision.c.study_id == study)
-        .order_by(t.revision.c.number.desc())
-    ).first()
-    if newest is None:
-        raise no_such_study()
-    current = connection.execute(
-        sa.select(sa.func.max(t.instance.c.received_at)).where(
-            t.instance.c.study_id == study, t.instance.c.standing == Standing.CURRENT
-        )
-    ).scalar_one()
-    if current is None and not may_be_empty:
-        raise CommandFailed("no instance of this study is in use, so there is nothing to process", 3)
-    revision = begin_revision(connection, node.audit, study, newest.priority, current or time.time(), actor=actor)
-    # Of a study that is still arriving, only a part may be here: then the report says so.
-    forced = newest.state == RevisionState.ASSEMBLING
-    close_revision(connection, node.audit, revision, reason=reason, forced=forced, actor=actor)
-    return revision
+def _is_replaced(connection: sa.Connection, study: str, uid_tag: str) -> bool:
+    in_use = sa.select(t.instance.c.id).where(
+        t.instance.c.study_id == study,
+        t.instance.c.uid_tag == uid_tag,
+        t.instance.c.standing.in_((Standing.CURRENT, Standing.UNSELECTED, Standing.CONFLICT)),
+    )
+    return connection.execute(in_use.limit(1)).first() is not None
 
 
 def _is_not_clean() -> sa.ColumnElement[bool]:
@@ -145,8 +154,13 @@ def _kept_back(connection: sa.Connection, instance: str) -> sa.Row[Any]:
 
 def _code(reason: str | None) -> QuarantineReason | None:
     """The code in an instance's reason; None for one that the indexer kept back."""
-    code = (reason or "").removeprefix(f"{NOT_PROVEN_CLEAN}: ")
+    code = _what_is_left(reason)
     return QuarantineReason(code) if code in set(QuarantineReason) else None
+
+
+def _what_is_left(reason: str | None) -> str:
+    """A reason without the words before its code."""
+    return (reason or "").removeprefix(f"{NOT_PROVEN_CLEAN}: ")
 
 
 def _record(

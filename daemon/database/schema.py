@@ -118,7 +118,7 @@ instance = sa.Table(
     sa.Column("series_tag", _Tag),
     sa.Column("sop_class_uid", _Uid, nullable=False),
     sa.Column("transfer_syntax_uid", _Uid, nullable=False),
-    sa.Column("modality", sa.String(16)),
+    sa.Column("modality", sa.String(16)),  # a defined term; none for any other value
     sa.Column("standing", _State, nullable=False, index=True),  # see daemon.states.Standing
     sa.Column("reason", sa.String(400)),
     sa.Column("accepted", sa.JSON, nullable=False, server_default="[]"),  # reasons of quarantine a person set aside

@@ -26,7 +26,7 @@ from daemon.states import MOVES, DeliveryState, RevisionState, Standing, move
 
 _TWO_PATIENTS = "two patients in one study"
 _UID_IN_TWO_STUDIES = "one SOP Instance UID in two studies"
-_NAMED_BY_A_NOTE = "named by a rejection note"
+NAMED_BY_A_NOTE = "named by a rejection note"
 _PIXELS_DIFFER = "one SOP Instance UID with different pixels"
 
 
@@ -138,8 +138,8 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
         return _Verdict(Standing.DUPLICATE)
     if arrival.kind is ArrivalKind.OWN_RESULT:
         return _Verdict(Standing.OWN_RESULT)
-    if _is_rejected(connection, arrival, study_id):
-        return _Verdict(Standing.REJECTED, _NAMED_BY_A_NOTE)
+    if is_named_by_a_note(connection, study_id, arrival.uid_tag):
+        return _Verdict(Standing.REJECTED, NAMED_BY_A_NOTE)
     in_use = [twin for twin in twins if twin.standing in (Standing.CURRENT, Standing.UNSELECTED)]
     if any(twin.pixel_tag != arrival.pixel_tag for twin in in_use):
         return _Verdict(Standing.CONFLICT, _PIXELS_DIFFER)
@@ -223,7 +223,7 @@ def _reject(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, stu
             t.instance.c.standing == Standing.CURRENT,
             t.instance.c.uid_tag.in_(arrival.rejected_uid_tags),
         )
-        .values(standing=Standing.REJECTED, reason=_NAMED_BY_A_NOTE)
+        .values(standing=Standing.REJECTED, reason=NAMED_BY_A_NOTE)
         .returning(t.instance.c.id)
     )
     rejected = taken_back.scalars().all()
@@ -233,9 +233,10 @@ def _reject(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, stu
         _join(connection, audit, arrival, study_id)
 
 
-def _is_rejected(connection: sa.Connection, arrival: Arrival, study_id: str) -> bool:
+def is_named_by_a_note(connection: sa.Connection, study_id: str, uid_tag: str) -> bool:
+    """Whether a rejection note has named the instance, before or after it came."""
     named = sa.select(t.rejected_uid.c.uid_tag).where(
-        t.rejected_uid.c.study_id == study_id, t.rejected_uid.c.uid_tag == arrival.uid_tag
+        t.rejected_uid.c.study_id == study_id, t.rejected_uid.c.uid_tag == uid_tag
     )
     return connection.execute(named).first() is not None
 

@@ -7,7 +7,6 @@ placeholder ID gets a scope of its own study, so that two unknown patients are n
 import hashlib
 import hmac
 import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from adapters.keys import MasterKey, PatientEntry
 from adapters.storage import ObjectRef, Receipt
 from anonymize import Header, read_header
 from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
+from daemon.intake.modalities import MODALITIES
 from daemon.queue import Priority
 from daemon.settings import SourceSettings
 from daemon.vault import said_by_instance, seal_column
@@ -47,7 +47,6 @@ _PLACEHOLDERS: Final = frozenset(
         "BILINMIYOR",
     }
 )
-_CODE: Final = re.compile(r"[A-Z0-9_ ]{1,16}")  # VR CS (PS3.5 6.2)
 _KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 _NO_REVISION: Final = (
     "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
@@ -107,7 +106,7 @@ class Reader:
             sealed_identity=seal_column(entry, "instance.identity", ref.id, said_by_instance(identity, description)),
             sop_class_uid=header.sop_class_uid,
             transfer_syntax_uid=receipt.transfer_syntax_uid,
-            modality=header.modality if _CODE.fullmatch(header.modality) else None,
+            modality=header.modality if header.modality in MODALITIES else None,
             content_tag=tag.of("content", data),
             identity_tag=tag.of("identity", _identity_bytes(header, issuer)),
             pixel_tag=tag.of("pixels", _pixels(header, data)),

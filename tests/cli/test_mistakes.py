@@ -66,7 +66,7 @@ def test_settings_that_are_not_valid_end_every_command_with_2(run: Run):
 def test_without_a_daemon_every_question_says_how_to_start_one(run: Run, tmp_path: Path):
     for command in (
         ["status"], ["studies", "list"], ["studies", "show", "x"], ["tasks", "list"], ["tasks", "retry", "1"],
-        ["tasks", "close", "1", "--reason", "x"], ["audit", "tail"], ["audit", "verify"],
+        ["tasks", "close", "1", "--reason", "other"], ["audit", "tail"], ["audit", "verify"],
         ["audit", "export", "--out", tmp_path / "log"],
     ):  # fmt: skip
         answer = run("--set", f"node.runtime_directory={tmp_path}", *command)

@@ -160,8 +160,11 @@ def test_a_revision_of_which_nothing_says_whose_it_is_names_nobody(node: Node, l
     assert refused == [("engine", None, "no-instance")] * 2
 
 
-def test_what_was_taken_back_still_says_whose_report_is_to_be_withdrawn(node: Node, archive: Archive):
-    revision = archive.revision(archive.patient(), BELGIN, standing=Standing.REJECTED)
+@pytest.mark.parametrize("standing", [Standing.REJECTED, Standing.REJECTED_BY_OPERATOR])
+def test_what_was_taken_back_still_says_whose_report_is_to_be_withdrawn(
+    node: Node, archive: Archive, standing: Standing
+):
+    revision = archive.revision(archive.patient(), BELGIN, standing=standing)
     assert node.vault.reidentify(revision, Purpose.REPORT, "engine") == (BELGIN, CHEST)
     assert len(answers(node.database)) == 1
 

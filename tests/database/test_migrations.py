@@ -5,12 +5,14 @@ import sys
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from daemon.database import Database
-from daemon.database.migrate import NewerDatabaseError, migrate
+from daemon.database.migrate import NewerDatabaseError, migrate, migration_config
 from daemon.database.schema import metadata
+from daemon.intake.modalities import MODALITIES
 
 _MIGRATE_AT_THE_WORD = """
 import sys
@@ -84,3 +86,35 @@ def test_a_failing_migration_leaves_the_database_as_it_was(empty_database):
         migrate(empty_database)
     with empty_database.read() as connection:
         assert sa.inspect(connection).get_table_names() == ["task"]
+
+
+def test_what_an_operator_rejected_is_told_from_what_a_note_named_and_odd_modalities_go(empty_database):
+    rows = [
+        {
+            "id": "a",
+            "standing": "rejected",
+            "reason": "rejected by an operator: cannot be proven clean",
+            "modality": "CT",
+        },
+        {"id": "b", "standing": "rejected", "reason": "named by a rejection note", "modality": "12345678950"},
+        {"id": "c", "standing": "current", "reason": None, "modality": None},
+        *({"id": f"m{term}", "standing": "current", "reason": None, "modality": term} for term in MODALITIES),
+    ]
+    with empty_database.write() as connection:
+        command.upgrade(migration_config(connection), "0002")
+        required = "object_ref, uid_tag, sop_class_uid, transfer_syntax_uid, content_tag, identity_tag, pixel_tag"
+        connection.execute(
+            sa.text(
+                f"INSERT INTO instance (id, standing, reason, modality, {required}, byte_length, received_at) "
+                "VALUES (:id, :standing, :reason, :modality, :id, '', '', '', '', '', '', 0, 0)"
+            ),
+            rows,
+        )
+    migrate(empty_database)
+    with empty_database.read() as connection:
+        found = connection.execute(sa.text("SELECT id, standing, modality FROM instance")).all()
+    after = {row.id: (row.standing, row.modality) for row in found}
+    assert after["a"] == ("rejected-by-operator", "CT")
+    assert after["b"] == ("rejected", None)
+    assert after["c"] == ("current", None)
+    assert all(after[f"m{term}"] == ("current", term) for term in MODALITIES)

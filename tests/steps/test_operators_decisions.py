@@ -1,5 +1,7 @@
 """What an operator's `tasks close` and `tasks retry` mean for the study that the task belongs to."""
 
+import json
+
 import pytest
 import sqlalchemy as sa
 
@@ -51,7 +53,7 @@ def last_attempt(installation: Installation, kind: str) -> None:
 def test_closing_a_waiting_task_ends_what_hangs_on_it_and_a_retry_brings_it_back(installation: Installation, step: str):
     advance(installation, step)
     task = installation.task(step, TaskState.READY)
-    installation.ask("tasks.close", task=task, reason="not wanted")
+    installation.ask("tasks.close", task=task, reason="not-wanted")
     assert installation.revisions()[0] in NEEDS_A_PERSON
     assert installation.shown()["revisions"][0]["reason"] == "closed by an operator"
     if step in ("report", "deliver"):
@@ -84,7 +86,7 @@ def test_closing_a_dead_task_leaves_what_it_ended_and_a_retry_brings_it_back(ins
     task = installation.task(step, TaskState.DEAD)
     ended = installation.revisions()
     assert ended[0] in NEEDS_A_PERSON
-    installation.ask("tasks.close", task=task, reason="not wanted")
+    installation.ask("tasks.close", task=task, reason="not-wanted")
     assert installation.revisions() == ended
     installation.ask("tasks.retry", task=task)
     installation.work()
@@ -97,7 +99,7 @@ def test_closing_a_delivery_whose_answer_was_lost_lets_a_newer_revision_be_writt
     installation.destinations["reports"].plan.append(Instead(Retry("no answer"), written=True))
     installation.work()
     assert installation.deliveries()[1, "reports"] == "sending"
-    installation.ask("tasks.close", task=installation.task("deliver", TaskState.READY), reason="not wanted")
+    installation.ask("tasks.close", task=installation.task("deliver", TaskState.READY), reason="not-wanted")
     assert installation.revisions() == ["undelivered"]
     installation.send(another(first))
     installation.work()
@@ -134,7 +136,7 @@ def test_a_dead_delivery_that_is_retried_in_vain_ends_as_before(installation: In
 def test_a_task_of_a_superseded_revision_is_not_retried(installation: Installation, step: str):
     advance(installation, step)
     task = installation.task(step, TaskState.READY)
-    installation.ask("tasks.close", task=task, reason="not wanted")
+    installation.ask("tasks.close", task=task, reason="not-wanted")
     installation.send(another(image(StudyInstanceUID=STUDY)))
     assert installation.revisions() == ["superseded", "closed"]
     with pytest.raises(CommandFailed, match="newer revision"):
@@ -147,13 +149,40 @@ def test_a_task_of_a_superseded_revision_is_not_retried(installation: Installati
 def test_a_running_task_is_neither_closed_nor_retried(installation: Installation):
     installation.send(image())
     task = installation.claim("deidentify")
-    for command, arguments in (("tasks.close", {"reason": "not wanted"}), ("tasks.retry", {})):
+    for command, arguments in (("tasks.close", {"reason": "not-wanted"}), ("tasks.retry", {})):
         with pytest.raises(CommandFailed, match="is running"):
             installation.ask(command, task=task.id, **arguments)
     assert installation.revisions() == ["closed"]
     installation.attempt(task)
     installation.work()
     assert installation.revisions() == ["delivered"]
+
+
+def test_why_a_task_is_closed_is_recorded_as_a_code_and_a_tickets_number(installation: Installation):
+    advance(installation, "infer")
+    task = installation.task("infer", TaskState.READY)
+    installation.ask("tasks.close", task=task, reason="done-elsewhere", reference="INC-4711")
+    (closed,) = installation.ask("tasks.list", state="closed")
+    assert closed["last_error"] == "closed: done-elsewhere, INC-4711"
+    event = json.loads(installation.ask("audit.tail", count=1)[0]["event"])
+    assert event["details"] == {"task": task, "reason": "done-elsewhere", "reference": "INC-4711"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "reference"),
+    [("Ayse Ornek died", None), ("", None), ("other", "Ornek, Ayse"), ("other", "10000000146"), ("other", "A-1\n")],
+)
+def test_text_that_could_name_a_patient_closes_no_task_and_is_not_repeated(
+    installation: Installation, reason: str, reference: str | None
+):
+    advance(installation, "infer")
+    task = installation.task("infer", TaskState.READY)
+    with pytest.raises(CommandFailed) as refused:
+        installation.ask("tasks.close", task=task, reason=reason, reference=reference)
+    assert refused.value.exit_code == 2
+    assert "Ornek" not in str(refused.value)
+    assert "10000000146" not in str(refused.value)
+    assert installation.task("infer", TaskState.READY) == task
 
 
 def test_a_study_that_is_reprocessed_while_it_arrives_is_reported_as_perhaps_incomplete(installation: Installation):
