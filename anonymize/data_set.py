@@ -31,6 +31,16 @@ from anonymize.waveforms import WAVEFORM_DATA, WAVEFORM_TAGS, WaveformShape
 PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 """Pixel Data, Float Pixel Data and Double Float Pixel Data."""
 
+# Asked of each element: Python 3.11 takes as long to find a member of an enumeration as for all the rest of a question.
+_VALUE: Final = Kind.VALUE
+_KEEP: Final = Action.KEEP
+_REMOVE: Final = Action.REMOVE
+_EMPTY: Final = Action.EMPTY
+_DUMMY: Final = Action.DUMMY
+_PSEUDONYM: Final = Action.PSEUDONYM
+_MAP_UID: Final = Action.MAP_UID
+_CLEAN: Final = Action.CLEAN
+_decision: Final = tuple.__new__  # as Decision(…), without its Python function
 _TIMEZONE_OFFSET: Final = 0x00080201
 _BYTES: Final = frozenset({"OB", "OW", "UN"})  # can hold anything, whatever the table says of it
 _NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS
@@ -111,7 +121,7 @@ class DataSetWriter:
         """Write what may stay of `elements`, to the end of the iterator."""
         for element in elements:
             kind = element.kind
-            if kind is Kind.VALUE:
+            if kind is _VALUE:
                 self._value(element)
             elif kind is Kind.SEQUENCE:
                 self._sequence(element, elements)
@@ -154,8 +164,8 @@ class DataSetWriter:
     def _sequence(self, element: Element, elements: Iterator[Element]) -> None:
         verdict = self._verdict(element)
         if verdict.action is Action.CLEAN and verdict.vr == "SQ":
-            path = self._decide(element, verdict)
-            self._open.append(_Container(element.tag, path, 0))
+            self._decide(element, verdict)
+            self._open.append(_Container(element.tag, (*self._open[-1].path, element.tag), 0))
             return
         for inner in elements:  # over all of it
             if inner.kind is Kind.SEQUENCE_END and inner.depth == element.depth:
@@ -191,11 +201,13 @@ class DataSetWriter:
             self._note(element)
         verdict = self._verdict(element)
         action = verdict.action
-        if action is Action.KEEP:
+        if action is _KEEP:
             self._keep(element, verdict)
-        elif action is Action.MAP_UID:
+        elif action is _REMOVE:
+            self._decide(element, verdict)
+        elif action is _MAP_UID:
             self._map_uids(element, verdict)
-        elif action is Action.CLEAN:
+        elif action is _CLEAN:
             self._unknown_sequence(element)
         elif action in _CHANGES:
             self._change(element, verdict)
@@ -217,11 +229,12 @@ class DataSetWriter:
         """Do what does not depend on the value."""
         tag, vr = element.tag, verdict.vr
         self._decide(element, verdict)
-        if verdict.action is Action.EMPTY:
+        action = verdict.action
+        if action is _EMPTY:
             self._write(tag, vr, b"")
-        elif verdict.action is Action.DUMMY:
+        elif action is _DUMMY:
             self._write(tag, vr, dummy(tag, vr, self._encoding))
-        elif verdict.action is Action.PSEUDONYM and element.depth > 0:  # at the top it is there already
+        elif action is _PSEUDONYM and element.depth > 0:  # at the top it is there already
             self._write(tag, vr, self._patient.pseudonym.encode("ascii"))
 
     def _instead(self, element: Element, verdict: Verdict) -> None:
@@ -275,7 +288,7 @@ class DataSetWriter:
         """What may stay of a value of characters. What a site retains by an option need not be of known words."""
         vr, raw = verdict.vr, self._bytes(element)
         value = values.kept(vr, raw, self._facts.character_sets, is_time_zone=element.tag == _TIMEZONE_OFFSET)
-        if not value or verdict.option not in (None, Option.RETAIN_SAFE_PRIVATE):
+        if not value or (verdict.option and verdict.option is not Option.RETAIN_SAFE_PRIVATE):
             return value
         if vr in _DECIMALS:
             if len(value) >= _TELLING_DIGITS:
@@ -310,7 +323,7 @@ class DataSetWriter:
         if len(value) > LONGEST_SHORT_VALUE:
             self._decide_tag(element.tag, Action.REMOVE, Rule.UNSOUND_VALUE)
             return
-        self._decide_tag(element.tag, Action.MAP_UID, verdict.rule)
+        self._decide_tag(element.tag, _MAP_UID, verdict.rule)
         self._write(element.tag, "UI", value)
 
     def _map_uid(self, uid: str) -> str:
@@ -409,15 +422,11 @@ class DataSetWriter:
         vr = element.vr if element.encoding is self._encoding else "UN"
         return self._rules.verdict(tag, vr, self._open[-1].parent)
 
-    def _decide(self, element: Element, verdict: Verdict) -> tuple[int, ...]:
-        path = (*self._open[-1].path, element.tag)
-        self.trail.append(Decision(path, verdict.action, verdict.rule, verdict.option))
-        return path
+    def _decide(self, element: Element, verdict: Verdict) -> None:
+        self._decide_tag(element.tag, verdict.action, verdict.rule, verdict.option)
 
-    def _decide_tag(self, tag: int, action: Action, rule: Rule, option: Option | None = None) -> tuple[int, ...]:
-        path = (*self._open[-1].path, tag)
-        self.trail.append(Decision(path, action, rule, option))
-        return path
+    def _decide_tag(self, tag: int, action: Action, rule: Rule, option: Option | None = None) -> None:
+        self.trail.append(_decision(Decision, (self._open[-1].path, tag, action, rule, option)))
 
     def _write(self, tag: int, vr: str, value: bytes) -> None:
         self._open[-1].parts.append((tag, encode(tag, vr, value, self._encoding)))

@@ -95,6 +95,8 @@ class Element(NamedTuple):
     encoding: Encoding
 
 
+_VALUE: Final = Kind.VALUE
+_HEAD_BYTES: Final = 8  # of an element whose length has 16 bits, and of any in implicit VR
 _element: Final = tuple.__new__  # as Element(…), without its Python function: there is one for each element
 
 
@@ -115,8 +117,12 @@ class _Level:
         self.seen: set[int] = set()
 
 
-class _Walk(Iterator[Element]):
-    """The walk's state: a position and the containers around it. One step an element."""
+class _Over(Exception):
+    """All of the data set has been walked over."""
+
+
+class _Walk:
+    """The walk's state: a position and the containers around it."""
 
     def __init__(self, data: bytes | memoryview, start: int, level: _Level) -> None:
         self._view = memoryview(data)
@@ -124,14 +130,44 @@ class _Walk(Iterator[Element]):
         self._levels = [level]
         self._left = MAX_ELEMENTS
 
-    def __next__(self) -> Element:
-        level = self._levels[-1]
-        self._left -= 1
+    def __iter__(self) -> Iterator[Element]:
+        try:
+            while True:
+                level = self._levels[-1]
+                if level.holds_items:
+                    yield self._next_item(level)
+                else:
+                    if level.encoding.explicit:
+                        yield from self._plain_elements(level)
+                    yield self._next_element(level)
+                self._count(1)
+        except _Over:
+            return
+
+    def _count(self, elements: int) -> None:
+        self._left -= elements
         if self._left < 0:
             raise MalformedDataSet(self._position, f"there are more than {MAX_ELEMENTS} elements and items")
-        if level.holds_items:
-            return self._next_item(level)
-        return self._next_element(level)
+
+    def _plain_elements(self, level: _Level) -> Iterator[Element]:
+        """The next elements in explicit VR whose length has 16 bits, as most are: up to the first that is no such, or
+        is wrong. `_next_element` does the same and more; this does it in half the time.
+        """
+        view, unpack, end, seen = self._view, level.encoding.head.unpack_from, level.end, level.seen
+        depth, encoding, position, before = level.depth, level.encoding, self._position, len(level.seen)
+        for _ in range(self._left + 1):
+            if end - position < _HEAD_BYTES:
+                break
+            group, number, code, length = unpack(view, position)
+            vr, tag, value = _SHORT.get(code), group << 16 | number, position + _HEAD_BYTES
+            after = value + length
+            if vr is None or tag in seen or after > end or group in _FORBIDDEN_GROUPS:
+                break
+            seen.add(tag)
+            yield _element(Element, (_VALUE, tag, vr, position, value, length, depth, encoding))
+            position = after
+        self._position = position
+        self._count(len(seen) - before)
 
     def _next_element(self, level: _Level) -> Element:
         start = self._position
@@ -163,7 +199,7 @@ class _Walk(Iterator[Element]):
         self._position = value + length
         if self._position > level.end:
             raise MalformedDataSet(start, "the value is longer than what is left of its container")
-        return _element(Element, (Kind.VALUE, tag, vr, start, value, length, level.depth, encoding))
+        return _element(Element, (_VALUE, tag, vr, start, value, length, level.depth, encoding))
 
     def _long_form(self, level: _Level, start: int, tag: int, code: bytes) -> tuple[str, int, int]:
         vr = _LONG.get(code)
@@ -239,15 +275,13 @@ class _Walk(Iterator[Element]):
         self._levels.pop()
         opened = level.opened
         if opened is None:
-            self._levels.append(level)
-            raise StopIteration
+            raise _Over
         kind = Kind.SEQUENCE_END if level.holds_items else Kind.ITEM_END
         return opened._replace(kind=kind, start=self._position, value=self._position, length=0)
 
     def _end_in_padding(self, level: _Level, start: int, reason: str) -> NoReturn:
         if level.opened is None and level.depth == 0 and not bytes(self._view[start : level.end]).strip(b"\0"):
-            self._position = level.end
-            raise StopIteration
+            raise _Over
         raise MalformedDataSet(start, reason)
 
 
@@ -256,7 +290,7 @@ def walk(data: bytes | memoryview, encoding: Encoding) -> Iterator[Element]:
 
     Raises `MalformedDataSet` at the first byte that does not fit; what was yielded before is then worth nothing.
     """
-    return _Walk(data, 0, _Level(None, len(data), encoding, 0, holds_items=False, undefined=False))
+    return iter(_Walk(data, 0, _Level(None, len(data), encoding, 0, holds_items=False, undefined=False)))
 
 
 def walk_unknown(data: bytes | memoryview, element: Element) -> Iterator[Element]:

@@ -9,14 +9,20 @@ from anonymize.rules import Action, Rule
 class Decision(NamedTuple):
     """What was done to one element, and by which rule: the trail holds one for each, never a value.
 
-    `path` is the tags from the top down, each sequence followed by the number of the item, from 1. `option` is the
-    option of the policy that the rule OPTION followed.
+    `within` is the way to the element from the top: the tag of each sequence followed by the number of the item, from
+    1. `option` is the option of the policy that the rule OPTION followed.
     """
 
-    path: tuple[int, ...]
+    within: tuple[int, ...]
+    tag: int
     action: Action
     rule: Rule
     option: Option | None = None
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """The way to the element, and its tag."""
+        return (*self.within, self.tag)
 
     @property
     def where(self) -> str:

@@ -34,9 +34,24 @@ _SHORT_MIXED: Final = 6  # letters and digits, as in B30f or VB20P
 _SHORT_NUMBER: Final = 5
 
 
+_remembered: Final[set[str]] = set()  # texts that were found known: what is not may name somebody
+_MOST_REMEMBERED: Final = 4096
+_LONGEST_REMEMBERED: Final = 64
+
+
 def is_known(text: str) -> bool:
-    """Whether every word of `text` may stay."""
-    text = plain(text)
+    """Whether every word of `text` may stay. A series says the same in each of its instances, so that what may stay is
+    remembered.
+    """
+    if text in _remembered:
+        return True
+    known = _is_of_known_words(plain(text))
+    if known and len(text) <= _LONGEST_REMEMBERED and len(_remembered) < _MOST_REMEMBERED:
+        _remembered.add(text)
+    return known
+
+
+def _is_of_known_words(text: str) -> bool:
     if _DATE.search(text) or sum(character.isdigit() for character in text) > _MOST_DIGITS:
         return False
     return all(_is_short(token) or _is_known(token) for token in _TOKEN.findall(text))
