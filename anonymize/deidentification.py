@@ -6,7 +6,7 @@ that stay are copied as they are encoded, pixel data once and unseen. What canno
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Final
@@ -16,13 +16,14 @@ from pydicom.uid import UID
 from anonymize.attribute_types import types_of
 from anonymize.data_set import DataSetWriter
 from anonymize.elements import Kind, walk
-from anonymize.encoding import part10_head
+from anonymize.encoding import few_pieces, part10_head
 from anonymize.errors import RELEASABLE, MalformedDataSet, Quarantine, QuarantineReason
 from anonymize.facts import Facts
 from anonymize.image_cleaning import PixelCleaning, clean_image, script_values
 from anonymize.instances import DeidentifiedInstance, PatientPseudonym, ReceivedInstance
 from anonymize.options import BASIC, Policy
 from anonymize.pixels import BlankedRegion, PixelScript
+from anonymize.pixels.words import Bytes
 from anonymize.profile import Profile, load_profile
 from anonymize.rules import Rules, check
 from anonymize.trail import Decision
@@ -104,12 +105,14 @@ def deidentify(
         writer.finish()
     except MalformedDataSet as error:
         raise Quarantine(QuarantineReason.MALFORMED_DATA_SET) from error
+    if doubts := writer.doubts.difference(accepted):
+        raise Quarantine(min(doubts))
     sweeps = QuarantineReason.KNOWN_IDENTIFIER not in accepted
     if sweeps and facts.identifiers.are_in(writer.texts, facts.character_sets):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     transfer_syntax_uid = EXPLICIT_VR_LITTLE_ENDIAN if encoded.deflated else received.transfer_syntax_uid
     blanked: tuple[BlankedRegion, ...] = ()
-    bulk_bytes = 0
+    values: list[Sequence[Bytes]] = [(value,) for value in writer.bulk]
     if (image := writer.pixels) is not None:
         if image.kind is Kind.FRAGMENTS and not UID(transfer_syntax_uid).is_encapsulated:
             raise Quarantine(QuarantineReason.MALFORMED_DATA_SET)
@@ -120,11 +123,11 @@ def deidentify(
         )
         writer.put_pixels(image, outcome)
         transfer_syntax_uid, blanked = outcome.transfer_syntax_uid, outcome.regions
-        bulk_bytes = outcome.length if may_hold_text and sweeps else 0
+        if may_hold_text:
+            values.append(outcome.pieces)
     instance = _instance(received, transfer_syntax_uid, writer)
-    if sweeps and any(facts.identifiers.are_in_bulk(value, 0) for value in writer.bulk):
-        raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
-    if bulk_bytes and facts.identifiers.are_in_bulk(instance.file, len(instance.file) - bulk_bytes):
+    search = facts.identifiers.in_bulk()
+    if sweeps and any(search.finds(pieces) for pieces in values):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     return Deidentified(instance, tuple(writer.trail), blanked)
 
@@ -158,5 +161,5 @@ def _instance(received: ReceivedInstance, transfer_syntax_uid: str, writer: Data
         study_instance_uid=study_instance_uid,
         series_instance_uid=series_instance_uid,
         transfer_syntax_uid=transfer_syntax_uid,
-        file=b"".join([head, *writer.data_set()]),
+        pieces=few_pieces((head, *writer.data_set())),
     )

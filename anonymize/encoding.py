@@ -3,14 +3,18 @@
 The preamble and the File Meta Information are made from nothing: what a sender put there never passes through here.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from anonymize.elements import ITEM, SHORT_VRS, Encoding
+from anonymize.pixels.words import Bytes
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.218716263178094420837741950921534290513"
 IMPLEMENTATION_VERSION_NAME: Final = "KOPRU_0"
 
 LONGEST_SHORT_VALUE: Final = 0xFFFE  # bytes, in a VR with a 16-bit length
+
+_WORTH_ITS_OWN: Final = 1 << 14  # bytes of a piece that takes longer to copy than to write by itself
 
 _ZERO_PADDED: Final = frozenset({"OB", "UI", "UN"})  # the other VRs of bytes end on a blank (PS3.5 6.2)
 
@@ -50,3 +54,16 @@ def part10_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: 
     meta = b"".join(encode(tag, vr, value, Encoding.EXPLICIT_LITTLE) for tag, vr, value in elements)
     length = encode(0x00020000, "UL", len(meta).to_bytes(4, "little"), Encoding.EXPLICIT_LITTLE)
     return bytes(128) + b"DICM" + length + meta
+
+
+def few_pieces(pieces: Iterable[Bytes]) -> tuple[Bytes, ...]:
+    """The same bytes in pieces that are worth writing one by one: small ones joined, large ones as they are."""
+    fewer: list[Bytes] = []
+    small: list[Bytes] = []
+    for piece in pieces:
+        if len(piece) < _WORTH_ITS_OWN:
+            small.append(piece)
+            continue
+        fewer += [b"".join(small), piece] if small else [piece]
+        small = []
+    return (*fewer, b"".join(small)) if small else tuple(fewer)

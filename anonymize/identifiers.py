@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from anonymize.bulk_search import SHORTEST, BulkSearch
 from anonymize.character_sets import decode
 
 _NAME, _NUMBER = 3, 6
@@ -31,7 +32,6 @@ SOURCES: Final = {
 _WORD: Final = re.compile(r"[^\W_]+")
 _SHORTEST_WITH_DIGITS: Final = 4
 _PARTS: Final = re.compile(rb"[\\^= \0]+")
-_SHORTEST_IN_BULK: Final = 6
 _TURKISH: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})
 
 
@@ -67,10 +67,10 @@ class Identifiers:
         others = [decode(text, character_sets) or "" for text in texts if not text.isascii()]
         return any(not tokens.isdisjoint(_WORD.findall(folded(text))) for text in (ascii_texts, *others))
 
-    def are_in_bulk(self, data: bytes, start: int) -> bool:
-        """Whether `data` holds, from `start` on, a part of these as it was encoded, of six bytes or more."""
+    def in_bulk(self) -> BulkSearch:
+        """A search for the parts of these as they were encoded, of six bytes or more."""
         parts = {part for value in self._values.values() for part in _PARTS.split(value)}
-        return any(data.find(part, start) >= 0 for part in parts if len(part) >= _SHORTEST_IN_BULK)
+        return BulkSearch(part for part in parts if len(part) >= SHORTEST)
 
     def _words(self, character_sets: Sequence[str]) -> Iterator[str]:
         for tag, value in self._values.items():

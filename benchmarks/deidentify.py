@@ -147,7 +147,10 @@ INPUTS = (Input("CT 512 × 512", ct, 40), Input("DX 2048 × 2048", dx, 8), Input
 
 def _kopru(files: list[Path], out: Path, policy: Policy = BASIC) -> None:
     for file in files:
-        (out / file.name).write_bytes(deidentify(read_instance(file), _PATIENT, policy).instance.file)
+        instance = deidentify(read_instance(file), _PATIENT, policy).instance
+        with (out / file.name).open("wb", buffering=0) as written:
+            for piece in instance.pieces:
+                written.write(piece)
 
 
 def _kopru_options(files: list[Path], out: Path) -> None:

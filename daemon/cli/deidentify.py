@@ -128,7 +128,8 @@ def _one(path: Path, recipe: Recipe, out: Path, master: MasterKey) -> dict[str, 
         target = out / f"{instance.sop_instance_uid}.dcm"
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            write_all(descriptor, instance.file)
+            for piece in instance.pieces:
+                write_all(descriptor, piece)
         finally:
             os.close(descriptor)
         return {"output": str(target)}

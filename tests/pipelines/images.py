@@ -52,7 +52,7 @@ def instance(image: Dataset) -> DeidentifiedInstance:
         study_instance_uid="2.25.1",
         series_instance_uid="2.25.2",
         transfer_syntax_uid=str(image.file_meta.TransferSyntaxUID),
-        file=buffer.getvalue(),
+        pieces=(buffer.getvalue(),),
     )
 
 

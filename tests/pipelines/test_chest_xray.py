@@ -144,7 +144,7 @@ def test_what_cannot_be_a_chest_film_is_not_analysed_and_the_rest_is(package, im
 
 
 def test_bytes_that_are_no_dicom_file_are_not_analysed(package):
-    (outcome,) = PIPELINE.prepare([DeidentifiedInstance("1", "2.25.9", "2", "3", "4", b"not DICOM at all")], package)
+    (outcome,) = PIPELINE.prepare([DeidentifiedInstance("1", "2.25.9", "2", "3", "4", (b"not DICOM at all",))], package)
     assert outcome == NotAnalysable("2.25.9", "the file cannot be parsed (InvalidDicomError)")
 
 
