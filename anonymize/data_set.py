@@ -13,10 +13,11 @@ from anonymize import codes, values
 from anonymize.dummies import dummy
 from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element, Encoding, Kind, walk_unknown
 from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
-from anonymize.errors import MalformedDataSet
+from anonymize.errors import MalformedDataSet, QuarantineReason
 from anonymize.facts import DECISIVE, Facts
 from anonymize.image_cleaning import IMAGE_TAGS, OFFSET_TABLES, REGION_TAGS, ULTRASOUND_REGIONS, ImageNotes
 from anonymize.instances import PatientPseudonym
+from anonymize.look_up_tables import DESCRIPTORS, TABLES, read_table
 from anonymize.options import Dates, Option, Policy
 from anonymize.pixels import PixelOutcome
 from anonymize.pixels.words import Bytes
@@ -24,6 +25,7 @@ from anonymize.proofs import UNIT_BYTES, are_attribute_tags, is_sound_binary
 from anonymize.record import BURNED_IN_ANNOTATION, record
 from anonymize.rules import PATIENT_ID, PATIENT_NAME, Action, Rule, Rules, Verdict
 from anonymize.safe_private import block_of, load_safe_private, reserved_block
+from anonymize.spelled import LEAST_BYTES, spells_text
 from anonymize.trail import Decision
 from anonymize.uids import map_uid
 from anonymize.waveforms import WAVEFORM_DATA, WAVEFORM_TAGS, WaveformShape
@@ -43,7 +45,7 @@ _CLEAN: Final = Action.CLEAN
 _decision: Final = tuple.__new__  # as Decision(…), without its Python function
 _TIMEZONE_OFFSET: Final = 0x00080201
 _BYTES: Final = frozenset({"OB", "OW", "UN"})  # can hold anything, whatever the table says of it
-_NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS
+_NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS | DESCRIPTORS
 _DECIMALS: Final = frozenset({"DS", "IS"})
 _TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
 _PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
@@ -52,7 +54,7 @@ _PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
 class _Container:
     """A sequence or a data set that is being written: its finished parts, by tag or, for items, by number."""
 
-    __slots__ = ("code", "creators", "parent", "parts", "path", "tag", "waveform")
+    __slots__ = ("code", "creators", "descriptors", "parent", "parts", "path", "tag", "waveform")
 
     def __init__(self, tag: int, path: tuple[int, ...], parent: int) -> None:
         self.tag = tag
@@ -62,6 +64,7 @@ class _Container:
         self.code: dict[int, Element] = {}
         self.creators: dict[tuple[int, int], _Creator] = {}
         self.waveform = WaveformShape()
+        self.descriptors: dict[int, bytes] = {}  # of look-up tables
 
     def chunks(self) -> list[Bytes]:
         """Give the parts in ascending order (PS3.5 7.1), whatever order the sender had."""
@@ -105,6 +108,8 @@ class DataSetWriter:
         """What was written of text that no option retains."""
         self.bulk: list[bytes] = []
         """What was written of values that can hold any bytes, but for the image."""
+        self.doubts: set[QuarantineReason] = set()
+        """Why values of numbers that were written are not proven to be such."""
         self.pixels: Element | None = None
         """The image, if there is one; not yet written."""
         self.image = ImageNotes()
@@ -217,6 +222,8 @@ class DataSetWriter:
     def _note(self, element: Element) -> None:
         """Note what is needed to judge other elements, or the image."""
         tag, container = element.tag, self._open[-1]
+        if tag in DESCRIPTORS:
+            container.descriptors[tag] = self._bytes(element)
         if element.depth == 0:
             self._facts.note(tag, self._bytes(element))
             self.image.note(tag, self._bytes(element))
@@ -251,7 +258,8 @@ class DataSetWriter:
         if value is None or (length > LONGEST_SHORT_VALUE and encoding.explicit and vr in SHORT_VRS):
             self._instead(element, verdict)
             return
-        self._decide(element, verdict)
+        is_cut = vr in UNIT_BYTES and len(value) < length
+        self._decide(element, verdict._replace(action=Action.CUT) if is_cut else verdict)
         as_it_is = (
             self._data[element.value : end] == value
             and not length & 1
@@ -276,12 +284,23 @@ class DataSetWriter:
         if not is_sound_binary(vr, element.length, verdict.max_values):
             return None
         value = self._bytes(element)
-        if element.tag == WAVEFORM_DATA:
-            return self._open[-1].waveform.samples_of(value)
         if vr == "AT" and not are_attribute_tags(value, order):
             return None
-        if vr[0] == "O":
+        is_table = element.tag in TABLES
+        if element.tag == WAVEFORM_DATA:
+            samples = self._open[-1].waveform.samples_of(value)
+            if samples is None:
+                return None
+            value = samples
+        elif is_table:
+            descriptor = self._open[-1].descriptors.get(TABLES[element.tag])
+            value, is_sound = read_table(element.tag, value, descriptor, order)
+            if not is_sound:
+                self.doubts.add(QuarantineReason.UNSOUND_LOOK_UP_TABLE)
+        if len(value) >= LEAST_BYTES:
             self.bulk.append(value)
+            if spells_text(value, UNIT_BYTES[vr], order, is_table=is_table):
+                self.doubts.add(QuarantineReason.TEXT_IN_NUMBERS)
         return value
 
     def _kept_characters(self, element: Element, verdict: Verdict) -> bytes | None:

@@ -56,6 +56,8 @@ class QuarantineReason(StrEnum):
     UNRENDERABLE_PIXELS = "unrenderable-pixels"
     NO_TEXT_DETECTOR = "no-text-detector"  # the policy says to look for text, and there is nothing to look with
     TEXT_REMAINS = "text-remains"  # text is still read after blanking
+    UNSOUND_LOOK_UP_TABLE = "unsound-look-up-table"  # entries that its descriptor does not announce
+    TEXT_IN_NUMBERS = "text-in-numbers"  # the bytes of a value of numbers spell text
     REMOTE_PIXEL_DATA = "remote-pixel-data"  # the pixels lie behind a URL (PS3.5 A.6): nothing to check or to pass on
 
 
@@ -64,8 +66,10 @@ RELEASABLE: Final = frozenset(
         QuarantineReason.BURNED_IN_ANNOTATION,
         QuarantineReason.KNOWN_IDENTIFIER,
         QuarantineReason.NO_TEXT_DETECTOR,
+        QuarantineReason.TEXT_IN_NUMBERS,
         QuarantineReason.TEXT_REMAINS,
         QuarantineReason.UNRENDERABLE_PIXELS,
+        QuarantineReason.UNSOUND_LOOK_UP_TABLE,
     }
 )
 """Reasons that a person who has looked at the instance may set aside: a doubt, and no defect of the data."""

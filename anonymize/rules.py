@@ -65,6 +65,7 @@ class Action(StrEnum):
     CLEAN = "clean"  # a sequence: go on with its items
     CLEAN_TEXT = "clean-text"
     CLEAN_PIXELS = "clean-pixels"  # text was blanked, or what is no pixel taken out
+    CUT = "cut"  # numbers: kept, and what lies behind the last of them taken off
     SHIFT_DATE = "shift-date"
     KEEP_YEAR = "keep-year"
     GROUP_AGE = "group-age"
@@ -116,10 +117,17 @@ _SEALED: Final = frozenset(
         0x00100027,  # Group of Patients Identification Sequence
         0x00101021,  # Patient's Size Code Sequence
         0x00101022,  # Patient's Body Mass Index
+        0x00143050,  # Dark Current Counts
+        0x00143070,  # Air Counts
         0x00201070,  # Other Study Numbers
+        0x00281200,  # Gray Lookup Table Data, and three large ones: retired, so that nothing says how long they are
+        *(0x00281211, 0x00281212, 0x00281213),
         0x00321031,  # Requesting Physician Identification Sequence
+        0x00720067,  # Selector OF Value, and those of OW, OD, OL and OV: of whatever attribute a display looks for
+        *(0x00720069, 0x00720073, 0x00720075, 0x00720081),
         0x04000500,  # Encrypted Attributes Sequence
         0x4FFE0001,  # MAC Parameters Sequence
+        *(0x7FE00020, 0x7FE00030, 0x7FE00040),  # Coefficients, retired
     }
 )
 

@@ -4,12 +4,12 @@
 de-identification is done: it shares no code with `anonymize`, and what it plants is random and nobody's.
 """
 
-from benchmarks.leak_places import attributes, content, documents, malformed, pixels, private, table
+from benchmarks.leak_places import attributes, bulk, content, documents, malformed, pixels, private, table
 from benchmarks.leak_places.place import Place
 
 PLACES: tuple[Place, ...] = tuple(
     place
-    for module in (table, attributes, private, malformed, pixels, content, documents)
+    for module in (table, attributes, private, malformed, pixels, bulk, content, documents)
     for place in module.catalogue.places
 )
 
