@@ -56,6 +56,7 @@ class Kind(StrEnum):
     INSTANCE_REFUSED = "instance.refused"
     INSTANCE_QUARANTINED = "instance.quarantined"
     INSTANCE_DUPLICATE = "instance.duplicate"
+    INSTANCE_COPY_USED = "instance.copy-used"
     INSTANCE_VARIANT = "instance.variant"
     INSTANCE_CORRECTION = "instance.correction"
     INSTANCE_CONFLICT = "instance.pixel-conflict"

@@ -23,6 +23,7 @@ from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.deidentification import Recipe
+from daemon.intake import open_instance
 from daemon.queue import Task
 from daemon.states import RevisionState, move
 from daemon.steps.step import Commit, Context, nothing
@@ -126,14 +127,14 @@ def _choose(context: Context, names: tuple[str, ...], members: list[_Member]) ->
 
 
 def _technical(context: Context, member: _Member) -> Technical:
-    receipt, data = context.node.store.open(ObjectRef.parse(member.ref))
+    receipt, data = open_instance(context.node, member.instance_id, member.ref)
     return Technical.of_header(read_header(data, receipt.transfer_syntax_uid))
 
 
 def _deidentified(context: Context, member: _Member, recipe: Recipe) -> str:
     """De-identify one instance in a worker and seal the outcome; gives its reference."""
     node = context.node
-    receipt, data = node.store.open(ObjectRef.parse(member.ref))
+    receipt, data = open_instance(node, member.instance_id, member.ref)
     received = ReceivedInstance(receipt.sop_class_uid, receipt.sop_instance_uid, receipt.transfer_syntax_uid, data)
     try:
         patient = node.vault.pseudonym(member.patient_id)

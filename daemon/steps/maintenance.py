@@ -9,14 +9,16 @@ from typing import Final
 import sqlalchemy as sa
 
 from adapters.keys import KeyStoreError
-from adapters.storage import Batch, KeyKind, KeyName, ObjectRef, StoreError
+from adapters.storage import Batch, KeyKind, KeyName, ObjectDamaged, ObjectMissing, ObjectRef, StoreError
+from daemon import queue
 from daemon.audit import AuditEvent, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
-from daemon.intake import DOES_NOT_OPEN, is_indexed
+from daemon.intake import DOES_NOT_OPEN, is_indexed, use_good_copy
 from daemon.node import Node
 from daemon.queue import Task, TaskState
-from daemon.states import Standing
+from daemon.states import RevisionState, Standing, move
+from daemon.steps.deidentify import KIND as DEIDENTIFY
 from daemon.steps.step import Commit, Context, nothing
 
 EPOCHS: Final = "epochs"
@@ -68,7 +70,7 @@ class Leftovers:
                 )
             ).scalars()
             duplicates = list(refs.all())
-        duplicates = [ref for ref in duplicates if _other_copy_opens(node, ref)]
+        duplicates = [ref for ref in duplicates if _is_spare(node, ref)]
         for ref in duplicates:
             node.store.delete(ObjectRef.parse(ref))
         node.store.remove_abandoned()
@@ -76,7 +78,7 @@ class Leftovers:
         def commit(connection: sa.Connection) -> None:
             connection.execute(
                 sa.update(t.instance)
-                .where(t.instance.c.object_ref.in_(duplicates))
+                .where(t.instance.c.object_ref.in_(duplicates), t.instance.c.standing == Standing.DUPLICATE)
                 .values(reason="removed: the same bytes are stored once")
             )
             connection.execute(
@@ -93,11 +95,13 @@ class Leftovers:
         """The next one is due soon."""
 
 
-def _other_copy_opens(node: Node, ref: str) -> bool:
-    """Whether the same bytes are kept elsewhere, and can be read: else the duplicate is the only copy."""
+def _is_spare(node: Node, ref: str) -> bool:
+    """Whether the same bytes are kept elsewhere, and can be read. Where they are damaged there, this copy comes into
+    use, and a study that failed for want of it is tried again.
+    """
     twin = sa.alias(t.instance)
     same = (
-        sa.select(twin.c.object_ref)
+        sa.select(twin.c.id, twin.c.object_ref)
         .join(
             t.instance,
             sa.and_(t.instance.c.uid_tag == twin.c.uid_tag, t.instance.c.content_tag == twin.c.content_tag),
@@ -105,12 +109,44 @@ def _other_copy_opens(node: Node, ref: str) -> bool:
         .where(t.instance.c.object_ref == ref, twin.c.object_ref != ref, twin.c.standing != Standing.DUPLICATE)
     )
     with node.database.read() as connection:
-        others = connection.execute(same).scalars().all()
+        others = connection.execute(same).all()
     for other in others:
         with suppress(StoreError, KeyStoreError):
-            node.store.open(ObjectRef.parse(other))
-            return True
+            try:
+                node.store.open(ObjectRef.parse(other.object_ref))
+            except (ObjectDamaged, ObjectMissing):
+                if use_good_copy(node, other.id):
+                    _try_again(node, other.id)
+            else:
+                return True
     return False
+
+
+def _try_again(node: Node, instance_id: str) -> None:
+    """Let the newest revision of the instance's study be de-identified again, if it was given up."""
+    of_study = sa.select(t.instance.c.study_id).where(t.instance.c.id == instance_id).scalar_subquery()
+    given_up = (
+        sa.select(t.task.c.id, t.revision.c.id.label("revision"))
+        .join(t.revision, t.revision.c.id == t.task.c.key)
+        .where(
+            t.task.c.kind == DEIDENTIFY,
+            t.task.c.state == TaskState.DEAD,
+            t.revision.c.state == RevisionState.FAILED,
+            t.revision.c.study_id == of_study,
+        )
+        .order_by(t.revision.c.number.desc())
+        .limit(1)
+    )
+
+    def work(connection: sa.Connection) -> None:
+        if (found := connection.execute(given_up).first()) is None:
+            return
+        queue.requeue(connection, found.id)
+        move(connection, node.audit, found.revision, RevisionState.CLOSED)
+        event = AuditEvent(Kind.TASK_RETRIED, actor="engine", details={"task": found.id})
+        node.audit.record(connection, event)
+
+    node.database.retrying(work)
 
 
 def _is_needed(context: Context, epoch_id: str) -> bool:
