@@ -118,7 +118,7 @@ def _warm_up(package: ModelPackage, backend: Backend) -> None:
         try:
             check_outputs(package, backend.run(zeros), size)
         except BackendFailure as error:
-            file = package.directory / package.weights
+            file = package.directory / (package.weights or "")
             raise PackageError(file, "", f"fails on a batch of {size} zeros: {error}") from error
 
 

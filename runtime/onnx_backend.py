@@ -84,7 +84,7 @@ def _open_session(package: ModelPackage, threads: int, device: Device) -> Any:
     try:
         return onnxruntime.InferenceSession(weights, options, providers=_providers(device))
     except Exception as error:  # noqa: BLE001  # its errors share no base class
-        file = package.directory / package.weights
+        file = package.directory / (package.weights or "")
         raise PackageError(file, "", f"ONNX Runtime cannot load it: {_first_line(error)}") from None
 
 

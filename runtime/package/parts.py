@@ -1,0 +1,289 @@
+"""The parts of a package's description, one class for each table of `model.toml`, and what each alone must fulfil."""
+
+import ipaddress
+import math
+import re
+from enum import StrEnum, unique
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+_MAX_SAMPLE_BYTES: Final = 1 << 32
+_MOST_DIMENSIONS: Final = 16
+
+
+def _stated(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; say it in words")
+    return text
+
+
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
+        raise ValueError("a file's name is up to 128 letters, digits and ._- without folders")
+    if name.startswith("model.toml") or name.endswith(".sealed"):
+        raise ValueError("this name is kept for the description, its signature and sealed files; choose another")
+    return name
+
+
+Text = Annotated[str, AfterValidator(_stated)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 lower-case hex digits")]
+Tolerance = Annotated[float, Field(ge=0)]
+
+
+class Part(BaseModel):
+    """A frozen table: unknown keys, other types and numbers that are not finite are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@unique
+class DType(StrEnum):
+    """The element types that tensors can have; the values are numpy's names."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    INT8 = "int8"
+    UINT8 = "uint8"
+    INT32 = "int32"
+    INT64 = "int64"
+
+
+class TensorSpec(Part):
+    """One input or output. `shape` starts with ``"batch"``; the other dimensions are fixed."""
+
+    name: Text
+    dtype: DType
+    shape: tuple[Literal["batch"] | PositiveInt, ...] = Field(max_length=_MOST_DIMENSIONS)
+
+    @model_validator(mode="after")
+    def _one_leading_batch(self) -> Self:
+        if self.shape[:1] != ("batch",) or "batch" in self.shape[1:]:
+            raise ValueError('shape must start with "batch", and all other dimensions must be positive integers')
+        if self.sample_bytes > _MAX_SAMPLE_BYTES:
+            raise ValueError("one sample would take more than 4 GiB")
+        return self
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, without the batch dimension."""
+        return tuple(size for size in self.shape if size != "batch")
+
+    @property
+    def sample_bytes(self) -> int:
+        """The size of one sample."""
+        return math.prod(self.sample_shape) * np.dtype(self.dtype.value).itemsize
+
+
+@unique
+class Role(StrEnum):
+    """What an output is for, where the runtime or its clients do something with it."""
+
+    SCORES = "scores"  # [batch, labels]: one number for each label
+    HEATMAP = "heatmap"  # [batch, labels, rows, columns]: how much each place speaks for each label
+    EMBEDDING = "embedding"  # [batch, features]: what the gate and drift look at
+    MASK = "mask"  # what is where, in the geometry of the input
+
+
+class OutputSpec(TensorSpec):
+    """One output, with what it is for."""
+
+    role: Role | None = None
+
+
+class Batch(Part):
+    """How requests are joined: at most `size` samples in a run, at most `wait_ms` milliseconds of waiting for more."""
+
+    size: int = Field(ge=1, le=1024)
+    wait_ms: float = Field(ge=0, le=1000)
+
+
+@unique
+class Resize(StrEnum):
+    """What happens to an image whose proportions are not those of the input: see `runtime.preprocess`."""
+
+    LETTERBOX = "letterbox"
+    STRETCH = "stretch"
+    CROP = "crop"
+
+
+Side = Annotated[int, Field(ge=1, le=8192)]
+
+
+class Grayscale(Part):
+    """A grey image is resized to `size` (rows, columns), normalised by `mean` and `std`, repeated on `channels`."""
+
+    kind: Literal["grayscale"]
+    size: tuple[Side, Side]
+    resize: Resize
+    mean: float
+    std: float = Field(gt=0)
+    channels: int = Field(ge=1, le=16)
+
+
+class NoPreprocessing(Part):
+    """The model takes what it is given; an image becomes one channel, unchanged."""
+
+    kind: Literal["none"] = "none"
+
+
+Preprocessing = Annotated[Grayscale | NoPreprocessing, Field(discriminator="kind")]
+
+
+class Label(Part):
+    """What position `index` of the first output means: a coded concept and the probability from which it is present."""
+
+    index: int = Field(ge=0)
+    name: Text
+    system: Text  # the URI of the code system
+    code: Text
+    display: Text
+    threshold: float = Field(ge=0, le=1)
+
+
+@unique
+class Precision(StrEnum):
+    """In which numbers a model computes."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+@unique
+class Format(StrEnum):
+    """The kinds of weights files; the values are their suffixes."""
+
+    ONNX = ".onnx"
+    TORCH_EXPORT = ".pt2"
+    TORCHSCRIPT = ".ts"
+    RULES = ".rules.toml"
+
+    @classmethod
+    def of(cls, name: str) -> Self | None:
+        """The format of the file of that name; None if no backend runs it."""
+        return next((kind for kind in cls if name.endswith(kind.value) and name != kind.value), None)
+
+    @property
+    def converts(self) -> bool:
+        """Whether one file can be run in several precisions; the others have theirs in the file."""
+        return self in (Format.TORCH_EXPORT, Format.TORCHSCRIPT)
+
+
+class Variant(Part):
+    """The same model in the file `file`, computed in `precision`; no output differs by more than `tolerance`."""
+
+    file: FileName
+    precision: Precision
+    tolerance: Tolerance
+
+    @property
+    def format(self) -> Format:
+        """The kind of the file."""
+        found = Format.of(self.file)
+        assert found is not None  # the description checks each file's suffix
+        return found
+
+
+_SECURE_SCHEMES: Final = ("https", "grpcs")
+_PLAIN_SCHEMES: Final = ("http", "grpc")
+
+
+def _server_url(text: str) -> str:
+    problem = (
+        "is a server's address such as grpcs://models.example.org:8001, with the scheme http, https, grpc or grpcs and "
+        "without user, query or fragment"
+    )
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise ValueError(problem) from None
+    known = url.scheme in (*_SECURE_SCHEMES, *_PLAIN_SCHEMES)
+    if not known or not host or "@" in url.netloc or "?" in text or "#" in text or not text.isascii():
+        raise ValueError(problem)
+    if not text.isprintable() or " " in text:
+        raise ValueError(problem)
+    if url.scheme.startswith("grpc") and (port is None or url.path.strip("/")):
+        raise ValueError("of a gRPC server names host and port, and no path: grpcs://models.example.org:8001")
+    if url.scheme in _PLAIN_SCHEMES and not _is_loopback(host):
+        raise ValueError(
+            f"{url.scheme}:// sends tensors in the clear and is for this machine only; use {url.scheme}s://"
+        )
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Remote(Part):
+    """The same model behind a server that speaks the Open Inference Protocol, version 2."""
+
+    url: Annotated[str, AfterValidator(_server_url)]
+    model: Text
+    version: Text | None = None
+    tolerance: Tolerance
+
+
+@unique
+class Place(StrEnum):
+    """Where a route runs a model."""
+
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    CPU = "cpu"
+    REMOTE = "remote"
+
+
+class Route(Part):
+    """One way to run a model, and for which requests: those that fulfil every rule that is given.
+
+    `priority_at_most` is compared with the request's priority (smaller is more urgent), `waiting_at_least` with the
+    number of samples that wait for the route before it.
+    """
+
+    on: Place
+    precision: Precision | None = None
+    file: FileName | None = None
+    min_samples: int | None = Field(default=None, ge=1)
+    max_samples: int | None = Field(default=None, ge=1)
+    priority_at_most: int | None = None
+    waiting_at_least: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _can_be_fulfilled(self) -> Self:
+        if self.min_samples and self.max_samples and self.min_samples > self.max_samples:
+            raise ValueError("min_samples is larger than max_samples, so no request fits")
+        if self.on is Place.REMOTE and (self.file or self.precision):
+            raise ValueError("a remote server has its own file and precision; remove them from this route")
+        return self
+
+
+class Check(Part):
+    """Inputs and the answers of `weights` to them, in an .npz file of arrays ``input:NAME`` and ``output:NAME``."""
+
+    file: FileName
+    tolerance: Tolerance
+
+
+class Gate(Part):
+    """The file of the out-of-distribution gate (.npz)."""
+
+    file: FileName
+
+
+class Reference(Part):
+    """The file with the distributions of inputs and outputs on the training data (.json)."""
+
+    file: FileName
