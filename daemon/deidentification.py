@@ -1,4 +1,5 @@
-"""De-identifies as the settings say: which policy a pipeline has, and how a source's pixels are looked at.
+"""De-identifies as the settings say: which policy a pipeline or a destination has, and how a source's pixels are looked
+at.
 
 What is chosen is checked when the process starts. A detector of text is loaded once in each worker process, where it is
 used.
@@ -12,7 +13,7 @@ from anonymize import Deidentified, PatientPseudonym, Policy, QuarantineReason, 
 from anonymize.image_cleaning import PixelCleaning
 from anonymize.pixels import DEFAULT_MARKERS, InvalidScript, Look, Markers, PixelScript, RapidOcrDetector, TextPolicy
 from anonymize.pixels import read_script as parse_script
-from daemon.settings import Settings
+from daemon.settings import DicomDestination, Settings
 
 
 class UnusableScript(Exception):
@@ -21,7 +22,9 @@ class UnusableScript(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the instances of one source are de-identified for one pipeline. Can be sent to a worker process."""
+    """How the instances of one source are de-identified for one pipeline or destination. Can be sent to a worker
+    process.
+    """
 
     policy: Policy
     text: TextPolicy
@@ -36,7 +39,7 @@ class Recipe:
 
 
 class Recipes:
-    """The recipes of all pipelines and sources."""
+    """The recipes of all pipelines, destinations and sources."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises `UnusableScript`."""
@@ -45,13 +48,25 @@ class Recipes:
         self._policies: Mapping[str, Policy] = {
             name: settings.deidentification.policy_for(name) for name in settings.pipelines
         }
+        self._policies_of_destinations: Mapping[str, Policy] = {
+            destination.name: destination.deidentification.policy()
+            for destination in settings.destinations
+            if isinstance(destination, DicomDestination)
+        }
         own = Markers.of(settings.deidentification.markers).words
         self._markers = Markers(DEFAULT_MARKERS | own)
 
     def of(self, pipeline: str, source: str) -> Recipe:
         """The recipe for a source (its AE title) and a pipeline."""
+        return self._recipe(self._policies[pipeline], source)
+
+    def of_destination(self, destination: str, source: str) -> Recipe:
+        """The recipe for a source and a destination of kind `dicom`."""
+        return self._recipe(self._policies_of_destinations[destination], source)
+
+    def _recipe(self, policy: Policy, source: str) -> Recipe:
         look = Look(self._settings.source_for(source).look_for_text)
-        return Recipe(self._policies[pipeline], TextPolicy(look, self._markers), self._script)
+        return Recipe(policy, TextPolicy(look, self._markers), self._script)
 
 
 def _script_of(settings: Settings) -> str | None:

@@ -1,16 +1,21 @@
-"""Where reports go: one interface over the protocols, made from the settings. Adapters do the work; this only chooses.
+"""Where reports go, and where de-identified studies go: an interface each over the protocols, made from the settings.
+Adapters do the work; this only chooses.
 
 A FHIR server has patients of its own, so a report's patient must be matched there; a directory has none, so the
-report tells the patient itself. Errors of a destination's configuration show at start.
+report tells the patient itself; a DICOM destination never learns who the patient is. Errors of a destination's
+configuration show at start.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from adapters.dicom import DicomDestination as StorageScp
+from adapters.dicom import Outgoing, Peer
 from adapters.directory import DirectoryDestination as Folder
-from adapters.fhir import DeliveryOutcome, FhirDestination, FhirServerSettings, PatientMatch
-from daemon.settings import Destination as DestinationSettings
-from daemon.settings import DirectoryDestination, Settings
+from adapters.fhir import FhirDestination, FhirServerSettings, PatientMatch
+from adapters.outcomes import DeliveryOutcome
+from daemon.settings import DicomDestination, DirectoryDestination, Settings
+from daemon.settings import FhirDestination as FhirSettings
 from pipelines.identity import PatientIdentity
 
 
@@ -24,12 +29,40 @@ class Destination(Protocol):
         """Deliver a document; a second delivery of the same changes nothing."""
 
 
+class Archive(Protocol):
+    """Takes de-identified instances, and answers with a value for whatever the other side does."""
+
+    def store(self, instances: Collection[Outgoing]) -> DeliveryOutcome:
+        """Store all of them; storing the same again changes nothing."""
+
+
 def open_destinations(settings: Settings) -> Mapping[str, Destination]:
-    """The destinations of the settings, by name. Raises `adapters.fhir.DestinationSettingsError`."""
-    return {destination.name: _open(destination) for destination in settings.destinations}
+    """The destinations of reports, by name. Raises `adapters.fhir.DestinationSettingsError`."""
+    return {
+        destination.name: _open(destination)
+        for destination in settings.destinations
+        if not isinstance(destination, DicomDestination)
+    }
 
 
-def _open(destination: DestinationSettings) -> Destination:
+def open_archives(settings: Settings) -> Mapping[str, Archive]:
+    """The destinations of studies, by name."""
+    return {
+        destination.name: StorageScp(
+            Peer(
+                called_ae=destination.ae_title,
+                host=destination.address,
+                port=destination.port,
+                calling_ae=destination.calling_ae_title or settings.dicom.ae_title,
+                timeout_seconds=destination.timeout_seconds,
+            )
+        )
+        for destination in settings.destinations
+        if isinstance(destination, DicomDestination)
+    }
+
+
+def _open(destination: FhirSettings | DirectoryDestination) -> Destination:
     if isinstance(destination, DirectoryDestination):
         return Folder(destination.path, destination.patient_systems)
     return FhirDestination(

@@ -1,4 +1,5 @@
-"""DICOM over the network: an acceptor that stores what it receives, and a sender (PS3.4 A and B, PS3.7, PS3.8).
+"""DICOM over the network: an acceptor that stores what it receives, a sender, and a destination that gets studies
+(PS3.4 A and B, PS3.7, PS3.8).
 
 DicomError
 ├── ProtocolError     the peer breaks the protocol; ends its association
@@ -11,6 +12,7 @@ DicomError
 """
 
 from adapters.dicom.acceptor import AcceptorSettings, serve_acceptor
+from adapters.dicom.destination import DicomDestination, Outgoing
 from adapters.dicom.dimse import Status
 from adapters.dicom.errors import (
     AssociationAborted,
@@ -21,7 +23,7 @@ from adapters.dicom.errors import (
     ProtocolError,
     SendError,
 )
-from adapters.dicom.send import SendResult, send_files
+from adapters.dicom.send import Peer, SendResult, send_files
 from adapters.dicom.storage_service import StoreRefusal
 
 __all__ = [
@@ -29,7 +31,10 @@ __all__ = [
     "AssociationAborted",
     "AssociationRejected",
     "ConnectionLost",
+    "DicomDestination",
     "DicomError",
+    "Outgoing",
+    "Peer",
     "PeerUnreachable",
     "ProtocolError",
     "SendError",

@@ -6,10 +6,11 @@ byte from the file. A file that cannot be sent gives a result that says why; it 
 
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
@@ -23,6 +24,25 @@ from adapters.dicom.errors import AssociationAborted, AssociationRejected, PeerU
 from adapters.dicom.peer_answers import abort, rejection, status_name
 
 MAXIMUM_CONTEXTS: Final = 128  # the ids are odd and below 256 (PS3.8 9.3.2.2)
+
+Context = tuple[str, str]
+"""A SOP class and a transfer syntax, by their UIDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An application entity that is called, and as whom; `timeout_seconds` bounds each silence."""
+
+    called_ae: str
+    host: str
+    port: int
+    calling_ae: str
+    timeout_seconds: float
+
+
+def is_stored(status: int) -> bool:
+    """Whether a C-STORE status says that the peer has it: success or a warning."""
+    return status == 0 or status & 0xF000 == 0xB000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +58,7 @@ class SendResult:
     @property
     def stored(self) -> bool:
         """Whether the peer has it: success or a warning."""
-        return self.status is not None and (self.status == 0 or self.status & 0xF000 == 0xB000)
+        return self.status is not None and is_stored(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,7 @@ class _File:
     transfer_syntax_uid: str
 
     @property
-    def context(self) -> tuple[str, str]:
+    def context(self) -> Context:
         return self.sop_class_uid, self.transfer_syntax_uid
 
 
@@ -73,8 +93,12 @@ def send_files(
             yield file
         else:
             files.append(file)
-    for group in _groups(files):
-        yield from _send_group(group, called_ae, host, port, calling_ae, timeout_seconds)
+    for group in groups(files):
+        with associated(
+            Peer(called_ae, host, port, calling_ae, timeout_seconds), (file.context for file in group)
+        ) as opened:
+            for file in group:
+                yield _send(opened, file)
 
 
 def _inspect(path: Path) -> _File | SendResult:
@@ -87,42 +111,101 @@ def _inspect(path: Path) -> _File | SendResult:
         return SendResult(path, None, f"not sent: {error.strerror}")
 
 
-def _groups(files: list[_File]) -> Iterator[list[_File]]:
-    """The files, cut where a group would need too many presentation contexts.
+def _send(opened: "Opened", file: _File) -> SendResult:
+    if file.context not in opened.accepted:
+        return SendResult(file.path, None, f"not sent: {not_accepted(file.context)}")
+    if not opened.lasts:
+        return SendResult(file.path, None, "not sent: the association has ended")
+    try:
+        answer = opened.store(file.path)
+    except (OSError, ValueError, AttributeError) as error:
+        return SendResult(file.path, None, f"not sent: the file cannot be read ({type(error).__name__})")
+    if answer is None:
+        return SendResult(file.path, None, NO_ANSWER)
+    code, comment = answer
+    words = [status_name(code)] if code else []
+    return SendResult(file.path, code, ": ".join([*words, *([comment] if comment else [])]))
+
+
+class _HasContext(Protocol):
+    @property
+    def context(self) -> Context: ...
+
+
+Item = TypeVar("Item", bound=_HasContext)
+NO_ANSWER: Final = "no answer: the peer aborted or was silent for too long"
+
+
+def not_accepted(context: Context) -> str:
+    """That the peer did not accept a context, in words."""
+    sop_class, syntax = (UID(uid).name for uid in context)
+    return f"no accepted presentation context for {sop_class} in {syntax}"
+
+
+def groups(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """What is to be sent, cut where a group would need too many presentation contexts.
 
     A private transfer syntax gets a group of its own: pynetdicom cannot tell it from others of the same SOP class.
     """
 
-    def private_syntax(file: _File) -> str:
-        return "" if UID(file.transfer_syntax_uid).is_transfer_syntax else file.transfer_syntax_uid
+    def private_syntax(item: Item) -> str:
+        syntax = item.context[1]
+        return "" if UID(syntax).is_transfer_syntax else syntax
 
-    for _, alike in groupby(sorted(files, key=private_syntax), key=private_syntax):
-        group: list[_File] = []
-        contexts: set[tuple[str, str]] = set()
-        for file in alike:
-            if file.context not in contexts and len(contexts) == MAXIMUM_CONTEXTS:
+    for _, alike in groupby(sorted(items, key=private_syntax), key=private_syntax):
+        group: list[Item] = []
+        contexts: set[Context] = set()
+        for item in alike:
+            if item.context not in contexts and len(contexts) == MAXIMUM_CONTEXTS:
                 yield group
                 group, contexts = [], set()
-            group.append(file)
-            contexts.add(file.context)
+            group.append(item)
+            contexts.add(item.context)
         yield group
 
 
-def _send_group(
-    files: list[_File], called_ae: str, host: str, port: int, calling_ae: str, timeout_seconds: float
-) -> Iterator[SendResult]:
-    entity = AE(ae_title=calling_ae)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_seconds
-    contexts = [build_context(*context) for context in dict.fromkeys(file.context for file in files)]
+class Opened:
+    """An association with a peer that was asked for some contexts; `accepted` are those it took."""
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+        self.accepted: frozenset[Context] = frozenset(
+            (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
+        )
+
+    @property
+    def lasts(self) -> bool:
+        """Whether more can be sent."""
+        return bool(self._association.is_established)
+
+    def store(self, path: Path) -> tuple[int, str] | None:
+        """C-STORE a Part 10 file: the status and the peer's comment on it, None without an answer. Raises what reading
+        the file raises.
+        """
+        _config.STORE_SEND_CHUNKED_DATASET = True  # reads the data set as it is, instead of through pydicom
+        status = self._association.send_c_store(path)
+        if "Status" not in status:
+            return None
+        comment = str(status.get("ErrorComment", ""))
+        return int(status.Status), "".join(character for character in comment if character.isprintable())
+
+
+@contextmanager
+def associated(peer: Peer, contexts: Iterable[Context]) -> Iterator[Opened]:
+    """An association in which at most 128 contexts were proposed, released in the end. Raises `SendError`."""
+    entity = AE(ae_title=peer.calling_ae)
+    entity.acse_timeout = entity.dimse_timeout = peer.timeout_seconds
+    entity.network_timeout = entity.connection_timeout = peer.timeout_seconds
+    proposed = [build_context(*context) for context in dict.fromkeys(contexts)]
     heard = _Heard()
     handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, heard.connection), (evt.EVT_PDU_RECV, heard.pdu)]
-    association = entity.associate(host, port, contexts=contexts, ae_title=called_ae, max_pdu=0, evt_handlers=handlers)
+    association = entity.associate(
+        peer.host, peer.port, contexts=proposed, ae_title=peer.called_ae, max_pdu=0, evt_handlers=handlers
+    )
     if not association.is_established and not heard.accepted:
-        raise heard.error(f"{called_ae} at {host}:{port}", (host, port), timeout_seconds)
-    accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
+        raise heard.error(peer)
     try:
-        for file in files:
-            yield _send(association, file, accepted)
+        yield Opened(association)
     finally:
         if association.is_established:
             association.release()
@@ -146,53 +229,34 @@ class _Heard:
         elif isinstance(event.pdu, A_ASSOCIATE_RJ | A_ABORT_RQ) and self.answer is None:
             self.answer = event.pdu
 
-    def error(self, peer: str, address: tuple[str, int], timeout_seconds: float) -> SendError:
+    def error(self, peer: Peer) -> SendError:
         """Why there is no association."""
-        answer = self.answer
+        answer, named = self.answer, f"{peer.called_ae} at {peer.host}:{peer.port}"
         if isinstance(answer, A_ASSOCIATE_RJ):
             source, reason = int(answer.source or 0), int(answer.reason_diagnostic or 0)
             said = rejection(int(answer.result or 0), source, reason)
-            return AssociationRejected(f"{peer} rejected the association: {said}", source, reason)
+            return AssociationRejected(f"{named} rejected the association: {said}", source, reason)
         if isinstance(answer, A_ABORT_RQ):
             said = abort(int(answer.source or 0), int(answer.reason_diagnostic or 0))
-            return AssociationAborted(f"{peer} aborted instead of accepting an association: {said}")
+            return AssociationAborted(f"{named} aborted instead of accepting an association: {said}")
         if not self.connected:
-            return PeerUnreachable(f"{peer} cannot be reached: {_why_no_connection(address, timeout_seconds)}")
+            return PeerUnreachable(f"{named} cannot be reached: {_why_no_connection(peer)}")
         return PeerUnreachable(
-            f"{peer} was connected to, but closed the connection or was silent for {timeout_seconds:g} s: "
+            f"{named} was connected to, but closed the connection or was silent for {peer.timeout_seconds:g} s: "
             "is it a DICOM port?"
         )
 
 
-def _why_no_connection(address: tuple[str, int], timeout_seconds: float) -> str:
+def _why_no_connection(peer: Peer) -> str:
     """Connect once more, since pynetdicom keeps the system's error to itself."""
     try:
-        socket.create_connection(address, timeout_seconds).close()
+        socket.create_connection((peer.host, peer.port), peer.timeout_seconds).close()
     except ConnectionRefusedError:
         return "connection refused, so nothing listens at this port"
     except socket.gaierror:
         return "no such host name"
     except TimeoutError:
-        return f"no answer within {timeout_seconds:g} s; a firewall between, or another address?"
+        return f"no answer within {peer.timeout_seconds:g} s; a firewall between, or another address?"
     except OSError as error:
         return str(error.strerror or type(error).__name__).lower()
     return "the connection failed, and succeeded when tried again"
-
-
-def _send(association: Association, file: _File, accepted: set[tuple[str, str]]) -> SendResult:
-    if file.context not in accepted:
-        sop_class, syntax = (UID(uid).name for uid in file.context)
-        return SendResult(file.path, None, f"not sent: no accepted presentation context for {sop_class} in {syntax}")
-    if not association.is_established:
-        return SendResult(file.path, None, "not sent: the association has ended")
-    _config.STORE_SEND_CHUNKED_DATASET = True  # reads the data set from the file as it is, instead of through pydicom
-    try:
-        status = association.send_c_store(file.path)
-    except (OSError, ValueError, AttributeError) as error:
-        return SendResult(file.path, None, f"not sent: the file cannot be read ({type(error).__name__})")
-    if "Status" not in status:
-        return SendResult(file.path, None, "no answer: the peer aborted or was silent for too long")
-    code = int(status.Status)
-    comment = "".join(character for character in str(status.get("ErrorComment", "")) if character.isprintable())
-    words = [status_name(code)] if code else []
-    return SendResult(file.path, code, ": ".join([*words, *([comment] if comment else [])]))

@@ -18,10 +18,10 @@ from adapters.fhir.client import FhirDestination, FhirServerSettings
 from adapters.fhir.codes import ReportStatus
 from adapters.fhir.errors import DestinationSettingsError, DocumentError, FhirError, ReportError
 from adapters.fhir.marker import ReportMarker
-from adapters.fhir.outcomes import Dead, Delivered, DeliveryOutcome, Held, PatientMatch, Retry, Superseded
 from adapters.fhir.report import build_report, build_withdrawal
 from adapters.fhir.request import ReportRequest, Stamp
-from adapters.fhir.subjects import EmbeddedPatient, MatchedPatient, Subject
+from adapters.fhir.subjects import EmbeddedPatient, MatchedPatient, PatientMatch, Subject
+from adapters.outcomes import Dead, Delivered, DeliveryOutcome, Held, Retry, Superseded
 
 __all__ = [
     "Dead",

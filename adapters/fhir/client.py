@@ -25,8 +25,9 @@ from adapters.fhir.errors import DestinationSettingsError
 from adapters.fhir.exchanges import Answer, Flow, NoAnswer, Reply, Request, Search
 from adapters.fhir.marker import resources_of
 from adapters.fhir.matching import match_flow
-from adapters.fhir.outcomes import Delivered, DeliveryOutcome, PatientMatch
 from adapters.fhir.resources import own_identifier
+from adapters.fhir.subjects import PatientMatch
+from adapters.outcomes import Delivered, DeliveryOutcome
 from pipelines.identity import PatientIdentity
 
 T = TypeVar("T")

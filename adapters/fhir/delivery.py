@@ -13,9 +13,9 @@ from adapters.fhir.codes import ReportStatus
 from adapters.fhir.exchanges import Answer, Flow, NoAnswer, Search, Transaction
 from adapters.fhir.marker import ReportMarker, report_identifier
 from adapters.fhir.operation_outcome import element_names, scrubbed
-from adapters.fhir.outcomes import Dead, Delivered, DeliveryOutcome, Held, Retry, Superseded
 from adapters.fhir.retry import failure, is_success, is_transient
 from adapters.fhir.searchset import matches
+from adapters.outcomes import Dead, Delivered, DeliveryOutcome, Held, Retry, Superseded
 
 _OURS = frozenset(status.value for status in ReportStatus) | {"registered"}
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adapters.fhir.exchanges import Answer, Flow, Search
-from adapters.fhir.outcomes import Held, PatientMatch, Retry
 from adapters.fhir.retry import failure
 from adapters.fhir.searchset import has_more, matches
-from adapters.fhir.subjects import MatchedPatient
+from adapters.fhir.subjects import MatchedPatient, PatientMatch
+from adapters.outcomes import Held, Retry
 from pipelines.identity import PatientIdentity
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 
 from adapters.fhir.exchanges import Answer, NoAnswer, Reply
 from adapters.fhir.operation_outcome import scrubbed
-from adapters.fhir.outcomes import Dead, Retry
+from adapters.outcomes import Dead, Retry
 
 LONGEST_WAIT = timedelta(days=1)
 """A server may ask for this much patience; a longer Retry-After is taken as this."""

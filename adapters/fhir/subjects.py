@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from adapters.fhir.datatypes import Resource, without_nothing
 from adapters.fhir.narrative import clean
+from adapters.outcomes import Dead, Held, Retry
 from pipelines.identity import PatientIdentity
 
 _PATIENT = "patient"  # the id of a contained Patient
@@ -30,6 +31,8 @@ class EmbeddedPatient:
 
 
 Subject: TypeAlias = MatchedPatient | EmbeddedPatient
+PatientMatch: TypeAlias = Subject | Held | Retry | Dead
+"""How an attempt to match a patient ends; see `adapters.outcomes`."""
 
 
 def subject_of_report(subject: Subject) -> Resource:

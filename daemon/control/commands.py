@@ -31,7 +31,7 @@ from daemon.intake import Backlog, backlog
 from daemon.node import Node
 from daemon.queue import QueueError, TaskState
 from daemon.states import NEEDS_A_PERSON, RevisionState, Standing, move
-from daemon.steps.report import bury
+from daemon.steps.outbox import bury
 from runtime import RuntimeFailure
 
 _RECENT_SECONDS: Final = 86_400.0
@@ -233,7 +233,7 @@ _BACK_TO: Final = {"deidentify": RevisionState.CLOSED, "infer": RevisionState.DE
 def _bring_back(connection: sa.Connection, node: Node, actor: str, task: int) -> None:
     row = connection.execute(sa.select(t.task.c.kind, t.task.c.key).where(t.task.c.id == task)).one()
     revision = row.key
-    if row.kind in ("report", "deliver"):
+    if row.kind in ("report", "copy", "deliver"):
         revision = connection.execute(
             sa.select(t.delivery.c.revision_id).where(t.delivery.c.id == row.key)
         ).scalar_one()
@@ -264,7 +264,7 @@ def tasks_close(node: Node, actor: str, task: int, reason: str, reference: str |
 def _lay_down(connection: sa.Connection, node: Node, actor: str, task: int) -> None:
     """Let what the closed task was to bring on its way come to an end that is listed, instead of waiting for ever."""
     row = connection.execute(sa.select(t.task.c.kind, t.task.c.key).where(t.task.c.id == task)).one()
-    if row.kind in ("report", "deliver"):
+    if row.kind in ("report", "copy", "deliver"):
         bury(connection, node.audit, row.key, "closed by an operator")
     elif row.kind in _BACK_TO:
         state = connection.execute(sa.select(t.revision.c.state).where(t.revision.c.id == row.key)).scalar_one()

@@ -19,7 +19,7 @@ from adapters.storage import StoreError
 from daemon.audit import AuditError, AuditEvent, Kind, Name, Sealer, SigningKey
 from daemon.database.lease import Lease, acquire, release
 from daemon.deidentification import Recipes
-from daemon.destinations import open_destinations
+from daemon.destinations import open_archives, open_destinations
 from daemon.engine.schedule import Schedule
 from daemon.engine.tasks import TaskLoop
 from daemon.engine.wakeup import WakeUp
@@ -45,7 +45,12 @@ class Engine:
         speak = partial(configure_logging, log.level, log.format, process="worker")
         self._workers = Workers(node.settings.engine.pixel_workers, speak)
         context = Context(
-            node, self._workers, open_pipelines(node.settings), open_destinations(node.settings), Recipes(node.settings)
+            node,
+            self._workers,
+            open_pipelines(node.settings),
+            open_destinations(node.settings),
+            open_archives(node.settings),
+            Recipes(node.settings),
         )
         self._tasks = TaskLoop(context, self._owner)
         self._wake = WakeUp(node.settings.node.runtime_directory)

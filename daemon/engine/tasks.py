@@ -16,6 +16,7 @@ from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.logs import places
 from daemon.queue import LeaseLost, Task
 from daemon.steps import Context, GiveUp, Step, TryAgain
+from daemon.steps.copy import Copy
 from daemon.steps.deidentify import Deidentify
 from daemon.steps.deliver import Deliver
 from daemon.steps.infer import Infer
@@ -25,7 +26,9 @@ from daemon.steps.report import Report
 _IDLE_SECONDS: Final = 0.2
 _MOST_ATTEMPTS: Final = 2000  # whatever a step allows itself; beyond it, the task has ended its worker each time
 _log = structlog.get_logger(__name__)
-STEPS: Final[dict[str, Step]] = {step.kind: step for step in (Deidentify(), Infer(), Report(), Deliver(), *MAINTENANCE)}
+STEPS: Final[dict[str, Step]] = {
+    step.kind: step for step in (Deidentify(), Infer(), Report(), Copy(), Deliver(), *MAINTENANCE)
+}
 
 _OUTSIDE: Final = (Report.kind, Deliver.kind)
 """Kinds that wait for other systems: one that hangs must not keep what is urgent here from running."""

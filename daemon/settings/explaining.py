@@ -5,6 +5,7 @@ A value is repeated only if its key is known and neither it nor its key can hold
 
 import difflib
 from pathlib import Path
+from typing import get_args
 
 from pydantic_core import ErrorDetails
 
@@ -15,6 +16,20 @@ from daemon.settings.origin import KeyPath, OriginKind
 
 _NEVER_REPEATED = {"url", "token", "password"}
 _LONGEST_REPEATED = 80
+_KINDS = {
+    kind: model
+    for model in sections_of(Settings, "destinations")
+    for kind in get_args(model.model_fields["kind"].annotation)
+}
+"""The models of `[[destinations]]` by their kind."""
+_MISPLACED = {
+    "deidentification": "reports name the patient, by design; a policy of its own has only a destination of kind dicom",
+    **dict.fromkeys(
+        ("status", "confirm_research", "patient_systems"),
+        "this kind of destination gets de-identified instances and no report",
+    ),
+}
+"""Why a key that one kind of destination has is none of another."""
 
 
 def explain(error: ErrorDetails, draft: Draft, file: Path | None) -> Problem:
@@ -23,10 +38,12 @@ def explain(error: ErrorDetails, draft: Draft, file: Path | None) -> Problem:
     key = dotted(path, draft.values)
     if not path:
         return Problem("", str(file or "the settings"), f"{_reason(error)}.")
-    sections = _sections_with(path)
+    sections = _sections_with(path, draft)
     origin = draft.origin(path)
     place = f"{file or 'not set'}" if origin.kind is OriginKind.DEFAULT else str(origin)
     if error["type"] == "extra_forbidden":
+        if path[0] == "destinations" and len(path) == 3 and path[2] in _MISPLACED:
+            return Problem(key, place, f"there is no such setting here: {_MISPLACED[str(path[2])]}.")
         return Problem(key, place, "there is no such setting" + _suggestion(path, sections))
     fields = [section.model_fields[name] for section in sections if (name := str(path[-1])) in section.model_fields]
     allowed = (fields[0].description or "") if fields else ""
@@ -41,7 +58,7 @@ def explain(error: ErrorDetails, draft: Draft, file: Path | None) -> Problem:
 def _key_path(error: ErrorDetails) -> KeyPath:
     """The path of the key: without the tag that the model puts after a destination, or the number in a list."""
     path = error["loc"]
-    if path[:1] == ("destinations",) and len(path) > 2 and path[2] in {"fhir", "directory"}:
+    if path[:1] == ("destinations",) and len(path) > 2 and path[2] in _KINDS:
         path = path[:2] + path[3:]
     if error["type"].startswith("union_tag"):
         path = (*path, "kind")
@@ -58,12 +75,14 @@ def _reason(error: ErrorDetails) -> str:
     return error["msg"].replace("Input should", "should")
 
 
-def _sections_with(path: KeyPath) -> list[type[Section]]:
-    """The models that can hold the last key of the path."""
+def _sections_with(path: KeyPath, draft: Draft) -> list[type[Section]]:
+    """The models that can hold the last key of the path; of a destination, that of its kind alone if it has one."""
     sections: list[type[Section]] = [Settings]
     for part in path[:-1]:
         if isinstance(part, str):
             sections = [inner for section in sections for inner in sections_of(section, part)]
+        elif (kind := draft.values.get((*path[:2], "kind"))) in _KINDS:
+            sections = [_KINDS[kind]]
     return sections
 
 

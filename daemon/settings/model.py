@@ -85,6 +85,7 @@ Text = Annotated[str, AfterValidator(_not_blank)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 NodeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,18}$")]
 """Short, since it is part of receivers' ids (36 characters) and of audit writers' names (48)."""
+_KINDS = "fhir, directory or dicom"
 
 
 class Section(BaseModel):
@@ -210,49 +211,6 @@ class SourceSettings(SourceDefaults):
     issuer: Text = Field(description="who issued this source's patient IDs; also to be set once in [source_defaults]")
 
 
-class DestinationSettings(Section):
-    """What all kinds of `[[destinations]]` have."""
-
-    name: Name = Field(description="lower-case letters, digits and hyphens, at most 63")
-    status: Literal["partial", "preliminary"] = Field(
-        default="partial", description="partial or preliminary: the status of a report that no person has signed off"
-    )
-    confirm_research: bool = Field(
-        default=False, description="true: this site wants reports of models meant for research at this destination"
-    )
-    patient_systems: dict[Text, Text] = Field(
-        default_factory=dict, description="a table: issuer = 'system of the FHIR identifier'"
-    )
-    timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="more than 0, at most 3600 seconds")
-    maximum_attempts: int = Field(
-        default=300, ge=1, le=1000, description="1 to 1000 attempts before a person must look"
-    )
-
-
-class FhirDestination(DestinationSettings):
-    """A FHIR R4 server."""
-
-    kind: Literal["fhir"] = Field(description="fhir or directory")
-    url: FhirUrl = Field(description="an https base URL without credentials")
-    token: SecretStr | None = Field(
-        default=None, description="a bearer token; from the environment, a credential or `token_file` only"
-    )
-    token_file: AbsolutePath | None = Field(
-        default=None, description="the absolute path of a file that others cannot read"
-    )
-    ca_file: AbsolutePath | None = Field(default=None, description="the absolute path of a PEM file")
-
-
-class DirectoryDestination(DestinationSettings):
-    """A folder that gets identified JSON: outside the sealed boundary (DESIGN §5), for demonstration and tests."""
-
-    kind: Literal["directory"] = Field(description="fhir or directory")
-    path: AbsolutePath = Field(description="an absolute path")
-
-
-Destination = Annotated[FhirDestination | DirectoryDestination, Field(discriminator="kind")]
-
-
 OptionName = Literal[
     "clean-pixel-data",
     "clean-recognizable-visual-features",
@@ -270,7 +228,7 @@ OptionName = Literal[
 
 
 class PolicySettings(Section):
-    """`[deidentification.pipelines.NAME]`: what a pipeline may see beyond the Basic Profile of PS3.15."""
+    """What a pipeline, or a destination of kind `dicom`, may see beyond the Basic Profile of PS3.15."""
 
     options: tuple[OptionName, ...] = Field(
         default=("clean-pixel-data",), description=f"a list of options of PS3.15 E.3: {', '.join(get_args(OptionName))}"
@@ -288,6 +246,77 @@ class PolicySettings(Section):
     def policy(self) -> Policy:
         """The policy that was chosen. Raises `anonymize.InvalidPolicy` for one that cannot be kept."""
         return Policy(frozenset(Option(name) for name in self.options), self.year_only)
+
+
+class DestinationSettings(Section):
+    """What all kinds of `[[destinations]]` have."""
+
+    name: Name = Field(description="lower-case letters, digits and hyphens, at most 63")
+    timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="more than 0, at most 3600 seconds")
+    maximum_attempts: int = Field(
+        default=300, ge=1, le=1000, description="1 to 1000 attempts before a person must look"
+    )
+
+
+class ReportDestination(DestinationSettings):
+    """What the destinations of reports have: they are told who the patient is."""
+
+    status: Literal["partial", "preliminary"] = Field(
+        default="partial", description="partial or preliminary: the status of a report that no person has signed off"
+    )
+    confirm_research: bool = Field(
+        default=False, description="true: this site wants reports of models meant for research at this destination"
+    )
+    patient_systems: dict[Text, Text] = Field(
+        default_factory=dict, description="a table: issuer = 'system of the FHIR identifier'"
+    )
+
+
+class FhirDestination(ReportDestination):
+    """A FHIR R4 server."""
+
+    kind: Literal["fhir"] = Field(description=_KINDS)
+    url: FhirUrl = Field(description="an https base URL without credentials")
+    token: SecretStr | None = Field(
+        default=None, description="a bearer token; from the environment, a credential or `token_file` only"
+    )
+    token_file: AbsolutePath | None = Field(
+        default=None, description="the absolute path of a file that others cannot read"
+    )
+    ca_file: AbsolutePath | None = Field(default=None, description="the absolute path of a PEM file")
+
+
+class DirectoryDestination(ReportDestination):
+    """A folder that gets identified JSON: outside the sealed boundary (DESIGN §5), for demonstration and tests."""
+
+    kind: Literal["directory"] = Field(description=_KINDS)
+    path: AbsolutePath = Field(description="an absolute path")
+
+
+class DicomDestination(DestinationSettings):
+    """An application entity that gets the de-identified instances of studies by C-STORE, under a policy of its own."""
+
+    kind: Literal["dicom"] = Field(description=_KINDS)
+    address: Text = Field(description="a host name or IP address")
+    port: int = Field(ge=1, le=65535, description="1 to 65535")
+    ae_title: AeTitle = Field(description="1 to 16 printable ASCII characters, no backslash: whom we call")
+    calling_ae_title: AeTitle | None = Field(
+        default=None,
+        description="1 to 16 printable ASCII characters, no backslash: as whom we call; default: dicom.ae_title",
+    )
+    pipelines: tuple[Name, ...] = Field(
+        default=(), description="a list of enabled pipelines whose studies go there; empty: all of them"
+    )
+    deidentification: PolicySettings = Field(
+        default_factory=PolicySettings, description="a table { options = […], year_only = … }, as for a pipeline"
+    )
+
+    def takes(self, pipeline: str) -> bool:
+        """Whether studies of the pipeline go there."""
+        return not self.pipelines or pipeline in self.pipelines
+
+
+Destination = Annotated[FhirDestination | DirectoryDestination | DicomDestination, Field(discriminator="kind")]
 
 
 class DeidentificationSettings(PolicySettings):
@@ -371,6 +400,7 @@ class Settings(Section):
     def _contradictions(self) -> Iterator[str]:
         if not self.destinations:
             yield "destinations: there is none, so no report could go anywhere; name one"
+        yield from self._unusable_destinations()
         for what, values in (
             ("sources: the ae_title", [source.ae_title for source in self.sources]),
             ("destinations: the name", [destination.name for destination in self.destinations]),
@@ -384,6 +414,20 @@ class Settings(Section):
             if unknown := sorted(set(source.pipeline) - set(self.pipelines)):
                 at = f"sources.{source.ae_title}" if source.ae_title else "source_defaults"
                 yield f"{at}.pipeline: {unknown[0]!r} is not among the enabled pipelines ({', '.join(self.pipelines)})"
+
+    def _unusable_destinations(self) -> Iterator[str]:
+        copies = [destination for destination in self.destinations if isinstance(destination, DicomDestination)]
+        for destination in copies:
+            if unknown := sorted(set(destination.pipelines) - set(self.pipelines)):
+                at = f"destinations.{destination.name}.pipelines"
+                yield f"{at}: {unknown[0]!r} is not among the enabled pipelines ({', '.join(self.pipelines)})"
+            here = destination.address in {self.dicom.address, "localhost", "127.0.0.1", "::1"}
+            if here and destination.port == self.dicom.port:
+                yield f"destinations.{destination.name}: is where kopru itself receives, so studies would go round"
+        if self.destinations and len(copies) == len(self.destinations):
+            for pipeline in self.pipelines:
+                if not any(destination.takes(pipeline) for destination in copies):
+                    yield f"pipelines: {pipeline!r} has no destination; let one of `destinations` take it"
 
     def source_for(self, ae_title: str) -> SourceSettings:
         """What holds for the calling AE title: its own table, else `source_defaults`."""

@@ -9,7 +9,6 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from adapters.storage import ObjectRef
 from anonymize import (
     DeidentifiedInstance,
     MalformedDataSet,
@@ -35,8 +34,8 @@ NOT_PROVEN_CLEAN: Final = "cannot be proven clean"
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
-    """One instance of the revision."""
+class Member:
+    """One instance of a revision."""
 
     instance_id: str
     ref: str
@@ -59,7 +58,7 @@ class Deidentify:
                 .join(t.study, t.study.c.id == t.revision.c.study_id)
                 .where(t.revision.c.id == revision_id)
             ).one()
-            members = _members(connection, revision_id)
+            members = members_of(connection, revision_id)
             reported = _was_reported(connection, revision.study_id)
         if revision.state != RevisionState.CLOSED:
             return nothing
@@ -76,8 +75,8 @@ class Deidentify:
         pipeline, selected = chosen or (reported or "", [])
         try:
             recipe = context.recipes.of(pipeline, revision.source) if selected else None
-            made = {member.instance_id: _deidentified(context, member, recipe) for member in selected if recipe}
-        except _Refused as refused:
+            made = {member.instance_id: deidentified(context, member, recipe)[0] for member in selected if recipe}
+        except Refused as refused:
             return _quarantine(context, revision_id, refused)
         return _commit(context, revision_id, pipeline, made, revision.priority)
 
@@ -86,7 +85,7 @@ class Deidentify:
         move(connection, context.node.audit, str(task.payload["revision"]), RevisionState.FAILED, reason=reason)
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """An instance cannot be proven clean."""
 
     def __init__(self, instance_id: str, reason: str) -> None:
@@ -94,14 +93,18 @@ class _Refused(Exception):
         self.instance_id, self.reason = instance_id, reason
 
 
-def _members(connection: sa.Connection, revision_id: str) -> list[_Member]:
-    rows = connection.execute(
+def members_of(connection: sa.Connection, revision_id: str, *, selected: bool = False) -> list[Member]:
+    """The instances of a revision; only those that its pipeline selected, if that is wanted."""
+    query = (
         sa.select(t.instance.c.id, t.instance.c.object_ref, t.instance.c.patient_id, t.instance.c.accepted)
         .join(t.revision_instance, t.revision_instance.c.instance_id == t.instance.c.id)
         .where(t.revision_instance.c.revision_id == revision_id)
         .order_by(t.instance.c.received_at, t.instance.c.id)
     )
-    return [_Member(row.id, row.object_ref, row.patient_id, tuple(map(QuarantineReason, row.accepted))) for row in rows]
+    if selected:
+        query = query.where(t.revision_instance.c.deidentified_ref.is_not(None))
+    rows = connection.execute(query)
+    return [Member(row.id, row.object_ref, row.patient_id, tuple(map(QuarantineReason, row.accepted))) for row in rows]
 
 
 def _was_reported(connection: sa.Connection, study_id: str) -> str | None:
@@ -116,7 +119,7 @@ def _was_reported(connection: sa.Connection, study_id: str) -> str | None:
     ).scalar()
 
 
-def _choose(context: Context, names: tuple[str, ...], members: list[_Member]) -> tuple[str, list[_Member]] | None:
+def _choose(context: Context, names: tuple[str, ...], members: list[Member]) -> tuple[str, list[Member]] | None:
     """The first pipeline, in the order of the settings, that takes any of the instances; None if none does."""
     technical = {member: _technical(context, member) for member in members}
     for name in names:
@@ -126,13 +129,13 @@ def _choose(context: Context, names: tuple[str, ...], members: list[_Member]) ->
     return None
 
 
-def _technical(context: Context, member: _Member) -> Technical:
+def _technical(context: Context, member: Member) -> Technical:
     receipt, data = open_instance(context.node, member.instance_id, member.ref)
     return Technical.of_header(read_header(data, receipt.transfer_syntax_uid))
 
 
-def _deidentified(context: Context, member: _Member, recipe: Recipe) -> str:
-    """De-identify one instance in a worker and seal the outcome; gives its reference."""
+def deidentified(context: Context, member: Member, recipe: Recipe) -> tuple[str, DeidentifiedInstance]:
+    """De-identify one instance in a worker and seal the outcome; gives its reference, too. Raises `Refused`."""
     node = context.node
     receipt, data = open_instance(node, member.instance_id, member.ref)
     received = ReceivedInstance(receipt.sop_class_uid, receipt.sop_instance_uid, receipt.transfer_syntax_uid, data)
@@ -140,10 +143,10 @@ def _deidentified(context: Context, member: _Member, recipe: Recipe) -> str:
         patient = node.vault.pseudonym(member.patient_id)
         instance = context.workers.call(_run_engine, recipe, received, patient, member.accepted)
     except Quarantine as error:
-        raise _Refused(member.instance_id, str(error.reason)) from None
+        raise Refused(member.instance_id, str(error.reason)) from None
     except MalformedDataSet:
-        raise _Refused(member.instance_id, "malformed-data-set") from None
-    return str(node.store.put_derived(node.keys.patient(member.patient_id), instance.to_bytes()))
+        raise Refused(member.instance_id, "malformed-data-set") from None
+    return str(node.store.put_derived(node.keys.patient(member.patient_id), instance.kept_form())), instance
 
 
 def _run_engine(
@@ -156,7 +159,7 @@ def _run_engine(
     return recipe.apply(received, patient, accepted).instance
 
 
-def _quarantine(context: Context, revision_id: str, refused: _Refused) -> Commit:
+def _quarantine(context: Context, revision_id: str, refused: Refused) -> Commit:
     audit = context.node.audit
     reason = f"{NOT_PROVEN_CLEAN}: {refused.reason}"
 

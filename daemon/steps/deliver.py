@@ -4,26 +4,35 @@ At most one write for a destination and report is in flight: the row says so bef
 index keeps it. A delivery whose answer was lost stays `sending`, and the next attempt begins by looking.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from adapters.fhir import Dead, Delivered, Held, Retry, Superseded
+from adapters.dicom import Outgoing
+from adapters.fhir import DocumentError
+from adapters.outcomes import Dead, Delivered, DeliveryOutcome, Held, Retry, Superseded
+from adapters.storage import ObjectRef
+from anonymize import DeidentifiedInstance
 from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.states import DeliveryState, RevisionState, move
-from daemon.steps.outbox import settle
-from daemon.steps.report import ENGINE, bury, end_delivery, seconds_until
+from daemon.steps.manifest import Manifest, NotAManifest
+from daemon.steps.outbox import ENGINE, bury, end_delivery, settle
+from daemon.steps.report import seconds_until
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import open_column
 
 KIND: Final = "deliver"
 _WAITS: Final = 1000  # attempts: for the other revision's delivery to end, one way or another
 _D = DeliveryState
+_STILL_THERE: Final = (
+    "the study is there; {} instances that were sent before and are not part of it any more are there, too: take them"
+    " out there, then reprocess the study"
+)
 
 
 class Deliver:
@@ -37,20 +46,21 @@ class Deliver:
         delivery_id = str(task.payload["delivery"])
         with node.database.read() as connection:
             row = connection.execute(sa.select(t.delivery).where(t.delivery.c.id == delivery_id)).one()
-        destination = context.destinations.get(row.destination)
-        if destination is None:
+        if row.destination not in context.destinations and row.destination not in context.archives:
             raise GiveUp("the destination is not in the settings any more")
         if not self._begin(context, task, delivery_id):
             return nothing
         entry = node.keys.patient(row.patient_id)
-        outcome = destination.deliver(open_column(entry, "delivery", delivery_id, row.sealed_document))
+        outcome, gone = _sent(
+            context, row.destination, open_column(entry, "delivery", delivery_id, row.sealed_document)
+        )
         if isinstance(outcome, Retry):
             _note_failure(context, task, delivery_id, outcome)
             most = node.settings.destination(row.destination).maximum_attempts
             raise TryAgain(outcome.reason, seconds_until(outcome.not_before), maximum_attempts=most)
         if isinstance(outcome, Dead):
             raise GiveUp(_said(outcome))
-        return _commit(context, delivery_id, row.revision_id, row.destination, outcome)
+        return _commit(context, row, outcome, gone)
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
@@ -90,13 +100,32 @@ class Deliver:
             raise TryAgain(reason, maximum_attempts=_WAITS) from None
 
 
+def _sent(context: Context, name: str, document: bytes) -> tuple[DeliveryOutcome, int]:
+    """What the destination answered, and how many instances that it got before are none of the study's any more."""
+    archive = context.archives.get(name)
+    try:
+        if archive is None:
+            return context.destinations[name].deliver(document), 0
+        manifest = Manifest.from_json(document)
+    except (DocumentError, NotAManifest):
+        raise GiveUp(
+            "the destination was of another kind when this was made for it; `kopru studies reprocess` makes it anew"
+        ) from None
+    store = context.node.store
+
+    def outgoing(context: tuple[str, str], ref: str) -> Outgoing:
+        return Outgoing(context, lambda: DeidentifiedInstance.from_bytes(store.open(ObjectRef.parse(ref))[1]))
+
+    return archive.store([outgoing(copy.context, copy.ref) for copy in manifest.copies]), len(manifest.gone)
+
+
 def _note_failure(context: Context, task: Task, delivery_id: str, outcome: Retry) -> None:
     """Keep what the destination said. If it answered, nothing is in flight, and a newer revision may take over."""
 
     def note(connection: sa.Connection) -> None:
         queue.extend(connection, task, lease_seconds=context.node.settings.engine.lease_seconds)
         values: dict[str, object] = {"status": outcome.status, "outcome": outcome.reason, "updated_at": database_now()}
-        if outcome.status is not None:
+        if outcome.status is not None or outcome.settled:
             values["state"] = _D.PREPARED
         sending = (t.delivery.c.id == delivery_id, t.delivery.c.state == _D.SENDING)
         connection.execute(sa.update(t.delivery).where(*sending).values(values))
@@ -106,23 +135,22 @@ def _note_failure(context: Context, task: Task, delivery_id: str, outcome: Retry
     context.node.database.retrying(note)
 
 
-def _commit(
-    context: Context, delivery_id: str, revision_id: str, destination: str, outcome: Delivered | Superseded | Held
-) -> Commit:
+def _commit(context: Context, row: sa.Row[Any], outcome: Delivered | Superseded | Held, gone: int) -> Commit:
     audit = context.node.audit
 
     def commit(connection: sa.Connection) -> None:
-        details: dict[str, Detail] = {"delivery": Id(delivery_id), "destination": Name(destination)}
         match outcome:
             case Delivered():
-                end_delivery(connection, delivery_id, _D.DELIVERED, None, outcome.status)
+                state, reason = (_D.HELD, _STILL_THERE.format(gone)) if gone else (_D.DELIVERED, None)
+                end_delivery(connection, row.id, state, reason, outcome.status)
+                details: dict[str, Detail] = {"delivery": Id(row.id), "destination": Name(row.destination)}
                 details |= {"status": outcome.status, "already": outcome.already}
                 audit.record(connection, AuditEvent(Kind.DELIVERED, actor=ENGINE, details=details))
             case Superseded():
-                end_delivery(connection, delivery_id, _D.SUPERSEDED, "the destination has a later revision")
+                end_delivery(connection, row.id, _D.SUPERSEDED, "the destination has a later revision")
             case Held():
-                end_delivery(connection, delivery_id, _D.HELD, outcome.reason)
-        settle(connection, audit, revision_id)
+                end_delivery(connection, row.id, _D.HELD, outcome.reason)
+        settle(connection, audit, row.revision_id)
 
     return commit
 

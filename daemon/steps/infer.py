@@ -21,7 +21,7 @@ from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
-from daemon.settings import Destination
+from daemon.settings import Destination, DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps.outbox import settle
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
@@ -149,6 +149,8 @@ def _commit(
         }
         node.audit.record(connection, AuditEvent(Kind.INFERRED, actor="engine", details=details))
         for destination in node.settings.destinations:
+            if isinstance(destination, DicomDestination) and not destination.takes(result.pipeline):
+                continue
             delivery_id = str(uuid.uuid4())
             withheld = result.model.research_only and not _may_have_research(destination)
             connection.execute(
@@ -164,15 +166,18 @@ def _commit(
                 )
             )
             if not withheld:
-                queue.enqueue(connection, "report", delivery_id, {"delivery": delivery_id}, priority=priority)
+                kind = "copy" if isinstance(destination, DicomDestination) else "report"
+                queue.enqueue(connection, kind, delivery_id, {"delivery": delivery_id}, priority=priority)
         settle(connection, node.audit, revision_id)
 
     return commit
 
 
 def _may_have_research(destination: Destination) -> bool:
-    """An EHR gets reports of research models only where the site has confirmed it; a local directory is no EHR."""
-    return destination.confirm_research or destination.kind == "directory"
+    """An EHR gets reports of research models only where the site has confirmed it; a local directory is no EHR, and a
+    DICOM destination gets nothing of a model's.
+    """
+    return destination.kind != "fhir" or destination.confirm_research
 
 
 def report_id_of(key: bytes, study_tag: str, pipeline: str) -> str:

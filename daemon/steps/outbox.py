@@ -1,26 +1,102 @@
-"""What the state of its deliveries means for a revision. One function, called in each transaction that changes a
-delivery.
+"""The outbox: how a delivery gets its document, how it ends, and what the state of its deliveries means for a revision.
+
+`settle` is called in each transaction that changes a delivery.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from daemon.audit import AuditWriter
+from daemon import queue
+from daemon.audit import AuditEvent, AuditWriter, Id, Kind
+from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.states import DeliveryState, RevisionState, move
+from daemon.steps.step import Commit, Context
+
+ENGINE: Final = "engine"
+"""Who acts, for the audit log."""
 
 _D = DeliveryState
 _UNFINISHED: Final = frozenset({_D.PENDING, _D.PREPARED, _D.SENDING})
+_WITHOUT_DOCUMENT: Final = (_D.PENDING, _D.DEAD)  # dead: a person has let the task run again
+_MAY_BE_SENT: Final = (
+    RevisionState.INFERRED,
+    RevisionState.REPORTED,
+    RevisionState.UNDELIVERED,
+    RevisionState.HELD,
+)
+
+
+def wants_document(delivery: sa.Row[Any], revision_state: str) -> bool:
+    """Whether the delivery still waits for its document, and its revision for being sent."""
+    waits = delivery.state in _WITHOUT_DOCUMENT and delivery.sealed_document is None
+    return waits and revision_state in _MAY_BE_SENT
+
+
+def prepared(context: Context, delivery: sa.Row[Any], priority: int, sealed: bytes, made: AuditEvent) -> Commit:
+    """Keep the document that was made for a delivery, and let it be delivered."""
+    audit = context.node.audit
+
+    def commit(connection: sa.Connection) -> None:
+        changed = connection.execute(
+            sa.update(t.delivery)
+            .where(t.delivery.c.id == delivery.id, t.delivery.c.state.in_(_WITHOUT_DOCUMENT))
+            .values(state=_D.PREPARED, sealed_document=sealed, updated_at=database_now())
+        )
+        if not changed.rowcount:
+            return  # superseded while we worked
+        audit.record(connection, made)
+        queue.enqueue(connection, "deliver", delivery.id, {"delivery": delivery.id}, priority=priority)
+        settle(connection, audit, delivery.revision_id)
+
+    return commit
+
+
+def held(context: Context, delivery: sa.Row[Any], reason: str, *events: AuditEvent) -> Commit:
+    """Let a person decide about a delivery."""
+    audit = context.node.audit
+
+    def commit(connection: sa.Connection) -> None:
+        if end_delivery(connection, delivery.id, _D.HELD, reason) is None:
+            return  # superseded while we worked
+        for event in events:
+            audit.record(connection, event)
+        settle(connection, audit, delivery.revision_id)
+
+    return commit
+
+
+def bury(connection: sa.Connection, audit: AuditWriter, delivery_id: str, reason: str) -> None:
+    """End a delivery as dead, with its audit event, and let the revision follow; one that has ended stays as it is."""
+    revision_id = end_delivery(connection, delivery_id, _D.DEAD, reason)
+    if revision_id is None:
+        return
+    audit.record(connection, AuditEvent(Kind.DELIVERY_DEAD, actor=ENGINE, details={"delivery": Id(delivery_id)}))
+    settle(connection, audit, revision_id)
+
+
+def end_delivery(
+    connection: sa.Connection, delivery_id: str, state: DeliveryState, outcome: str | None, status: int | None = None
+) -> str | None:
+    """Give a delivery its last state; gives the id of its revision, None where it had ended otherwise before."""
+    ended = (_D.DELIVERED, _D.SUPERSEDED)
+    revision_id: str | None = connection.execute(
+        sa.update(t.delivery)
+        .where(t.delivery.c.id == delivery_id, t.delivery.c.state.not_in(ended))
+        .values(state=state, outcome=outcome[:2000] if outcome else None, status=status, updated_at=database_now())
+        .returning(t.delivery.c.revision_id)
+    ).scalar_one_or_none()
+    return revision_id
 
 
 def settle(connection: sa.Connection, audit: AuditWriter, revision_id: str) -> None:
     """Move the revision to where its deliveries have brought it, a move at a time.
 
     `inferred` → `reported` once each destination has a document or none is to be made; then, when all have ended:
-    `held` if a patient was not matched, `undelivered` if a destination refused for good, `withheld` if none may have
-    it, else `delivered`. A revision that was held or undelivered comes back by way of `reported` when a person lets
-    a delivery run again.
+    `held` if a person must decide about one, `undelivered` if a destination refused for good, `withheld` if none may
+    have it, else `delivered`. A revision that was held or undelivered comes back by way of `reported` when a person
+    lets a delivery run again.
     """
     # The row is locked first: of two deliveries that end at once, the second must see what the first did.
     locked = sa.select(t.revision.c.state).where(t.revision.c.id == revision_id).with_for_update()

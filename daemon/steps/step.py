@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from daemon import queue
 from daemon.deidentification import Recipes
-from daemon.destinations import Destination
+from daemon.destinations import Archive, Destination
 from daemon.node import Node
 from daemon.queue import Task
 from daemon.workers import Workers
@@ -57,6 +57,7 @@ class Context:
     workers: Workers
     pipelines: Mapping[str, tuple[Pipeline, ModelPackage]]
     destinations: Mapping[str, Destination]
+    archives: Mapping[str, Archive]
     recipes: Recipes
 
 

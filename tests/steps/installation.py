@@ -10,7 +10,7 @@ import tempfile
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ from daemon.control import commands
 from daemon.database import schema as t
 from daemon.database.lease import acquire
 from daemon.deidentification import Recipes
-from daemon.destinations import Destination, open_destinations
+from daemon.destinations import Destination, open_archives, open_destinations
 from daemon.engine.tasks import STEPS, TaskLoop
 from daemon.intake import INDEX_LEASE_SECONDS, Indexer
 from daemon.node import Node, prepare_folders
@@ -211,11 +211,24 @@ class Association:
 
 
 class Installation:
-    """See the module. `acknowledged` is everything that a modality was told is safe."""
+    """See the module. `acknowledged` is everything that a modality was told is safe.
 
-    def __init__(self, folder: Path, database_url: str, destinations: tuple[str, ...]) -> None:
+    `destinations` are folders that get reports; `archives` are tables of destinations of kind `dicom` on this machine;
+    `sections` replace those of the settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        destinations: tuple[str, ...],
+        archives: Sequence[dict[str, Any]] = (),
+        **sections: Any,
+    ) -> None:
         self._runtime_directory = Path(tempfile.mkdtemp(prefix="kopru-test-"))  # sockets want short paths
-        self.settings = _settings(folder, self._runtime_directory, database_url, destinations)
+        values = _values(folder, self._runtime_directory, database_url, destinations) | sections
+        values["destinations"] += [{"kind": "dicom", "address": "127.0.0.1"} | archive for archive in archives]
+        self.settings = Settings.model_validate(values)
         prepare_folders(self.settings)
         pipelines = open_pipelines(self.settings)
         (_, package) = pipelines["chest-xray"]
@@ -226,8 +239,14 @@ class Installation:
         self.acknowledged: list[ObjectRef] = []
         self.destinations = {name: SpoiltDestination(d) for name, d in open_destinations(self.settings).items()}
         self.workers = InProcess()
-        recipes = Recipes(self.settings)
-        context = Context(self.node, self.workers, pipelines, self.destinations, recipes)  # type: ignore[arg-type]
+        context = Context(
+            self.node,
+            self.workers,  # type: ignore[arg-type]
+            pipelines,
+            self.destinations,
+            open_archives(self.settings),
+            Recipes(self.settings),
+        )
         self.loop = TaskLoop(context, "worker")
         self._threads = ThreadPoolExecutor(4)
         self.indexer = self.new_indexer()
@@ -392,7 +411,7 @@ class Installation:
             return set(connection.execute(query).scalars())
 
 
-def _settings(folder: Path, runtime_directory: Path, database_url: str, destinations: tuple[str, ...]) -> Settings:
+def _values(folder: Path, runtime_directory: Path, database_url: str, destinations: tuple[str, ...]) -> dict[str, Any]:
     data = folder / "data"
     values: dict[str, Any] = folder_defaults(data, runtime_directory, {}) | machine_defaults()
     values["runtime"] |= folder_defaults(data, runtime_directory, {})["runtime"]
@@ -400,7 +419,7 @@ def _settings(folder: Path, runtime_directory: Path, database_url: str, destinat
     values["store"]["minimum_free_bytes"] = 0
     values["source_defaults"] = {"issuer": "test-hospital", "settle_seconds": 0.0}
     values["destinations"] = [{"name": name, "kind": "directory", "path": str(folder / name)} for name in destinations]
-    return Settings.model_validate(values)
+    return values
 
 
 def _encoded(data_set: Dataset) -> bytes:

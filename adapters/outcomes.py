@@ -1,17 +1,15 @@
-"""How an attempt to match or to deliver ends. Every answer carries its reason, in words that hold no data."""
+"""How an attempt to deliver ends, whatever the protocol. Each answer carries its reason, in words that hold no data."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
-
-from adapters.fhir.subjects import EmbeddedPatient, MatchedPatient
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """The destination has this revision. `already`: it had it before this attempt, and nothing was written."""
 
-    status: int | None = None  # HTTP, of the write
+    status: int | None = None  # of the write: HTTP's, or C-STORE's
     already: bool = False
 
 
@@ -24,11 +22,16 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not now. `not_before` is what the server asked for (Retry-After), if it did; the queue's back-off adds to it."""
+    """Not now. `not_before` is what the server asked for (Retry-After), if it did; the queue's back-off adds to it.
+
+    Without a status, a write may still be under way, so that nothing newer may overtake it; unless `settled` says that
+    it makes no difference.
+    """
 
     reason: str
     status: int | None = None
     not_before: datetime | None = None
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +51,3 @@ class Held:
 
 
 DeliveryOutcome: TypeAlias = Delivered | Superseded | Retry | Dead | Held
-PatientMatch: TypeAlias = MatchedPatient | EmbeddedPatient | Held | Retry | Dead

@@ -1,0 +1,134 @@
+"""Step 3, for one DICOM destination: de-identify the study once more, under that destination's own policy, and seal the
+list of what is to be sent into the outbox.
+
+The instances are those that the pipeline selected, opened again as they were received: what a pipeline may see says
+nothing about what may leave the house. Nobody asks who the patient is. One instance that cannot be proven clean under
+the destination's policy holds the whole delivery; nothing of the study is sent.
+"""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from daemon.audit import AuditEvent, Detail, Id, Kind, Name
+from daemon.database import schema as t
+from daemon.queue import Task
+from daemon.steps.deidentify import NOT_PROVEN_CLEAN, Refused, deidentified, members_of
+from daemon.steps.manifest import CopiedInstance, Manifest, NotAManifest
+from daemon.steps.outbox import ENGINE, bury, held, prepared, wants_document
+from daemon.steps.step import Commit, Context, GiveUp, nothing
+from daemon.vault import open_column, seal_column
+
+KIND: Final = "copy"
+
+
+class Copy:
+    """Delivery: pending → prepared or held; the revision follows (`outbox.settle`)."""
+
+    kind = KIND
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """Make the instances for one destination.
+
+        What was de-identified for the pipeline is never taken, be its policy the same today: the settings, or the
+        program, may have been others when it was made.
+        """
+        node = context.node
+        with node.database.read() as connection:
+            row = _load(connection, str(task.payload["delivery"]))
+            members = members_of(connection, row.revision_id, selected=True)
+            earlier = _sent_before(connection, row)
+        if not wants_document(row, row.revision_state):
+            return nothing
+        if row.destination not in context.archives:
+            raise GiveUp("no DICOM destination has this name in the settings any more")
+        recipe = context.recipes.of_destination(row.destination, row.source)
+        if recipe != context.recipes.of(row.pipeline, row.source):
+            # A person has vouched for what comes out under the pipeline's policy, for the pipeline; not for this.
+            members = [replace(member, accepted=()) for member in members]
+        copies = []
+        try:
+            for member in members:
+                ref, made = deidentified(context, member, recipe)
+                copies.append(CopiedInstance(ref, made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid))
+        except Refused as refused:
+            return _hold(context, row, refused)
+        entry = node.keys.patient(row.patient_id)
+        documents = [open_column(entry, "delivery", before.id, before.sealed_document) for before in earlier]
+        manifest = Manifest(tuple(copies), _gone(documents, copies))
+        sealed = seal_column(entry, "delivery", row.id, manifest.to_json())
+        event = AuditEvent(
+            Kind.DEIDENTIFIED,
+            actor=ENGINE,
+            details={**_named(row), "pipeline": Name(row.pipeline), "instances": len(copies)},
+        )
+        return prepared(context, row, row.priority, sealed, event)
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """The delivery is dead, and the revision undelivered once the others have ended."""
+        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
+
+
+def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
+    return connection.execute(
+        sa.select(
+            t.delivery,
+            t.revision.c.number,
+            t.revision.c.priority,
+            t.revision.c.pipeline,
+            t.revision.c.state.label("revision_state"),
+            t.study.c.source,
+        )
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .join(t.study, t.study.c.id == t.revision.c.study_id)
+        .where(t.delivery.c.id == delivery_id)
+    ).one()
+
+
+def _sent_before(connection: sa.Connection, row: sa.Row[Any]) -> list[sa.Row[Any]]:
+    """The earlier deliveries of the study to this destination, newest first, of which anything may be there: those that
+    were begun, back to the last that got there as a whole. (Whoever had to be told what was too many, was told then.)
+    """
+    begun = connection.execute(
+        sa.select(t.delivery.c.id, t.delivery.c.sealed_document, t.delivery.c.status)
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .where(
+            t.delivery.c.report_id == row.report_id,
+            t.delivery.c.destination == row.destination,
+            t.delivery.c.attempts > 0,
+            t.revision.c.number < row.number,
+        )
+        .order_by(t.revision.c.number.desc())
+    ).all()
+    whole = next((place for place, before in enumerate(begun) if before.status == 0), len(begun))
+    return list(begun[: whole + 1])
+
+
+def _gone(documents: list[bytes], copies: list[CopiedInstance]) -> tuple[str, ...]:
+    """What the documents list and the copies do not."""
+    sent: set[str] = set()
+    for document in documents:
+        try:
+            sent |= {copy.sop_instance_uid for copy in Manifest.from_json(document).copies}
+        except NotAManifest:  # a report, when the destination of this name was of another kind
+            continue
+    return tuple(sorted(sent - {copy.sop_instance_uid for copy in copies}))
+
+
+def _named(row: sa.Row[Any]) -> dict[str, Detail]:
+    return {"revision": Id(row.revision_id), "delivery": Id(row.id), "destination": Name(row.destination)}
+
+
+def _hold(context: Context, row: sa.Row[Any], refused: Refused) -> Commit:
+    details: dict[str, Detail] = {
+        **_named(row),
+        "instance": Id(refused.instance_id),
+        "reason": Name(refused.reason),
+    }
+    reason = (
+        f"instance {refused.instance_id} {NOT_PROVEN_CLEAN} under this destination's policy: {refused.reason}; choose "
+        "another policy for it and reprocess the study"
+    )
+    event = AuditEvent(Kind.DEIDENTIFICATION_REFUSED, actor=ENGINE, details=details)
+    return held(context, row, reason, event)

@@ -1,0 +1,279 @@
+"""Studies that go to DICOM destinations: de-identified under a policy of the destination's own, whole or not at all."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydicom import Dataset, dcmread
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pynetdicom import AE, evt
+
+from daemon.audit import Kind
+from daemon.database import schema as t
+from tests.peers.storescp import StoreScp
+from tests.planted import search_bytes
+from tests.steps.installation import Installation, another, image
+from tests.system.radiographs import MadeUpPatient
+from tests.system.test_outcomes import rejection_note
+
+STUDY = "2.25.4711"
+SHIFTED = {"options": ["clean-pixel-data", "retain-longitudinal-modified-dates"]}
+BARE: dict[str, list[str]] = {"options": []}
+
+Make = Callable[..., Installation]
+
+
+@pytest.fixture
+def make(tmp_path: Path, emptied_database_url: str) -> Iterator[Make]:
+    """Makes an installation with these archives; in the end nothing may be dropped."""
+    made: list[Installation] = []
+
+    def one(*archives: dict[str, Any], reports: tuple[str, ...] = ("reports",), **sections: Any) -> Installation:
+        made.append(Installation(tmp_path / "node", emptied_database_url, reports, archives, **sections))
+        return made[-1]
+
+    try:
+        yield one
+        for installation in made:
+            installation.assert_nothing_is_dropped()
+    finally:
+        for installation in made:
+            installation.close()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[StoreScp]:
+    made = StoreScp(tmp_path)
+    yield made
+    made.stop()
+
+
+def at(peer: StoreScp, name: str = "research", **more: Any) -> dict[str, Any]:
+    return {"name": name, "port": peer.port, "ae_title": peer.aet} | more
+
+
+@contextmanager
+def peer(answer: Callable[[evt.Event], int | Dataset]) -> Iterator[dict[str, Any]]:
+    """The settings of an archive that answers each C-STORE as told."""
+    entity = AE(ae_title="PEER")
+    entity.add_supported_context(DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)])
+    try:
+        yield {"name": "research", "port": server.socket.getsockname()[1], "ae_title": "PEER"}
+    finally:
+        server.shutdown()
+
+
+def delivery(installation: Installation, name: str = "research", revision: int = 1) -> dict[str, Any]:
+    rows = installation.shown()["deliveries"]
+    return next(dict(row) for row in rows if (row["destination"], row["revision"]) == (name, revision))
+
+
+def recorded(installation: Installation, kind: Kind) -> list[dict[str, Any]]:
+    with installation.database.read() as connection:
+        bodies = connection.execute(sa.select(t.audit_event.c.body).where(t.audit_event.c.kind == kind)).scalars()
+        return [json.loads(body)["details"] for body in bodies]
+
+
+@pytest.mark.dcmtk
+def test_a_study_arrives_under_the_policy_of_its_destination(make: Make, archive: StoreScp):
+    archive.start()
+    installation = make(at(archive, deidentification=SHIFTED))
+    first = image(StudyInstanceUID=STUDY)
+    second = another(first)
+    installation.send(first, second)
+    installation.work()
+    assert installation.revisions() == ["delivered"]
+    assert installation.deliveries() == {(1, "reports"): "delivered", (1, "research"): "delivered"}
+    arrived = [dcmread(file) for file in archive.files()]
+    assert len(arrived) == 2
+    assert len({copy.StudyInstanceUID for copy in arrived}) == 1
+    assert len({copy.PatientID for copy in arrived}) == 1
+    assert {copy.SOPInstanceUID for copy in arrived}.isdisjoint({first.SOPInstanceUID, second.SOPInstanceUID})
+    for copy in arrived:
+        assert copy.StudyDate == copy.ContentDate != first.StudyDate, "shifted, all by the same"
+        assert "113107" in {code.CodeValue for code in copy.DeidentificationMethodCodeSequence}
+    bytes_there = b"".join(file.read_bytes() for file in archive.files())
+    assert search_bytes(bytes_there, [*MadeUpPatient(1).planted, STUDY], "the archive") == []
+
+
+@pytest.mark.dcmtk
+def test_each_destination_gets_the_study_under_its_own_policy_and_the_uids_agree(
+    make: Make, archive: StoreScp, tmp_path: Path
+):
+    other = StoreScp(tmp_path / "other")
+    archive.start()
+    other.start()
+    try:
+        installation = make(at(archive, deidentification=SHIFTED), at(other, "teaching"))
+        installation.send(image())
+        installation.work()
+        (shifted,), (bare,) = ([dcmread(file) for file in place.files()] for place in (archive, other))
+    finally:
+        other.stop()
+    assert installation.revisions() == ["delivered"]
+    assert (shifted.StudyDate != "", bare.get("StudyDate", "")) == (True, "")
+    assert shifted.SOPInstanceUID == bare.SOPInstanceUID
+    assert shifted.PatientID == bare.PatientID
+
+
+@pytest.mark.dcmtk
+def test_nobody_asks_who_the_patient_is(make: Make, archive: StoreScp):
+    archive.start()
+    installation = make(at(archive), reports=())
+    installation.send(image())
+    installation.work()
+    assert installation.revisions() == ["delivered"]
+    assert recorded(installation, Kind.VAULT_ANSWERED) == []
+    (delivered,) = recorded(installation, Kind.DELIVERED)
+    assert (delivered["destination"], delivered["status"]) == ("research", 0)
+    assert len(recorded(installation, Kind.DELIVERY_ATTEMPTED)) == 1
+
+
+@pytest.mark.dcmtk
+def test_an_archive_that_is_down_gets_the_study_when_it_is_back(make: Make, archive: StoreScp):
+    installation = make(at(archive))
+    installation.send(image())
+    installation.work()
+    assert (installation.revisions(), delivery(installation)["state"]) == (["reported"], "prepared")
+    assert "connection refused" in delivery(installation)["outcome"]
+    assert installation.deliveries()[1, "reports"] == "delivered", "reports do not wait for it"
+    archive.start()
+    installation.hurry()
+    installation.work()
+    assert installation.revisions() == ["delivered"]
+    assert len(archive.files()) == 1
+
+
+@pytest.mark.dcmtk
+def test_a_newer_revision_overtakes_one_that_an_archive_could_not_take(make: Make, archive: StoreScp):
+    installation = make(at(archive))
+    first = image(StudyInstanceUID=STUDY)
+    installation.send(first)
+    installation.work()
+    installation.send(another(first))
+    installation.work()
+    assert installation.revisions() == ["superseded", "reported"]
+    archive.start()
+    installation.hurry()
+    installation.work()
+    assert installation.revisions() == ["superseded", "delivered"]
+    assert len(archive.files()) == 2
+
+
+@pytest.mark.dcmtk
+def test_an_archive_that_takes_no_such_transfer_syntax_ends_the_delivery_with_the_reason(make: Make, archive: StoreScp):
+    archive.start("+xi")
+    installation = make(at(archive))
+    installation.send(image())
+    installation.work()
+    assert installation.revisions() == ["undelivered"]
+    assert "Explicit VR Little Endian" in delivery(installation)["outcome"]
+    assert archive.files() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "told"),
+    [
+        (0x0000, "delivered", None),
+        (0xB007, "delivered", None),
+        (0x0111, "delivered", None),
+        (0xA700, "prepared", "0xA700 refused: out of resources"),
+        (0x0110, "prepared", "0x0110 processing failure"),
+        (0xA900, "dead", "0xA900 error: data set does not match SOP class"),
+        (0xC123, "dead", "0xC123 error: cannot understand"),
+        (0x0124, "dead", "0x0124 refused: not authorized"),
+    ],
+)
+def test_what_a_status_means(make: Make, status: int, state: str, told: str | None):
+    def answer(event: evt.Event) -> Dataset:
+        said = Dataset()
+        said.Status = status
+        said.ErrorComment = f"of {event.dataset.PatientID}"
+        return said
+
+    with peer(answer) as settings:
+        installation = make(settings, reports=())
+        installation.send(image())
+        installation.work()
+    row = delivery(installation)
+    assert row["state"] == state
+    assert (told or "") in (row["outcome"] or "")
+    with installation.database.read() as connection:
+        pseudonym = connection.execute(sa.select(t.patient.c.pseudonym)).scalar_one()
+    assert pseudonym not in (row["outcome"] or ""), "the peer's own words are not kept"
+
+
+def test_a_study_of_which_an_instance_is_refused_is_sent_again_as_a_whole(make: Make):
+    stored: list[str] = []
+
+    def answer(event: evt.Event) -> int:
+        stored.append(event.request.AffectedSOPInstanceUID)
+        return 0xA700 if len(stored) == 2 else 0
+
+    with peer(answer) as settings:
+        installation = make(settings, reports=())
+        first = image()
+        installation.send(first, another(first))
+        installation.work()
+        assert "1 of 2 instances were stored before" in delivery(installation)["outcome"]
+        assert (delivery(installation)["state"], installation.revisions()) == ("prepared", ["reported"])
+        installation.hurry()
+        installation.work()
+    assert installation.revisions() == ["delivered"]
+    assert stored[:2] == stored[2:], "the same bytes under the same UIDs"
+
+
+@pytest.mark.dcmtk
+def test_what_a_person_vouched_for_in_the_pipeline_is_held_under_another_policy(make: Make, archive: StoreScp):
+    archive.start()
+    other = {"options": ["retain-longitudinal-modified-dates"]}
+    installation = make(
+        at(archive, "same", deidentification=BARE), at(archive, deidentification=other), deidentification=BARE
+    )
+    installation.send(image(BurnedInAnnotation="YES"))
+    installation.work()
+    (row,) = installation.ask("quarantine.list")
+    installation.ask("quarantine.release", instance=row["instance"], reason="burned-in-annotation")
+    installation.work()
+    assert installation.revisions()[-1] == "held"
+    states = {name: state for (number, name), state in installation.deliveries().items() if number == 2}
+    assert states == {"reports": "delivered", "same": "delivered", "research": "held"}
+    assert "burned-in-annotation" in delivery(installation, revision=2)["outcome"]
+    assert len(archive.files()) == 1
+    refusals = recorded(installation, Kind.DEIDENTIFICATION_REFUSED)
+    assert [refusal.get("destination") for refusal in refusals] == [None, "research"]
+
+
+@pytest.mark.dcmtk
+def test_what_was_sent_and_taken_back_since_is_told_to_a_person_once(make: Make, archive: StoreScp):
+    archive.start()
+    installation = make(at(archive), reports=())
+    first = image(StudyInstanceUID=STUDY)
+    second = another(first)
+    installation.send(first, second)
+    installation.work()
+    installation.send(rejection_note([second], MadeUpPatient(1)))
+    installation.work()
+    assert installation.revisions() == ["delivered", "held"]
+    assert "1 instances that were sent before" in delivery(installation, revision=2)["outcome"]
+    installation.ask("studies.reprocess", study=installation.shown()["study"])
+    installation.work()
+    assert installation.revisions()[-1] == "delivered"
+
+
+@pytest.mark.dcmtk
+def test_a_destination_gets_the_studies_of_its_pipelines_only(make: Make, archive: StoreScp, monkeypatch):
+    archive.start()
+    installation = make(at(archive, pipelines=["chest-xray"]))
+    (destination,) = [made for made in installation.settings.destinations if made.kind == "dicom"]
+    assert (destination.takes("chest-xray"), destination.takes("other")) == (True, False)
+    monkeypatch.setattr(type(destination), "takes", lambda _self, _pipeline: False)
+    installation.send(image())
+    installation.work()
+    assert installation.deliveries() == {(1, "reports"): "delivered"}
+    assert archive.files() == []
