@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 from pydicom.uid import UID
 
 from anonymize import codes, values
+from anonymize.character_sets import character_sets_of, decode
 from anonymize.dummies import dummy
 from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element, Encoding, Kind, walk_unknown
 from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
 from anonymize.errors import MalformedDataSet, QuarantineReason
-from anonymize.facts import DECISIVE, Facts
+from anonymize.facts import DECISIVE, SPECIFIC_CHARACTER_SET, Facts
 from anonymize.image_cleaning import IMAGE_TAGS, OFFSET_TABLES, REGION_TAGS, ULTRASOUND_REGIONS, ImageNotes
 from anonymize.instances import PatientPseudonym
 from anonymize.look_up_tables import DESCRIPTORS, TABLES, read_table
@@ -22,7 +23,7 @@ from anonymize.options import Dates, Option, Policy
 from anonymize.pixels import PixelOutcome
 from anonymize.pixels.words import Bytes
 from anonymize.proofs import UNIT_BYTES, are_attribute_tags, is_sound_binary
-from anonymize.record import BURNED_IN_ANNOTATION, record
+from anonymize.record import BURNED_IN_ANNOTATION, METHOD, blanked, methods, record
 from anonymize.rules import PATIENT_ID, PATIENT_NAME, Action, Rule, Rules, Verdict
 from anonymize.safe_private import block_of, load_safe_private, reserved_block
 from anonymize.spelled import LEAST_BYTES, spells_text
@@ -54,10 +55,11 @@ _PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
 class _Container:
     """A sequence or a data set that is being written: its finished parts, by tag or, for items, by number."""
 
-    __slots__ = ("code", "creators", "descriptors", "parent", "parts", "path", "tag", "waveform")
+    __slots__ = ("character_sets", "code", "creators", "descriptors", "parent", "parts", "path", "tag", "waveform")
 
-    def __init__(self, tag: int, path: tuple[int, ...], parent: int) -> None:
+    def __init__(self, tag: int, path: tuple[int, ...], parent: int, character_sets: tuple[str, ...] = ()) -> None:
         self.tag = tag
+        self.character_sets = character_sets  # of its text: its own, else those around it (PS3.3 C.12.1.1.2)
         self.path = path
         self.parent = parent  # the sequence around an item, 0 at the top
         self.parts: list[tuple[int, Bytes]] = []
@@ -106,6 +108,8 @@ class DataSetWriter:
         """Of the top level: the UID as it was, and as it is written."""
         self.texts: list[bytes] = []
         """What was written of text that no option retains."""
+        self.texts_of_items: list[str] = []
+        """The same, decoded, of items whose character sets are not those of the top level."""
         self.bulk: list[bytes] = []
         """What was written of values that can hold any bytes, but for the image."""
         self.doubts: set[QuarantineReason] = set()
@@ -132,7 +136,8 @@ class DataSetWriter:
                 self._sequence(element, elements)
             elif kind is Kind.ITEM:
                 sequence = self._open[-1]
-                self._open.append(_Container(element.tag, (*sequence.path, len(sequence.parts) + 1), sequence.tag))
+                path = (*sequence.path, len(sequence.parts) + 1)
+                self._open.append(_Container(element.tag, path, sequence.tag, sequence.character_sets))
             elif kind is Kind.FRAGMENTS:
                 self._pixels(element)
             else:
@@ -170,7 +175,8 @@ class DataSetWriter:
         verdict = self._verdict(element)
         if verdict.action is Action.CLEAN and verdict.vr == "SQ":
             self._decide(element, verdict)
-            self._open.append(_Container(element.tag, (*self._open[-1].path, element.tag), 0))
+            around = self._open[-1]
+            self._open.append(_Container(element.tag, (*around.path, element.tag), 0, around.character_sets))
             return
         for inner in elements:  # over all of it
             if inner.kind is Kind.SEQUENCE_END and inner.depth == element.depth:
@@ -224,6 +230,8 @@ class DataSetWriter:
         tag, container = element.tag, self._open[-1]
         if tag in DESCRIPTORS:
             container.descriptors[tag] = self._bytes(element)
+        elif tag == SPECIFIC_CHARACTER_SET:
+            container.character_sets = character_sets_of(self._bytes(element))
         if element.depth == 0:
             self._facts.note(tag, self._bytes(element))
             self.image.note(tag, self._bytes(element))
@@ -305,26 +313,34 @@ class DataSetWriter:
 
     def _kept_characters(self, element: Element, verdict: Verdict) -> bytes | None:
         """What may stay of a value of characters. What a site retains by an option need not be of known words."""
-        vr, raw = verdict.vr, self._bytes(element)
-        value = values.kept(vr, raw, self._facts.character_sets, is_time_zone=element.tag == _TIMEZONE_OFFSET)
+        vr, raw, character_sets = verdict.vr, self._bytes(element), self._open[-1].character_sets
+        value = values.kept(vr, raw, character_sets, is_time_zone=element.tag == _TIMEZONE_OFFSET)
         if not value or (verdict.option and verdict.option is not Option.RETAIN_SAFE_PRIVATE):
             return value
         if vr in _DECIMALS:
             if len(value) >= _TELLING_DIGITS:
                 self.texts.append(value)
             return value
-        value = values.of_known_words(element.tag, vr, value, self._facts.character_sets)
+        value = values.of_known_words(element.tag, vr, value, character_sets)
         if value:
-            self.texts.append(value)
+            self._note_text(value)
         return value
+
+    def _note_text(self, value: bytes) -> None:
+        """Note a text that is written, for the last look."""
+        character_sets = self._open[-1].character_sets
+        if value.isascii() or character_sets == self._facts.character_sets:
+            self.texts.append(value)
+        else:
+            self.texts_of_items.append(decode(value, character_sets) or "")
 
     def _change(self, element: Element, verdict: Verdict) -> None:
         """Write what an option makes of the value."""
         action, vr, raw = verdict.action, verdict.vr, self._bytes(element)
         if action is Action.CLEAN_TEXT:
-            value = values.cleaned(vr, raw, self._facts.character_sets, self._days)
+            value = values.cleaned(vr, raw, self._open[-1].character_sets, self._days)
             if value:
-                self.texts.append(value)
+                self._note_text(value)
         else:
             value = values.redated(action, vr, raw, self._patient.date_offset_days)
         if value is None or (len(value) > LONGEST_SHORT_VALUE and self._encoding.explicit and vr in SHORT_VRS):
@@ -427,6 +443,10 @@ class DataSetWriter:
             if value is not None and tag != BURNED_IN_ANNOTATION:
                 self._write(tag, vr, value)
         self._write(BURNED_IN_ANNOTATION, "CS", b"NO")
+        if outcome.text is not None and outcome.text.declared:
+            said = [*methods(self._rules.edition, self._policy), blanked(outcome.text)]
+            parts[:] = [part for part in parts if part[0] != METHOD]
+            self._write(METHOD, "LO", "\\".join(said).encode("ascii"))
         is_encapsulated = UID(outcome.transfer_syntax_uid).is_encapsulated
         length = UNDEFINED_LENGTH if is_encapsulated else outcome.length
         parts.append((element.tag, encode_head(element.tag, outcome.vr, length, self._encoding)))

@@ -22,7 +22,7 @@ from anonymize.facts import Facts
 from anonymize.image_cleaning import PixelCleaning, clean_image, script_values
 from anonymize.instances import DeidentifiedInstance, PatientPseudonym, ReceivedInstance
 from anonymize.options import BASIC, Policy
-from anonymize.pixels import BlankedRegion, PixelScript
+from anonymize.pixels import BlankedRegion, BlankedText, PixelScript
 from anonymize.pixels.words import Bytes
 from anonymize.profile import Profile, load_profile
 from anonymize.rules import Rules, check
@@ -58,6 +58,8 @@ class Deidentified:
     trail: tuple[Decision, ...] = field(repr=False)
     blanked: tuple[BlankedRegion, ...] = ()
     """The regions of the image that were blanked."""
+    text: BlankedText | None = None
+    """Of an image, whether text was declared and how much was blanked."""
 
 
 @cache
@@ -108,10 +110,11 @@ def deidentify(
     if doubts := writer.doubts.difference(accepted):
         raise Quarantine(min(doubts))
     sweeps = QuarantineReason.KNOWN_IDENTIFIER not in accepted
-    if sweeps and facts.identifiers.are_in(writer.texts, facts.character_sets):
+    if sweeps and facts.identifiers.are_in(writer.texts, facts.character_sets, writer.texts_of_items):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     transfer_syntax_uid = EXPLICIT_VR_LITTLE_ENDIAN if encoded.deflated else received.transfer_syntax_uid
     blanked: tuple[BlankedRegion, ...] = ()
+    text: BlankedText | None = None
     values: list[Sequence[Bytes]] = [(value,) for value in writer.bulk]
     if (image := writer.pixels) is not None:
         if image.kind is Kind.FRAGMENTS and not UID(transfer_syntax_uid).is_encapsulated:
@@ -122,14 +125,14 @@ def deidentify(
             view, image, writer.image, transfer_syntax_uid, policy, pixels, texts, accepted
         )
         writer.put_pixels(image, outcome)
-        transfer_syntax_uid, blanked = outcome.transfer_syntax_uid, outcome.regions
+        transfer_syntax_uid, blanked, text = outcome.transfer_syntax_uid, outcome.regions, outcome.text
         if may_hold_text:
             values.append(outcome.pieces)
     instance = _instance(received, transfer_syntax_uid, writer)
     search = facts.identifiers.in_bulk()
     if sweeps and any(search.finds(pieces) for pieces in values):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
-    return Deidentified(instance, tuple(writer.trail), blanked)
+    return Deidentified(instance, tuple(writer.trail), blanked, text)
 
 
 def _check_is_known(received: ReceivedInstance) -> None:

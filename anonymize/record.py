@@ -6,6 +6,10 @@ from typing import Final
 from anonymize.elements import Encoding
 from anonymize.encoding import encode, encode_item
 from anonymize.options import BASIC_PROFILE, Code, Dates, Option, Policy
+from anonymize.pixels import BlankedText
+
+METHOD: Final = 0x00120063
+"""De-identification Method."""
 
 BURNED_IN_ANNOTATION: Final = 0x00280301
 """Written NO with every image: what may hold text is cleaned or quarantined before."""
@@ -24,7 +28,7 @@ def record(edition: str, policy: Policy, encoding: Encoding) -> tuple[tuple[int,
     codes = [BASIC_PROFILE, *(option.code for option in Option if option in policy.options)]
     elements = (
         (0x00120062, "CS", b"YES"),
-        (0x00120063, "LO", "\\".join(methods(edition, policy)).encode("ascii")),
+        (METHOD, "LO", "\\".join(methods(edition, policy)).encode("ascii")),
         (0x00120064, "SQ", b"".join(_item(code, encoding) for code in codes)),
         (0x00280303, "CS", _TIMES[policy.dates]),
     )
@@ -38,6 +42,11 @@ def methods(edition: str, policy: Policy) -> list[str]:
         values.append("Dates reduced to their year")
     values.append(policy.claim.value)
     return values
+
+
+def blanked(text: BlankedText) -> str:
+    """What De-identification Method says of text that was declared: how much of it was found. At most 64 characters."""
+    return f"Declared text blanked: {text.regions} regions, {text.frames} frames, {text.percent} %"
 
 
 def _item(code: Code, encoding: Encoding) -> bytes:

@@ -8,7 +8,14 @@ PixelError
 └── InvalidScript           a script of regions cannot be read (line, column)
 """
 
-from anonymize.pixels.cleaning import BlankedRegion, ChangedAttribute, PixelElement, PixelOutcome, clean_pixels
+from anonymize.pixels.cleaning import (
+    BlankedRegion,
+    BlankedText,
+    ChangedAttribute,
+    PixelElement,
+    PixelOutcome,
+    clean_pixels,
+)
 from anonymize.pixels.ctp_script import PixelScript, read_script, text_of
 from anonymize.pixels.detection import Detection, TextDetector
 from anonymize.pixels.errors import IncompleteDescription, InvalidScript, MalformedPixels, PixelError, PixelReason
@@ -22,6 +29,7 @@ __all__ = [
     "DEFAULT_MARKERS",
     "DESCRIBING_TAGS",
     "BlankedRegion",
+    "BlankedText",
     "ChangedAttribute",
     "Detection",
     "ExtendedOffsets",

@@ -4,8 +4,9 @@ Values in, values out; what cannot be proven clean comes out as a reason and no 
 Nothing of what was read in an image leaves this module.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from anonymize.pixels.background import background_of
 from anonymize.pixels.codestreams import strip_codestreams
 from anonymize.pixels.compressed import CompressedFrames
 from anonymize.pixels.ctp_script import Path, PixelScript
-from anonymize.pixels.detection import TextDetector
+from anonymize.pixels.detection import Detection, TextDetector
 from anonymize.pixels.errors import MalformedPixels, PixelReason
 from anonymize.pixels.fragments import Encapsulated, ExtendedOffsets, read_fragments
 from anonymize.pixels.image import (
@@ -28,7 +29,7 @@ from anonymize.pixels.image import (
 from anonymize.pixels.looking import Looker, to_blank
 from anonymize.pixels.native import NativeFrames
 from anonymize.pixels.rendering import renderings
-from anonymize.pixels.text_policy import TextDecision, TextPolicy, decide, declares_text
+from anonymize.pixels.text_policy import TextDecision, TextPolicy, decide, declares_text, is_what_was_declared
 from anonymize.pixels.words import Bytes
 
 EXTENDED_OFFSETS: Final = 0x7FE00001
@@ -65,6 +66,16 @@ class BlankedRegion(NamedTuple):
     region: Region
 
 
+class BlankedText(NamedTuple):
+    """What may be told of the text in an image: whether it was declared, and how much was blanked."""
+
+    declared: bool
+    regions: int
+    frames: int
+    percent: float
+    """Of all frames' pixels; what was blanked twice counts twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class PixelOutcome:
     """Clean pixel data, or the reason why there is none.
@@ -80,6 +91,7 @@ class PixelOutcome:
     vr: str = "OW"
     changed: tuple[ChangedAttribute, ...] = ()
     regions: tuple[BlankedRegion, ...] = ()
+    text: BlankedText | None = None
     reason: PixelReason | None = None
 
     @property
@@ -105,7 +117,7 @@ def clean_pixels(
     In this order: metadata in codestreams and unused bits go; the regions of the first section of `script` that
     matches `script_values` are blanked; if `policy` says so, every frame is looked at with `detector`, and every text
     but a marker is blanked; blanked frames are looked at again, and text that is still read is a reason. Text that is
-    declared ((0028,0301) YES) and neither found nor covered by the script is one, too.
+    declared ((0028,0301) YES) and cannot be what was blanked is one, too (see `is_what_was_declared`).
     """
     decision = decide(image, policy)
     regions = script.regions_for(script_values or {}, image.columns, image.rows) if script else ()
@@ -143,6 +155,8 @@ class _Cleaning:
             self._frames = NativeFrames(_in_order(pixels, image), image)
             self._image = image
         self._blanked: list[BlankedRegion] = []
+        self._declares = declares_text(image)
+        self._accounted = False  # whether what was declared is what was blanked
 
     def outcome(self, regions: Sequence[Region]) -> PixelOutcome:
         stripped = self._stripped()  # before any decoder is let near the bytes
@@ -155,11 +169,16 @@ class _Cleaning:
             except MalformedPixels as doubt:
                 if doubt.reason not in self._accepted:
                     raise
-        if declares_text(self._received) and not self._blanked and PixelReason.TEXT_DECLARED not in self._accepted:
-            raise MalformedPixels(PixelReason.TEXT_DECLARED, "text is declared, and none was blanked")
-        if not self._blanked and stripped is not None:
-            return stripped
-        return self._native()
+        if self._declares and not (regions or self._accounted or PixelReason.TEXT_DECLARED in self._accepted):
+            raise MalformedPixels(PixelReason.TEXT_DECLARED, "what was blanked cannot be all that was declared")
+        outcome = stripped if stripped is not None and not self._blanked else self._native()
+        return replace(outcome, text=self._told())
+
+    def _told(self) -> BlankedText:
+        image, blanked = self._image, self._blanked
+        pixels = sum(one.region.width * one.region.height for one in blanked)
+        percent = round(min(100.0, 100 * pixels / (image.frames * image.rows * image.columns)), 1)
+        return BlankedText(self._declares, len(blanked), len({one.frame for one in blanked}), percent)
 
     def _stripped(self) -> PixelOutcome | None:
         """The outcome for compressed pixels that need not be decoded."""
@@ -198,15 +217,21 @@ class _Cleaning:
         if self._detector is None:
             raise MalformedPixels(PixelReason.NO_DETECTOR, "policy asks for a look")
         looker = Looker(self._detector)
+        seen = [
+            to_blank(looker.look(self._pictures(frame)), self._policy.markers) for frame in range(self._image.frames)
+        ]
+        standing = _standing(seen)
+        shown = [[*texts, *standing] for texts in seen]
+        self._accounted = self._declares and all(map(is_what_was_declared, shown))
         found: dict[int, list[Region]] = {}
-        for frame in range(self._image.frames):
-            if texts := to_blank(looker.look(self._pictures(frame)), self._policy.markers):
+        for frame, texts in enumerate(shown):
+            if texts:
                 found[frame] = self._blank(frame, (self._with_margin(text.region) for text in texts))
         for look in range(2, _LOOKS + 1):
             last, found = found, {}
             for frame, regions in last.items():
                 texts = to_blank(looker.look_around(self._pictures(frame), regions), self._policy.markers)
-                if look == _LOOKS and any(text.text for text in texts):
+                if look == _LOOKS and any(text.text or self._declares for text in texts):
                     raise MalformedPixels(PixelReason.TEXT_REMAINS, "text is read after blanking")
                 if texts:
                     found[frame] = self._blank(frame, (self._with_margin(text.region) for text in texts))
@@ -226,6 +251,14 @@ class _Cleaning:
         grown = text.grown(self._policy.margin).clipped(image.columns, image.rows) or text
         beside = (region for region in image.ultrasound_regions if not region.meets(text))
         return text if any(region.meets(grown) for region in beside) else grown
+
+
+def _standing(seen: Sequence[Sequence[Detection]]) -> list[Detection]:
+    """The texts that stand at one place in more than half of the frames."""
+    frames = [{text.region: text for text in texts} for texts in seen]
+    counted = Counter(region for texts in frames for region in texts)
+    by_region = {region: text for texts in frames for region, text in texts.items()}
+    return [text for region, text in by_region.items() if 2 * counted[region] > len(seen) > 1]
 
 
 def _in_order(pixels: PixelElement, image: ImageDescription) -> memoryview:

@@ -4,10 +4,12 @@ Looking costs 0.1 s to some seconds a frame, so most slices of CT and MR are pas
 Burned In Annotation is believed when it says YES. Its NO is not believed of devices that draw the patient's name.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final
 
+from anonymize.pixels.detection import Detection
 from anonymize.pixels.image import ImageDescription
 from anonymize.pixels.markers import Markers
 
@@ -64,9 +66,39 @@ class TextDecision:
     rule: TextRule
 
 
+_LEAST_DECLARED: Final = 8  # letters and digits; a side, a time or a depth has fewer, a name with a date has more
+
+
 def declares_text(image: ImageDescription) -> bool:
     """Whether (0028,0301) says that there is text, or anything that is not NO."""
     return image.burned_in_annotation not in ("", "NO")
+
+
+def is_what_was_declared(blanked: Iterable[Detection]) -> bool:
+    """Whether the texts that are blanked in one frame can be those that its image declares.
+
+    YES means enough text "to identify the patient and date the image was acquired" (PS3.3 C.7.6.1), so to have blanked
+    just anything is no answer. The declaration is settled if all of this holds, and else the image is held:
+
+    1. In every frame, texts of eight letters and digits or more are blanked, markers not counted; of a text that
+       cannot be read, as many as squares lie along it. A script that blanks regions of the image settles this, too:
+       the site says where its device writes.
+    2. What stands at one place in most frames counts, and is blanked, in all of them: a reader may fail in some.
+    3. Looked at again, a frame has nothing left that even looks like text.
+
+    So a clip that names its patient in a title alone is held: that nothing was found in its other frames may be the
+    reader's fault. Where nothing is declared, nothing need be found, and what is left must only not be readable.
+    """
+    counted: list[Detection] = []
+    for text in sorted(blanked, key=_characters, reverse=True):  # a text is found in each rendering of a frame
+        if not any(text.region.meets(other.region) for other in counted):
+            counted.append(text)
+    return sum(map(_characters, counted)) >= _LEAST_DECLARED
+
+
+def _characters(found: Detection) -> int:
+    short, long = sorted((found.region.width, found.region.height))
+    return sum(map(str.isalnum, found.text)) or long // short
 
 
 def decide(image: ImageDescription, policy: TextPolicy) -> TextDecision:

@@ -146,7 +146,8 @@ def _explained(path: Path, recipe: Recipe) -> dict[str, Any]:
             {"element": made.where, "name": _name(made.path[-1]), "action": str(made.action), "rule": made.reason}
             for made in result.trail
         ]
-        return {"elements": elements, "blanked_regions": len(result.blanked)}
+        text = result.text._asdict() if result.text else None
+        return {"elements": elements, "blanked_regions": len(result.blanked), "text": text}
 
     return {"elements": []} | _outcome(path, work)
 

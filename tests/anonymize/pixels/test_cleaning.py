@@ -9,6 +9,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders import RLELosslessEncoder
 
 from anonymize.pixels import (
+    BlankedText,
     Detection,
     ImageDescription,
     Look,
@@ -316,3 +317,79 @@ def test_nothing_that_was_read_is_shown() -> None:
     outcome = cleaned(marked(np.full((20, 30), 90, "u1"), 255), grey(20, 30), Bright("ORNEK AYSE"))
     assert "ORNEK" not in repr(outcome)
     assert "ORNEK" not in repr(Detection(BOX, "ORNEK AYSE", 1.0))
+
+
+# --- text that is declared --------------------------------------------------------------------------------------------
+
+
+def declared(array: np.ndarray, detector: object, *, frames: int = 1, **settings: object) -> PixelOutcome:
+    image = replace(grey(*array.shape[-2:], frames), burned_in_annotation="YES")
+    return cleaned(array, image, detector, **settings)
+
+
+def test_a_name_and_a_date_that_were_blanked_settle_the_declaration_and_are_told() -> None:
+    outcome = declared(marked(np.full((20, 30), 90, "u1"), 255), Bright("ORNEK 12.04.1956"))
+    assert outcome.reason is None
+    assert outcome.text == BlankedText(declared=True, regions=1, frames=1, percent=round(100 * 10 * 4 / 600, 1))
+
+
+@pytest.mark.parametrize("read", ["12:30", "5.2 cm", "4-7 MHz", "......"])
+def test_something_small_that_was_blanked_does_not_settle_it(read: str) -> None:
+    array = marked(np.full((20, 30), 90, "u1"), 255)
+    assert declared(array, Bright(read)).reason is PixelReason.TEXT_DECLARED
+    assert cleaned(array, grey(20, 30), Bright(read)).reason is None  # nothing was declared
+    vouched = declared(array, Bright(read), accepted=[PixelReason.TEXT_DECLARED])
+    assert vouched.reason is None
+    assert (array_of(vouched, array) < 250).all()
+
+
+def test_a_marker_does_not_settle_it() -> None:
+    assert declared(marked(np.full((20, 30), 90, "u1"), 255), Bright("PORTABLE")).reason is PixelReason.TEXT_DECLARED
+
+
+def test_a_text_that_cannot_be_read_counts_by_its_length() -> None:
+    long, short = Region(2, 2, 26, 3), Region(2, 2, 10, 3)
+    for box, reason in ((long, None), (short, PixelReason.TEXT_DECLARED)):
+        array = marked(np.full((20, 30), 90, "u1"), 255, box)
+        assert declared(array, Bright("")).reason is reason
+
+
+class InTriplicate(Bright):
+    """Finds each text three times, as in three renderings."""
+
+    def find(self, picture: Picture) -> Sequence[Detection]:
+        return [replace(one, score=one.score - part / 10) for one in super().find(picture) for part in range(3)]
+
+
+def test_a_text_counts_once_however_often_it_is_found() -> None:
+    array = marked(np.full((20, 30), 90, "u1"), 255)
+    assert declared(array, InTriplicate("12:30")).reason is PixelReason.TEXT_DECLARED
+
+
+def test_a_name_in_one_of_many_frames_does_not_settle_the_others() -> None:
+    array = np.full((4, 200, 200), 90, "u1")
+    array[2] = marked(array[2], 255)
+    assert declared(array, Bright(), frames=4).reason is PixelReason.TEXT_DECLARED
+    assert cleaned(array, grey(200, 200, 4)).reason is None
+
+
+class Blinking(Bright):
+    """Sees nothing in its third look at a whole frame."""
+
+    def find(self, picture: Picture) -> Sequence[Detection]:
+        found = super().find(picture)
+        return [] if len([shape for shape in self.asked if shape == picture.shape[:2]]) == 3 else found
+
+
+def test_what_stands_in_most_frames_is_blanked_in_those_where_the_reader_fails() -> None:
+    array = marked(np.random.default_rng(1).integers(60, 90, (5, 200, 200), np.uint8), 255)
+    detector = Blinking()
+    outcome = declared(array, detector, frames=5)
+    assert detector.asked.count((200, 200)) == 5, "each frame is another"
+    assert outcome.reason is None
+    assert (array_of(outcome, array) < 250).all()
+    assert outcome.text.frames == 5
+
+
+def test_what_is_left_and_cannot_be_read_is_a_reason_where_text_was_declared() -> None:
+    assert declared(np.full((20, 30), 90, "u1"), Stubborn(reads="")).reason is PixelReason.TEXT_REMAINS
