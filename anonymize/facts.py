@@ -5,9 +5,9 @@ from typing import Final
 from anonymize.character_sets import character_sets_of
 from anonymize.identifiers import SOURCES, Identifiers
 
-_SPECIFIC_CHARACTER_SET: Final = 0x00080005
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
 
-DECISIVE: Final = frozenset(SOURCES) | {_SPECIFIC_CHARACTER_SET}
+DECISIVE: Final = frozenset(SOURCES) | {SPECIFIC_CHARACTER_SET}
 
 
 class Facts:
@@ -20,7 +20,7 @@ class Facts:
     def note(self, tag: int, value: bytes) -> None:
         """Note a value; those that are not of `DECISIVE` do not matter."""
         self._found[tag] = value
-        if tag == _SPECIFIC_CHARACTER_SET:
+        if tag == SPECIFIC_CHARACTER_SET:
             self.character_sets = character_sets_of(value)
 
     @property

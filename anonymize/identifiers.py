@@ -58,14 +58,16 @@ class Identifiers:
         """`values` are those of `SOURCES`, as encoded."""
         self._values = values
 
-    def are_in(self, texts: Iterable[bytes], character_sets: Sequence[str]) -> bool:
-        """Whether any word of the encoded `texts` is one of these, whatever its case and diacritics."""
+    def are_in(self, texts: Iterable[bytes], character_sets: Sequence[str], decoded: Iterable[str] = ()) -> bool:
+        """Whether any word of the encoded `texts`, or of those that are `decoded`, is one of these, whatever its case
+        and diacritics.
+        """
         tokens = set(self._words(character_sets))
         if not tokens:
             return False
         ascii_texts = b" ".join(text for text in texts if text.isascii()).decode("ascii")
         others = [decode(text, character_sets) or "" for text in texts if not text.isascii()]
-        return any(not tokens.isdisjoint(_WORD.findall(folded(text))) for text in (ascii_texts, *others))
+        return any(not tokens.isdisjoint(_WORD.findall(folded(text))) for text in (ascii_texts, *others, *decoded))
 
     def in_bulk(self) -> BulkSearch:
         """A search for the parts of these as they were encoded, of six bytes or more."""
