@@ -16,15 +16,23 @@ from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element,
 from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
 from anonymize.errors import MalformedDataSet, QuarantineReason
 from anonymize.facts import DECISIVE, SPECIFIC_CHARACTER_SET, Facts
-from anonymize.image_cleaning import IMAGE_TAGS, OFFSET_TABLES, REGION_TAGS, ULTRASOUND_REGIONS, ImageNotes
+from anonymize.image_cleaning import (
+    IMAGE_TAGS,
+    OFFSET_TABLES,
+    REGION_TAGS,
+    ULTRASOUND_REGIONS,
+    ImageNotes,
+    PixelCleaning,
+    clean_overlay,
+)
 from anonymize.instances import PatientPseudonym
 from anonymize.look_up_tables import DESCRIPTORS, TABLES, read_table
 from anonymize.options import Dates, Option, Policy
-from anonymize.pixels import PixelOutcome
+from anonymize.pixels import OVERLAY_DATA, PixelOutcome
 from anonymize.pixels.words import Bytes
 from anonymize.proofs import UNIT_BYTES, are_attribute_tags, is_sound_binary
 from anonymize.record import BURNED_IN_ANNOTATION, METHOD, blanked, methods, record
-from anonymize.rules import PATIENT_ID, PATIENT_NAME, Action, Rule, Rules, Verdict
+from anonymize.rules import PATIENT_ID, PATIENT_NAME, Action, Rule, Rules, Verdict, of_overlay
 from anonymize.safe_private import block_of, load_safe_private, reserved_block
 from anonymize.spelled import LEAST_BYTES, spells_text
 from anonymize.trail import Decision
@@ -117,6 +125,7 @@ class DataSetWriter:
         self.pixels: Element | None = None
         """The image, if there is one; not yet written."""
         self.image = ImageNotes()
+        self._overlays: dict[int, dict[int, Element]] = {}  # by group and element number
         self._open[0].parts += record(rules.edition, policy, encoding)
         pseudonym = patient.pseudonym.encode("ascii")
         self._write(PATIENT_NAME, "PN", pseudonym)
@@ -222,6 +231,8 @@ class DataSetWriter:
             self._unknown_sequence(element)
         elif action in _CHANGES:
             self._change(element, verdict)
+        elif action is Action.CLEAN_OVERLAY:
+            self._overlays.setdefault(tag >> 16, {})[tag & 0xFFFF] = element
         else:
             self._apply(element, verdict)
 
@@ -315,7 +326,7 @@ class DataSetWriter:
         """What may stay of a value of characters. What a site retains by an option need not be of known words."""
         vr, raw, character_sets = verdict.vr, self._bytes(element), self._open[-1].character_sets
         value = values.kept(vr, raw, character_sets, is_time_zone=element.tag == _TIMEZONE_OFFSET)
-        if not value or (verdict.option and verdict.option is not Option.RETAIN_SAFE_PRIVATE):
+        if not value or verdict.option not in _SWEPT:
             return value
         if vr in _DECIMALS:
             if len(value) >= _TELLING_DIGITS:
@@ -452,6 +463,28 @@ class DataSetWriter:
         parts.append((element.tag, encode_head(element.tag, outcome.vr, length, self._encoding)))
         parts += [(element.tag, piece) for piece in outcome.pieces]
 
+    def put_overlays(self, cleaning: PixelCleaning) -> None:
+        """Write the overlay planes that prove clean, with what describes them; of the others, nothing."""
+        for plane in self._overlays.values():
+            values = {number: self._bytes(element) for number, element in plane.items()}
+            data = plane.get(OVERLAY_DATA)
+            vr = data.vr if data else None
+            order = self._encoding.order
+            bitmap = clean_overlay(values, vr, order, cleaning, self._facts.identifiers) if data else None
+            for number, element in plane.items():
+                if bitmap is None:
+                    self._decide_tag(element.tag, Action.REMOVE, Rule.GRAPHICS, Option.CLEAN_GRAPHICS)
+                elif number == OVERLAY_DATA:
+                    action = Action.KEEP if bitmap == values[number] else Action.CLEAN_PIXELS
+                    self._decide_tag(element.tag, action, Rule.OPTION, Option.CLEAN_GRAPHICS)
+                    self._write(element.tag, vr or "OW", bitmap)
+                elif element.vr not in ((verdict := of_overlay(number)).vr, None):
+                    self._decide_tag(element.tag, Action.REMOVE, Rule.VR_CONFLICT)
+                elif verdict.action is Action.KEEP:
+                    self._keep(element, verdict)
+                else:
+                    self._change(element, verdict)
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def _verdict(self, element: Element) -> Verdict:
@@ -471,6 +504,7 @@ class DataSetWriter:
         self._open[-1].parts.append((tag, encode(tag, vr, value, self._encoding)))
 
 
+_SWEPT: Final = frozenset({None, Option.RETAIN_SAFE_PRIVATE, Option.CLEAN_GRAPHICS})
 _WITHOUT_VALUE: Final = frozenset({Action.REMOVE, Action.EMPTY, Action.DUMMY, Action.PSEUDONYM})
 _CHANGES: Final = frozenset({Action.CLEAN_TEXT, Action.SHIFT_DATE, Action.KEEP_YEAR, Action.GROUP_AGE})
 _CODE_VALUES: Final = (codes.CODE_VALUE, codes.LONG_CODE_VALUE, codes.URN_CODE_VALUE)

@@ -51,7 +51,7 @@ class Deidentified:
     """A clean instance, and what was done to every element of the received one, in the order of its bytes.
 
     Of a sequence that is not gone into, the sequence alone is listed; the attributes of a coded entry come at the end
-    of their item.
+    of their item, overlays that were looked at the very end.
     """
 
     instance: DeidentifiedInstance
@@ -105,6 +105,7 @@ def deidentify(
         writer = DataSetWriter(encoded.data, encoded.encoding, patient, policy, rules, facts)
         writer.consume(walk(encoded.data, encoded.encoding))
         writer.finish()
+        writer.put_overlays(pixels)
     except MalformedDataSet as error:
         raise Quarantine(QuarantineReason.MALFORMED_DATA_SET) from error
     if doubts := writer.doubts.difference(accepted):

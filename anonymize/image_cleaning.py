@@ -3,12 +3,13 @@
 Without the Clean Pixel Data Option nobody looks for text, but codestreams and words still lose what is no pixel.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from anonymize.elements import Element, Kind
 from anonymize.errors import Quarantine, QuarantineReason
+from anonymize.identifiers import Identifiers
 from anonymize.options import Option, Policy
 from anonymize.pixels import (
     DESCRIBING_TAGS,
@@ -16,6 +17,7 @@ from anonymize.pixels import (
     ImageDescription,
     IncompleteDescription,
     Look,
+    OverlayPlane,
     PixelElement,
     PixelOutcome,
     PixelReason,
@@ -133,6 +135,21 @@ def clean_image(
     if outcome.reason is not None:
         raise Quarantine(QuarantineReason(outcome.reason.value))
     return CleanedImage(outcome, _may_hold_text(description))
+
+
+def clean_overlay(
+    values: Mapping[int, bytes], vr: str | None, order: str, cleaning: PixelCleaning, identifiers: Identifiers
+) -> bytes | None:
+    """Clean the data of one overlay plane, of raw values by element number (see `OverlayPlane.read`).
+
+    None where it cannot be proven clean: nobody can look, it is no plane, text is left, or its bytes name the patient.
+    """
+    plane = OverlayPlane.read(values, vr, order) if vr in ("OB", "OW", None) else None
+    if plane is None or cleaning.detector is None:
+        return None
+    cleaned = plane.cleaned(cleaning.text, cleaning.detector)
+    bitmap = cleaned.encoded(vr, order) if cleaned else None
+    return None if bitmap is None or identifiers.in_bulk().finds((bitmap,)) else bitmap
 
 
 def _may_hold_text(image: ImageDescription) -> bool:

@@ -9,6 +9,8 @@ An element's rule comes from the first of these that covers it:
 4.  PRIVATE: attributes of odd groups, private creators among them: removed (the table's own row for them). With Retain
     Safe Private, those of Table E.3.10-1 stay, with their creator (`anonymize.safe_private`).
 5.  GRAPHICS: all of the groups 50xx and 60xx: without their data, which the table removes, the rest means nothing.
+    With Clean Graphics, an overlay plane that has its own bitmap at the top of the data set is looked at for text as
+    the image is, and stays without it; one that cannot be proven clean is removed.
 6.  OPTION: what an option of the policy puts in the place of the Basic Profile in PS3.15 Table E.1-1. Of two options
     that cover an attribute, one that keeps it goes before one that cleans it. The text of structured content and of
     graphic annotations, which has no row, is cleaned with what holds it. "Clean" is: for sequences, go on with
@@ -65,6 +67,7 @@ class Action(StrEnum):
     CLEAN = "clean"  # a sequence: go on with its items
     CLEAN_TEXT = "clean-text"
     CLEAN_PIXELS = "clean-pixels"  # text was blanked, or what is no pixel taken out
+    CLEAN_OVERLAY = "clean-overlay"  # to be judged with the rest of its plane; in no trail
     CUT = "cut"  # numbers: kept, and what lies behind the last of them taken off
     SHIFT_DATE = "shift-date"
     KEEP_YEAR = "keep-year"
@@ -200,6 +203,26 @@ _TEXT_WITHIN: Final = {  # by sequence and attribute, the option that cleans the
     (0x00700008, 0x00700006): Option.CLEAN_GRAPHICS,  # … of a text object
 }
 
+_LAST_OVERLAY: Final = 0x601E
+_OVERLAY: Final = {  # VR and most values of what describes an overlay plane (PS3.3 C.9.2), by element number
+    0x0010: ("US", 1),  # Overlay Rows
+    0x0011: ("US", 1),  # Overlay Columns
+    0x0015: ("IS", 1),  # Number of Frames in Overlay
+    0x0022: ("LO", 1),  # Overlay Description
+    0x0040: ("CS", 1),  # Overlay Type
+    0x0045: ("LO", 1),  # Overlay Subtype
+    0x0050: ("SS", 2),  # Overlay Origin
+    0x0051: ("US", 1),  # Image Frame Origin
+    0x0100: ("US", 1),  # Overlay Bits Allocated
+    0x0102: ("US", 1),  # Overlay Bit Position
+    0x1301: ("IS", 1),  # ROI Area
+    0x1302: ("DS", 1),  # ROI Mean
+    0x1303: ("DS", 1),  # ROI Standard Deviation
+    0x1500: ("LO", 1),  # Overlay Label
+    0x3000: ("OW", 1),  # Overlay Data
+    0x4000: ("LT", 1),  # Overlay Comments
+}
+
 _SIMPLE: Final = {
     ActionCode.REMOVE: Action.REMOVE,
     ActionCode.EMPTY: Action.EMPTY,
@@ -248,6 +271,9 @@ class Rules:
         if group & 1:
             return Verdict(Action.REMOVE, Rule.PRIVATE)
         if group >> 8 in (0x50, 0x60):
+            cleans = Option.CLEAN_GRAPHICS in self._policy.options and parent == 0
+            if cleans and 0x6000 <= group <= _LAST_OVERLAY and tag & 0xFFFF in _OVERLAY:
+                return Verdict(Action.CLEAN_OVERLAY, Rule.OPTION, option=Option.CLEAN_GRAPHICS)
             return Verdict(Action.REMOVE, Rule.GRAPHICS)
         if (option := _TEXT_WITHIN.get((parent, tag))) in self._policy.options:
             return Verdict(Action.CLEAN_TEXT, Rule.OPTION, dictionary_vr(tag), option=option, instead=Action.DUMMY)
@@ -301,6 +327,13 @@ class Rules:
             return Verdict(Action.CLEAN_TEXT if cleaned else gone, rule, vr, most, instead=gone)
         gone = resolve(ActionCode.REMOVE_EMPTY_OR_DUMMY, tag, vr, type_) if type_ and vr in _WORDED else Action.REMOVE
         return Verdict(Action.KEEP, rule, vr, most, instead=gone)
+
+
+def of_overlay(number: int) -> Verdict:
+    """Judge an attribute of an overlay plane that stays, but for its data, by the number of the element."""
+    vr, most = _OVERLAY[number]
+    action = Action.CLEAN_TEXT if vr in _TEXT_VRS else Action.KEEP
+    return Verdict(action, Rule.OPTION, vr, most, Option.CLEAN_GRAPHICS)
 
 
 def check(profile: Profile) -> None:

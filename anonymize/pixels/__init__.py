@@ -22,12 +22,14 @@ from anonymize.pixels.errors import IncompleteDescription, InvalidScript, Malfor
 from anonymize.pixels.fragments import ExtendedOffsets
 from anonymize.pixels.image import DESCRIBING_TAGS, ImageDescription, Region
 from anonymize.pixels.markers import DEFAULT_MARKERS, Markers
+from anonymize.pixels.overlays import OVERLAY_DATA, OverlayPlane
 from anonymize.pixels.rapid_ocr import RapidOcrDetector
 from anonymize.pixels.text_policy import Look, TextDecision, TextPolicy, TextRule, decide
 
 __all__ = [
     "DEFAULT_MARKERS",
     "DESCRIBING_TAGS",
+    "OVERLAY_DATA",
     "BlankedRegion",
     "BlankedText",
     "ChangedAttribute",
@@ -39,6 +41,7 @@ __all__ = [
     "Look",
     "MalformedPixels",
     "Markers",
+    "OverlayPlane",
     "PixelElement",
     "PixelError",
     "PixelOutcome",

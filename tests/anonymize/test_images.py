@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from anonymize import Deidentified, Option, Policy, Quarantine, QuarantineReason, deidentify
+from anonymize import Action, Deidentified, Option, Policy, Quarantine, QuarantineReason, deidentify
 from anonymize.image_cleaning import PixelCleaning
-from anonymize.pixels import Look, TextPolicy
-from tests.anonymize.encoded import PATIENT, encoded, identified, parsed, received
+from anonymize.pixels import Detection, Look, Region, TextPolicy
+from tests.anonymize.encoded import BIG_ENDIAN, EXPLICIT, IMPLICIT, PATIENT, encoded, identified, parsed, received
 from tests.anonymize.pixels.test_cleaning import Bright, marked
 
 PIXELS = Policy(frozenset({Option.CLEAN_PIXEL_DATA}))
@@ -49,3 +49,194 @@ def test_a_declared_text_of_which_a_little_was_found_is_held() -> None:
     with pytest.raises(Quarantine) as caught:
         looked_at(pictured(array, BurnedInAnnotation="YES"), reads="12:30")
     assert caught.value.reason is QuarantineReason.BURNED_IN_ANNOTATION
+
+
+# --- overlays ---------------------------------------------------------------------------------------------------------
+
+GRAPHICS = Policy(frozenset({Option.CLEAN_GRAPHICS}))
+IMAGE = np.full((20, 30), 90, "u1")
+TEXT_BOX = (slice(2, 6), slice(6, 16))
+
+
+def drawing(text: bool = True) -> np.ndarray:
+    """Bits of an arrow, with text or without, shape (40, 60)."""
+    bits = np.zeros((40, 60), np.uint8)
+    bits[20:22, 10:50] = bits[15:28, 48] = 1
+    if text:
+        bits[TEXT_BOX] = 1
+    return bits
+
+
+class InTheCorner:
+    """Takes what is bright in the upper third for text."""
+
+    def __init__(self, reads: str = "ORNEK AYSE") -> None:
+        self._bright = Bright(reads)
+
+    def find(self, picture: np.ndarray) -> list[Detection]:
+        dark = np.zeros(picture.shape, np.uint8)
+        dark[:13] = picture[:13]
+        return list(self._bright.find(dark))
+
+
+def overlaid(bits: np.ndarray, group: int = 0x6000, **changes: object) -> Dataset:
+    """An image with an overlay; `changes` by hexadecimal element number, None to leave one out."""
+    ds = pictured(IMAGE)
+    frames = [] if bits.ndim == 2 else [("0015", "IS", str(len(bits)))]
+    packed = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
+    described = [
+        ("0010", "US", bits.shape[-2]),
+        ("0011", "US", bits.shape[-1]),
+        *frames,
+        ("0022", "LO", "Lesion, Gizli Kisi"),
+        ("0040", "CS", "G"),
+        ("0050", "SS", [1, 1]),
+        ("0100", "US", 1),
+        ("0102", "US", 0),
+        ("1500", "LO", "ÖRNEK AYŞE"),
+        ("3000", "OW", packed + bytes(len(packed) & 1)),
+        ("4000", "LT", "Bilinmeyen Birisi"),
+    ]
+    for number, vr, value in described:
+        chosen = changes.get(f"x{number}", value)
+        if chosen is not None:
+            ds.add_new(group << 16 | int(number, 16), vr, chosen)
+    return ds
+
+
+def with_graphics(
+    ds: Dataset, detector: object = None, policy: Policy = GRAPHICS, syntax: str = EXPLICIT
+) -> tuple[Dataset, dict[int, tuple[Action, str]]]:
+    """The output, and what the trail says of groups 60xx, by element number."""
+    cleaning = PixelCleaning(TextPolicy(margin=0), detector or InTheCorner())
+    outcome = deidentify(received(encoded(ds, syntax), syntax), PATIENT, policy, cleaning)
+    said = {made.path[0] & 0xFFFF: (made.action, made.reason) for made in outcome.trail if made.path[0] >> 24 == 0x60}
+    return parsed(outcome.instance.file), said
+
+
+def bits_of(ds: Dataset, like: np.ndarray, group: int = 0x6000) -> np.ndarray:
+    packed = np.frombuffer(ds[group, 0x3000].value, np.uint8)
+    if not ds.original_encoding[1]:
+        packed = packed.view(">u2").astype("<u2").view(np.uint8)
+    return np.unpackbits(packed, bitorder="little")[: like.size].reshape(like.shape)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_an_overlay_keeps_its_drawing_and_loses_its_text(syntax: str) -> None:
+    ds = overlaid(drawing(), 0x6002)
+    if syntax == BIG_ENDIAN:
+        swapped = np.frombuffer(ds[0x6002, 0x3000].value, "<u2").astype(">u2").tobytes()
+        ds[0x6002, 0x3000].value = swapped
+    ds, said = with_graphics(ds, syntax=syntax)
+    assert np.array_equal(bits_of(ds, drawing(), 0x6002), drawing(text=False))
+    assert [ds[0x6002, number].value for number in (0x10, 0x11, 0x40, 0x100, 0x102)] == [40, 60, "G", 1, 0]
+    assert list(ds[0x6002, 0x50].value) == [1, 1]
+    assert said[0x3000] == (Action.CLEAN_PIXELS, "option clean-graphics")
+    assert said[0x0010] == (Action.KEEP, "option clean-graphics")
+    assert said[0x0022][0] is said[0x1500][0] is said[0x4000][0] is Action.CLEAN_TEXT
+    texts = " ".join(str(ds[0x6002, number].value) for number in (0x22, 0x1500, 0x4000) if (0x6002, number) in ds)
+    assert "esion" in texts
+    assert not any(name in texts for name in ("Gizli", "Kisi", "AYŞE", "Birisi"))
+
+
+def test_an_overlay_without_text_stays_bit_for_bit_and_loses_what_is_behind_it() -> None:
+    ds, said = with_graphics(overlaid(drawing(text=False)))
+    assert np.array_equal(bits_of(ds, drawing()), drawing(text=False))
+    assert said[0x3000][0] is Action.KEEP
+    packed = np.packbits(drawing(text=False).reshape(-1), bitorder="little").tobytes()
+    ds, said = with_graphics(overlaid(drawing(text=False), x3000=packed + b"GIZLI KISI"))
+    assert bytes(ds[0x6000, 0x3000].value) == packed
+    assert said[0x3000][0] is Action.CLEAN_PIXELS
+
+
+def test_bits_behind_the_last_in_its_byte_go() -> None:
+    bits = np.zeros((13, 11), np.uint8)
+    packed = bytearray(np.packbits(bits.reshape(-1), bitorder="little").tobytes())
+    packed[-1] |= 0x80
+    ds, _ = with_graphics(overlaid(bits, x3000=bytes(packed)))
+    assert not any(ds[0x6000, 0x3000].value)
+
+
+def test_every_frame_of_an_overlay_is_looked_at() -> None:
+    bits = np.stack([drawing(text=False), drawing(), drawing(text=False)])
+    ds, _ = with_graphics(overlaid(bits))
+    assert np.array_equal(bits_of(ds, bits), np.stack([drawing(text=False)] * 3))
+
+
+def test_each_overlay_is_judged_for_itself() -> None:
+    ds = overlaid(drawing())
+    for element in overlaid(drawing(text=False), 0x6004, x0102=12):
+        if element.tag.group == 0x6004:
+            ds.add(element)
+    ds, _ = with_graphics(ds)
+    assert (0x6000, 0x3000) in ds
+    assert not [element for element in ds if element.tag.group == 0x6004]
+
+
+NO_PLANES = {
+    "bits of the pixels": {"x0100": 16, "x0102": 12, "x3000": None},
+    "no data": {"x3000": None},
+    "data too short": {"x3000": bytes(298)},
+    "two bits": {"x0100": 2},
+    "no rows": {"x0010": 0},
+    "no columns": {"x0011": None},
+    "no type": {"x0040": None},
+    "a type of its own": {"x0040": "GIZLI"},
+    "many frames": {"x0015": "9"},
+    "frames that are no number": {"x0015": "-1"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", NO_PLANES.values(), ids=NO_PLANES)
+def test_what_is_no_plane_is_removed_and_the_trail_says_so(changes: dict[str, object]) -> None:
+    ds = overlaid(drawing(text=False), **changes)
+    for number, value in changes.items():
+        if number == "x0015":
+            ds.add_new(0x60000015, "IS", value)
+    ds, said = with_graphics(ds)
+    assert not [element for element in ds if element.tag.group == 0x6000]
+    assert set(said.values()) == {(Action.REMOVE, "graphics clean-graphics")}
+
+
+class EverywhereAndAgain(Bright):
+    def find(self, picture: np.ndarray) -> list[Detection]:
+        return [Detection(Region(1, 1, 5, 5), self.reads, 0.9)]
+
+
+@pytest.mark.parametrize("reads", ["ORNEK AYSE", ""])
+def test_an_overlay_in_which_text_is_left_is_removed_and_the_image_stays(reads: str) -> None:
+    ds, said = with_graphics(overlaid(drawing()), EverywhereAndAgain(reads))
+    assert (0x6000, 0x3000) not in ds
+    assert said[0x3000] == (Action.REMOVE, "graphics clean-graphics")
+    assert ds.PixelData == IMAGE.tobytes()
+
+
+def test_an_overlay_whose_bytes_spell_a_text_is_removed_wherever_it_begins() -> None:
+    letters = b"\0\0ORNEK AYSE IZMIR 1956" + bytes(9)
+    for shift in range(8):
+        bits = np.roll(np.unpackbits(np.frombuffer(letters, np.uint8), bitorder="little"), shift).reshape(16, 16)
+        ds, _ = with_graphics(overlaid(bits), Nothing())
+        assert (0x6000, 0x3000) not in ds, shift
+
+
+class Nothing:
+    def find(self, picture: np.ndarray) -> list[Detection]:
+        return []
+
+
+def test_overlays_are_removed_without_the_option_or_without_a_detector() -> None:
+    for policy, detector in ((PIXELS, Nothing()), (GRAPHICS, None)):
+        outcome = deidentify(
+            received(encoded(overlaid(drawing(text=False)))), PATIENT, policy, PixelCleaning(detector=detector)
+        )
+        assert not [element for element in parsed(outcome.instance.file) if element.tag.group == 0x6000]
+
+
+def test_overlays_of_items_curves_and_high_groups_are_removed_with_the_option() -> None:
+    ds = overlaid(drawing(text=False), 0x6020)
+    ds.add_new(0x50000005, "US", 1)
+    item = Dataset()
+    item.update({element.tag: element for element in overlaid(drawing(text=False)) if element.tag.group == 0x6000})
+    ds.DerivationCodeSequence = [item]
+    ds, _ = with_graphics(ds, Nothing())
+    assert not [element for element in ds.iterall() if element.tag.group >> 8 in (0x50, 0x60)]
