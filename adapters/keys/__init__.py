@@ -21,7 +21,7 @@ from adapters.keys.errors import (
 )
 from adapters.keys.master import MasterKey, is_credential
 from adapters.keys.sealing import open_value, seal_value
-from adapters.keys.store import KeyStore
+from adapters.keys.store import KeyStore, is_pseudonym
 
 __all__ = [
     "EpochKey",
@@ -37,6 +37,7 @@ __all__ = [
     "PatientEntry",
     "Tampered",
     "is_credential",
+    "is_pseudonym",
     "open_value",
     "seal_value",
 ]

@@ -41,6 +41,7 @@ _CLOSED: Final = "closed-epochs"
 _PATIENTS: Final = "patients"
 _SCOPES: Final = "scopes"
 
+_PSEUDONYM_PREFIX: Final = "KP-"
 _PSEUDONYM_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: nothing to misread
 _PSEUDONYM_LENGTH: Final = 12  # 60 bits: among ten million patients, two alike by a chance of 1 in 20,000
 _DATE_OFFSET_DAYS: Final = range(30, 3651)
@@ -225,13 +226,19 @@ class KeyStore:
         return decode_closing(self._mirrors.get(_CLOSED, epoch_id).value)
 
 
+def is_pseudonym(text: str) -> bool:
+    """Whether a text has the form of the pseudonyms that a key store gives."""
+    letters = text.removeprefix(_PSEUDONYM_PREFIX)
+    return letters != text and len(letters) == _PSEUDONYM_LENGTH and set(letters) <= set(_PSEUDONYM_LETTERS)
+
+
 def _new_patient(scope_tag: str) -> PatientEntry:
     letters = "".join(secrets.choice(_PSEUDONYM_LETTERS) for _ in range(_PSEUDONYM_LENGTH))
     return PatientEntry(
         id=secrets.token_hex(16),
         key=secrets.token_bytes(KEY_BYTES),
         scope_tag=scope_tag,
-        pseudonym=f"KP-{letters}",
+        pseudonym=f"{_PSEUDONYM_PREFIX}{letters}",
         date_offset_days=secrets.choice((-1, 1)) * secrets.choice(_DATE_OFFSET_DAYS),
         audit_tag=secrets.token_hex(16),
         created_at=time(),

@@ -53,3 +53,4 @@ class Arrival:
     priority: int
     expected_instances: int | None
     rejected_uid_tags: tuple[str, ...] = ()
+    pseudonym: str | None = None  # its Patient ID where that has the form of our pseudonyms, which identify nobody

@@ -2,13 +2,15 @@
 
 What decides is tried in this order, and the first that holds gives the standing:
 
-1. another patient's study, or another study's SOP Instance UID → conflict, the study is held;
-2. the same UID and the same bytes were here before, and were not corrected → duplicate;
-3. our own result → own result; named by a rejection note, before or after it → rejected;
-4. the same UID is here with other pixels → conflict, held; with another identity → the later one corrects the earlier;
+1. its Patient ID is a pseudonym that we gave → own result: a copy that we made for an archive, come back (it would be
+   copied anew each time, and with retained UIDs hold its original's study);
+2. another patient's study, or another study's SOP Instance UID → conflict, the study is held;
+3. the same UID and the same bytes were here before, and were not corrected → duplicate;
+4. our own result → own result; named by a rejection note, before or after it → rejected;
+5. the same UID is here with other pixels → conflict, held; with another identity → the later one corrects the earlier;
    with neither → variant, the first stays in use;
-5. a kind that no pipeline wants → unselected; a rejection note → unselected, and what it names is rejected;
-6. else → current: part of the study's open revision, or of a new one.
+6. a kind that no pipeline wants → unselected; a rejection note → unselected, and what it names is rejected;
+7. else → current: part of the study's open revision, or of a new one.
 
 Runs inside the indexer's transaction and does nothing outside it.
 """
@@ -27,6 +29,7 @@ from daemon.states import MOVES, DeliveryState, RevisionState, Standing, move
 _TWO_PATIENTS = "two patients in one study"
 _UID_IN_TWO_STUDIES = "one SOP Instance UID in two studies"
 NAMED_BY_A_NOTE = "named by a rejection note"
+_OWN_COPY = "a copy made here for a destination has come back"
 _PIXELS_DIFFER = "one SOP Instance UID with different pixels"
 
 
@@ -129,6 +132,8 @@ def _ensure_study(connection: sa.Connection, arrival: Arrival) -> tuple[str, str
 
 def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_id: str) -> _Verdict:
     """The standing, by the order in the module's docstring."""
+    if arrival.pseudonym is not None and _is_ours(connection, arrival.pseudonym):
+        return _Verdict(Standing.OWN_RESULT, _OWN_COPY)
     if patient_id != arrival.patient.id:
         return _Verdict(Standing.CONFLICT, _TWO_PATIENTS)
     twins = connection.execute(sa.select(t.instance).where(t.instance.c.uid_tag == arrival.uid_tag)).all()
@@ -151,6 +156,11 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
             return _Verdict(wanted, replaces=twin.id)
         return _Verdict(Standing.VARIANT)
     return _Verdict(wanted)
+
+
+def _is_ours(connection: sa.Connection, pseudonym: str) -> bool:
+    known = sa.select(t.patient.c.id).where(t.patient.c.pseudonym == pseudonym)
+    return connection.execute(known).first() is not None
 
 
 def _instance_row(arrival: Arrival, study_id: str, verdict: _Verdict) -> dict[str, object]:

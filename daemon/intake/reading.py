@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from adapters.keys import MasterKey, PatientEntry
+from adapters.keys import MasterKey, PatientEntry, is_pseudonym
 from adapters.storage import ObjectRef, Receipt
 from anonymize import Header, read_header
 from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
@@ -114,6 +114,7 @@ class Reader:
             priority=Priority.STAT if receipt.high_priority else Priority.ROUTINE,
             expected_instances=_count(header.number_of_study_related_instances),
             rejected_uid_tags=tuple(self.master.lookup_tag("instance", uid) for uid in rejected),
+            pseudonym=patient_id if is_pseudonym(patient_id) else None,
         )
         return arrival, entry
 

@@ -30,6 +30,9 @@ from daemon.settings.origin import toml_lines
 
 HOME = {"HOME": "/home/nobody"}
 EHR = '[[destinations]]\nname = "ehr"\nkind = "fhir"\nurl = "https://ehr.example/fhir"\n'
+ARCHIVE = (
+    '[[destinations]]\nname = "research"\nkind = "dicom"\naddress = "archive.example"\nport = 104\nae_title = "A"\n'
+)
 EXAMPLE = Path(__file__).parents[2] / "docs" / "kopru.toml"
 
 
@@ -106,9 +109,28 @@ def test_each_value_says_where_it_came_from(load, tmp_path: Path):
             "destinations.a.kind",
             3,
             "'fax' is no kind",
-            "fhir or directory",
+            "fhir, directory or dicom",
         ),
-        ('[[destinations]]\nname = "a"\n', "destinations.a.kind", 1, "must be set", "fhir or directory"),
+        ('[[destinations]]\nname = "a"\n', "destinations.a.kind", 1, "must be set", "fhir, directory or dicom"),
+        (
+            ARCHIVE + 'deidentification = { options = ["clean-recognizable-visual-features"] }\n',
+            "destinations.research.deidentification",
+            7,
+            "cannot be done",
+            "as for a pipeline",
+        ),
+        (
+            ARCHIVE + 'deidentification = { year_only = true, options = ["retain-longitudinal-full-dates"] }\n',
+            "destinations.research.deidentification",
+            7,
+            "exclude each other",
+            "as for a pipeline",
+        ),
+        (ARCHIVE + 'status = "partial"\n', "destinations.research.status", 7, "and no report", ""),
+        (ARCHIVE + "confirm_research = true\n", "destinations.research.confirm_research", 7, "and no report", ""),
+        (EHR + "deidentification = {}\n", "destinations.ehr.deidentification", 5, "reports name the patient", ""),
+        (ARCHIVE + "prt = 1\n", "destinations.research.prt", 7, "did you mean `port`", ""),
+        (ARCHIVE.replace("port = 104\n", ""), "destinations.research.port", 1, "must be set", "1 to 65535"),
         ('[database]\nurl = "mysql://h/d"\n', "database.url", 2, "not supported", "postgresql+psycopg"),
         ('[database]\nurl = "sqlite://"\n', "database.url", 2, "absolute path", "sqlite:////"),
         ('[runtime]\npackages = [\n  "/a",\n  "b",\n]\n', "runtime.packages", 2, "is not an absolute path", "list"),
@@ -129,6 +151,9 @@ def test_a_bad_value_is_refused_with_its_key_place_and_what_is_allowed(
     [
         (EHR + EHR, "'ehr' is used twice"),
         ('pipelines = ["a"]\n[source_defaults]\npipeline = ["b"]\n', "source_defaults.pipeline: 'b'"),
+        (ARCHIVE + 'pipelines = ["b"]\n', "destinations.research.pipelines: 'b'"),
+        ('pipelines = ["a", "b"]\n' + ARCHIVE + 'pipelines = ["b"]\n', "'a' has no destination"),
+        (ARCHIVE.replace("archive.example", "127.0.0.1").replace("104", "11112"), "studies would go round"),
         ("a = \n", "is not TOML"),
     ],
 )
@@ -367,7 +392,7 @@ def test_the_examples_of_the_example_file_are_valid(tmp_path: Path):
     filled = re.sub(r"^#(?=[a-z_]+ = |\[\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (tmp_path / "kopru.toml").write_text(filled, encoding="utf-8")
     settings = load_settings(tmp_path / "kopru.toml", {}, HOME, secrets=False).settings
-    assert [destination.kind for destination in settings.destinations] == ["fhir", "directory"]
+    assert [destination.kind for destination in settings.destinations] == ["fhir", "directory", "dicom"]
     fhir = settings.destinations[0]
     assert {
         name: getattr(fhir, name) for name in ("status", "confirm_research", "timeout_seconds", "maximum_attempts")

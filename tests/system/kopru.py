@@ -54,7 +54,7 @@ timeout_seconds = {timeout}
 
 
 class Kopru:
-    """A daemon under test. `start` and `stop` may be called again; the data stays."""
+    """A daemon under test. `start` and `stop` may be called again; the data stays. `more` is added to the settings."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Kopru:
         database_url: str,
         *,
         fhir_url: str | None = None,
+        more: str = "",
         receivers: int = 1,
         settle: float = 0.5,
         timeout: float = 20.0,
@@ -98,6 +99,7 @@ class Kopru:
                 timeout=timeout,
                 destination=destination,
             )
+            + more
         )
         self.client = ControlClient(self.runtime)
         self.process: subprocess.Popen[bytes] | None = None
