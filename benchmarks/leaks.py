@@ -1,7 +1,8 @@
 """What de-identification leaves behind: unique identifiers planted in hiding places, counted in what comes out.
 
-Run as ``python -m benchmarks.leaks [--seed N] [--files N] [--place TEXT] [--list]``. A survivor is a token found in an
-output: in its bytes, after inflating, in base64, hexadecimal, UTF-16 or the other byte order, or in the words of a
+Run as ``python -m benchmarks.leaks [--seed N] [--files N] [--place TEXT] [--option NAME] [--list]``. With an option of
+PS3.15 E.3 that cleans, nothing may survive either; one that retains keeps what it says. A survivor is a token found in
+an output: in its bytes, after inflating, in base64, hexadecimal, UTF-16 or the other byte order, or in the words of a
 refusal. A quarantined instance leaks nothing, but counts as too strict where the place can be cleaned for certain.
 Exits with 1 if anything survived, was refused too strictly or was lost, or if references or intervals broke.
 """
@@ -12,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from anonymize import Option, Policy
+from anonymize import BASIC, Option, Policy
 from benchmarks.leak_places import PLACES, Place, kept, listing, study, whole_files
 from benchmarks.leak_places.trial import Outcome, cases, run
 
@@ -63,14 +64,14 @@ class Tally:
         return bool(self.survivors or self.broken or self.lost or self.too_strict)
 
 
-def measure(places: Iterable[Place], seed: int, limit: int | None) -> Iterator[Tally]:
-    """De-identify `limit` files of each place, or every combination there is."""
+def measure(places: Iterable[Place], seed: int, limit: int | None, policy: Policy = BASIC) -> Iterator[Tally]:
+    """De-identify `limit` files of each place, or every combination there is; whole files by the Basic Profile."""
     files = []
     for place in places:
         if place in whole_files.PLACES:
             files.append(place)
         else:
-            yield Tally(place, [run(case) for case in cases(place, seed, limit)])
+            yield Tally(place, [run(case, policy) for case in cases(place, seed, limit)])
     if not files:
         return
     by_place: dict[str, list[Outcome]] = defaultdict(list)
@@ -106,13 +107,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--files", type=int, default=12, help="of each place; 0 for every combination")
     parser.add_argument("--place", default="", help="only places whose name holds this")
+    parser.add_argument("--option", action="append", default=[], type=Option, help="of PS3.15 E.3; may be repeated")
     parser.add_argument("--list", action="store_true", help="list the hiding places in Markdown and stop")
     options = parser.parse_args()
     if options.list:
         print(listing.markdown(ALL_PLACES), end="")
         return 0
     chosen = [place for place in ALL_PLACES if options.place in place.name]
-    tallies = list(measure(chosen, options.seed, options.files or None))
+    policy = Policy(frozenset(options.option))
+    tallies = list(measure(chosen, options.seed, options.files or None, policy))
     print_table(tallies)
     print_details(tallies)
     files, survivors = (sum(len(t.outcomes) for t in tallies), sum(t.survivors for t in tallies))

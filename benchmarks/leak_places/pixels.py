@@ -329,6 +329,28 @@ def _overlay_odd(mint: Mint) -> Sequence[Written]:
     return [text(0x60010022, "LO", mint.text("(6001,0022)")), Element(0x60013000, "OB", mint.ascii("(6001,3000)", 24))]
 
 
+def _plane(data: bytes, side: int = 32) -> list[Written]:
+    return [
+        numbers(0x60000010, "US", side),
+        numbers(0x60000011, "US", side),
+        text(0x60000040, "CS", "G"),
+        numbers(0x60000050, "SS", 1, 1),
+        numbers(0x60000100, "US", 1),
+        numbers(0x60000102, "US", 0),
+        Element(0x60003000, "OB", data),
+    ]
+
+
+@catalogue.elements("overlay: letters among its bits", "a sound overlay, a drawing with letters for some of its bytes")
+def _overlay_letters(mint: Mint) -> Sequence[Written]:
+    return _plane(bytes(52) + mint.ascii("(6000,3000)", 24) + b"\xff\xff" * 10 + bytes(32))
+
+
+@catalogue.elements("overlay: beyond its bits", "letters behind the last row of a sound overlay")
+def _overlay_behind(mint: Mint) -> Sequence[Written]:
+    return _plane(bytes(60) + b"\xff" * 8 + bytes(60) + mint.ascii("(6000,3000)", 24))
+
+
 @catalogue.elements("curve", "data, label, description and audio comments of a retired curve")
 def _curve(mint: Mint) -> Sequence[Written]:
     base = mint.chance.choice((0x5000, 0x5002, 0x501E, 0x5080)) << 16

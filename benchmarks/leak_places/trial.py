@@ -6,12 +6,15 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
 
-from anonymize import BASIC, PatientPseudonym, Policy, Quarantine, ReceivedInstance, deidentify
+from anonymize import BASIC, Option, PatientPseudonym, Policy, Quarantine, ReceivedInstance, deidentify
+from anonymize.image_cleaning import PixelCleaning
+from anonymize.pixels import Look, RapidOcrDetector, TextPolicy
 from benchmarks.leak_places.base import BASES, NESTED_MARKER, TECHNICAL_NUMBERS, TECHNICAL_TEXT, nested
 from benchmarks.leak_places.encoding import Element, Items, Numbers, Syntax, Written, packed
 from benchmarks.leak_places.place import Instance, Place
@@ -86,17 +89,26 @@ def plant(case: Case) -> tuple[Instance, Sequence[Witness]]:
 
 def deidentified(received: ReceivedInstance, policy: Policy = BASIC) -> tuple[bytes, str]:
     """The Part 10 file that comes out, and the words of the trail: its paths are numbers of tags and items alone."""
-    result = deidentify(received, PATIENT, policy)
+    looks = not policy.options.isdisjoint(_LOOKING)
+    result = deidentify(received, PATIENT, policy, _cleaning() if looks else PixelCleaning())
     return result.instance.file, " ".join(f"{made.action} {made.rule} {made.option}" for made in result.trail)
 
 
-def run(case: Case) -> Outcome:
+_LOOKING = {Option.CLEAN_PIXEL_DATA, Option.CLEAN_GRAPHICS}
+
+
+@cache
+def _cleaning() -> PixelCleaning:
+    return PixelCleaning(TextPolicy(Look.ALWAYS), RapidOcrDetector(threads=1))
+
+
+def run(case: Case, policy: Policy = BASIC) -> Outcome:
     """De-identify a case's instance and look at what came out."""
     instance, witnesses = plant(case)
     data_set = instance.data_set(case.syntax)
     received = ReceivedInstance(instance.sop_class, instance.sop_instance, case.syntax.value, data_set)
     try:
-        file, trail = deidentified(received)
+        file, trail = deidentified(received, policy)
     except Quarantine as error:
         said = f"{error} {error!r}".encode()
         return Outcome(case, refused=str(error.reason), survivors=_in_words(said, witnesses))

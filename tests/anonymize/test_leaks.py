@@ -19,6 +19,7 @@ from benchmarks.leak_places.trial import PATIENT, Outcome, cases, plant, run
 SEED = 1
 FILES = 6
 NAMES = [place.name for place in PLACES]
+OVERLAYS = [place for place in PLACES if "overlay" in place.name]
 
 
 def _what_is_wrong(outcomes: list[Outcome]) -> list[str]:
@@ -38,6 +39,13 @@ def _as_file(data_set: bytes, syntax: Syntax) -> bytes:
 @pytest.mark.parametrize("place", PLACES, ids=NAMES)
 def test_nothing_planted_there_survives(place: Place) -> None:
     wrong = _what_is_wrong([run(case) for case in cases(place, SEED, FILES)])
+    assert not wrong, "\n".join(wrong[:20])
+
+
+@pytest.mark.parametrize("place", OVERLAYS, ids=[place.name for place in OVERLAYS])
+def test_nothing_planted_in_an_overlay_survives_where_graphics_are_cleaned(place: Place) -> None:
+    policy = Policy(frozenset({Option.CLEAN_GRAPHICS}))
+    wrong = _what_is_wrong([run(case, policy) for case in cases(place, SEED, FILES)])
     assert not wrong, "\n".join(wrong[:20])
 
 
