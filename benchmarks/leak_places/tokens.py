@@ -70,7 +70,7 @@ def disguises(value: bytes) -> set[bytes]:
         coded = base64.b64encode(b"\0" * offset + value)
         # The first and last characters also depend on the neighbours.
         forms.add(coded[(0, 2, 3)[offset] : (len(value) + offset) * 8 // 6])
-    for width in (2, 4):
+    for width in (2, 4, 8):
         forms.update(_swapped(value[skip:], width) for skip in range(width))
     return {form for form in forms if len(form) >= 6}
 
