@@ -61,13 +61,13 @@ class Standing(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where the report of a revision stands on its way to one destination."""
+    """Where the report of a revision, or a copy of its instances, stands on its way to one destination."""
 
     PENDING = "pending"  # the document is still to be made
-    PREPARED = "prepared"  # the document is sealed in the outbox
+    PREPARED = "prepared"  # the document, or the list of copied instances, is sealed in the outbox
     SENDING = "sending"  # a write is, or may be, in flight
     DELIVERED = "delivered"
-    HELD = "held"  # the patient could not be matched without doubt
+    HELD = "held"  # a person must decide: the patient is in doubt, a copy not proven clean, …
     DEAD = "dead"  # refused for good, or given up
     WITHHELD = "withheld"  # the model is meant for research and the site has not confirmed it for this destination
     SUPERSEDED = "superseded"

@@ -193,7 +193,7 @@ delivery = sa.Table(
     sa.Column("state", _State, nullable=False, index=True),  # see daemon.states.DeliveryState
     sa.Column("sealed_document", sa.LargeBinary),  # none while pending
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("status", sa.Integer),  # last HTTP status
+    sa.Column("status", sa.Integer),  # last status: HTTP's, or C-STORE's
     sa.Column("outcome", sa.String(2000)),  # scrubbed OperationOutcome of the last failure
     sa.Column("created_at", _Time, nullable=False),
     sa.Column("updated_at", _Time, nullable=False),
