@@ -1,13 +1,14 @@
-"""`kopru deidentify`: de-identify files without a daemon, under a key file that keeps pseudonyms, UIDs and shifted
-dates consistent.
+"""`kopru deidentify`: de-identify DICOM and FHIR files without a daemon, under a key file that keeps pseudonyms, UIDs
+and shifted dates consistent.
 """
 
 import hashlib
 import hmac
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydicom.datadict import dictionary_description, dictionary_has_tag
@@ -25,7 +26,11 @@ from anonymize import (
     ReceivedInstance,
     read_header,
 )
+from anonymize.fhir import FhirRules, InvalidRules
 from anonymize.pixels import InvalidScript, Look, TextPolicy, read_script
+from daemon.cli.deidentify_fhir import EXPLAINED, FhirRecipe, Row, read_rules
+from daemon.cli.fhir_files import is_json
+from daemon.cli.fhir_subjects import Subjects, patient_scope
 from daemon.cli.files import NotDicom, read_instance, walk_files
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, Json
 from daemon.cli.output import fail, print_json, print_table, say
@@ -33,7 +38,7 @@ from daemon.deidentification import Recipe
 
 
 def deidentify(
-    paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.", exists=True)],
+    paths: Annotated[list[Path], typer.Argument(help="DICOM and FHIR JSON files, or folders of them.", exists=True)],
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder to write to; files are named by their new UIDs.")
     ] = None,
@@ -51,19 +56,36 @@ def deidentify(
     pixel_script: Annotated[
         Path | None, typer.Option(help="A DicomPixelAnonymizer.script of CTP: regions to blank by device.", exists=True)
     ] = None,
+    fhir_rules: Annotated[
+        Path | None,
+        typer.Option(
+            help="For FHIR: rules in TOML, or a configuration of Microsoft's FHIR anonymizer; Safe Harbor without.",
+            exists=True,
+        ),
+    ] = None,
+    patient_system: Annotated[
+        str | None,
+        typer.Option(
+            help="For FHIR: the system of the identifier that is the Patient ID in DICOM; else that of type MR."
+        ),
+    ] = None,
+    issuer: Annotated[
+        str, typer.Option(help="For FHIR: the Issuer of Patient ID that the DICOM files name, if they do.")
+    ] = "",
     explain: Annotated[
         bool, typer.Option("--explain", help="Say for each element what happens to it and why, showing no value.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """De-identify DICOM files by PS3.15: the Basic Profile and what options add to it. Exits with 3 if any could not be
-    proven clean.
+    """De-identify DICOM files by PS3.15 (the Basic Profile and what options add to it), and FHIR R4 resources in JSON
+    or NDJSON by HIPAA Safe Harbor or rules of your own. Exits with 3 if any could not be proven clean.
     """
     if (out is None) is not explain:
         raise typer.BadParameter("say where to write to with --out, or ask with --explain")
     recipe = _recipe(option or [], year_only, look_for_text, pixel_script)
+    fhir = FhirRecipe(_fhir_rules(fhir_rules), Subjects(patient_system, issuer))
     files = walk_files(paths)
-    results = [_explained(path, recipe) for path in files] if out is None else _written(files, recipe, key, out)
+    results = _all_explained(files, recipe, fhir) if out is None else _written(files, recipe, fhir, key, out)
     if json:
         print_json(results)
     elif explain:
@@ -96,19 +118,40 @@ def _recipe(options: list[str], year_only: bool, look: Look, script: Path | None
         raise typer.BadParameter(f"{script}: {error}", param_hint="--pixel-script") from None
 
 
-def _written(files: list[Path], recipe: Recipe, key: Path, out: Path) -> list[dict[str, Any]]:
+def _fhir_rules(path: Path | None) -> FhirRules:
+    try:
+        return read_rules(path)
+    except (InvalidRules, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--fhir-rules") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{path}: is not UTF-8", param_hint="--fhir-rules") from None
+
+
+def _all_explained(files: list[Path], recipe: Recipe, fhir: FhirRecipe) -> list[Row]:
+    rows: list[Row] = []
+    for path in files:
+        rows += fhir.explain(path) if is_json(path) else [_explained(path, recipe)]
+    return rows
+
+
+def _written(files: list[Path], recipe: Recipe, fhir: FhirRecipe, key: Path, out: Path) -> list[Row]:
     try:
         master = MasterKey.from_file(key) if key.exists() else MasterKey.create_file(key.absolute())
     except MasterKeyError as error:
         fail(str(error))
         raise typer.Exit(FAILED) from None
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return [_one(path, recipe, out, master) for path in files]
+    fhir.learn(path for path in files if is_json(path))
+    rows: list[Row] = []
+    for path in files:
+        in_json = is_json(path)
+        rows += fhir.write(path, out, partial(_pseudonym_of, master)) if in_json else [_one(path, recipe, out, master)]
+    return rows
 
 
-def _outcome(path: Path, work: Callable[[ReceivedInstance], dict[str, Any]]) -> dict[str, Any]:
+def _outcome(path: Path, work: Callable[[ReceivedInstance], Row]) -> Row:
     """What `work` makes of one file; what went wrong is a value of the row."""
-    row: dict[str, Any] = {"file": str(path), "outcome": "deidentified", "reason": None}
+    row: Row = {"file": str(path), "outcome": "deidentified", "reason": None}
     try:
         return row | work(read_instance(path))
     except Quarantine as error:
@@ -119,10 +162,10 @@ def _outcome(path: Path, work: Callable[[ReceivedInstance], dict[str, Any]]) -> 
         return row | {"outcome": "unreadable", "reason": getattr(error, "strerror", None) or str(error)}
 
 
-def _one(path: Path, recipe: Recipe, out: Path, master: MasterKey) -> dict[str, Any]:
+def _one(path: Path, recipe: Recipe, out: Path, master: MasterKey) -> Row:
     """De-identify one file and write it."""
 
-    def work(received: ReceivedInstance) -> dict[str, Any]:
+    def work(received: ReceivedInstance) -> Row:
         header = read_header(received.data_set, received.transfer_syntax_uid)
         instance = recipe.apply(received, pseudonym_for(header, master)).instance
         target = out / f"{instance.sop_instance_uid}.dcm"
@@ -137,11 +180,11 @@ def _one(path: Path, recipe: Recipe, out: Path, master: MasterKey) -> dict[str, 
     return {"output": None} | _outcome(path, work)
 
 
-def _explained(path: Path, recipe: Recipe) -> dict[str, Any]:
+def _explained(path: Path, recipe: Recipe) -> Row:
     """What would be done to each element of one file. Shows no value, so any key will do."""
 
-    def work(received: ReceivedInstance) -> dict[str, Any]:
-        result = recipe.apply(received, PatientPseudonym("EXPLAINED", bytes(32), 1))
+    def work(received: ReceivedInstance) -> Row:
+        result = recipe.apply(received, EXPLAINED)
         elements = [
             {"element": made.where, "name": _name(made.path[-1]), "action": str(made.action), "rule": made.reason}
             for made in result.trail
@@ -163,8 +206,12 @@ def pseudonym_for(header: Header, master: MasterKey) -> PatientPseudonym:
 
     Without a Patient ID, each study is a patient of its own. Whoever has the key file can test a guess of who it is.
     """
-    patient = header.patient_id.strip()
-    scope = f"{header.issuer_of_patient_id}\0{patient}" if patient else f"study\0{header.study_instance_uid}"
+    if header.patient_id.strip():
+        return _pseudonym_of(master, patient_scope(header.issuer_of_patient_id, header.patient_id))
+    return _pseudonym_of(master, f"study\0{header.study_instance_uid}")
+
+
+def _pseudonym_of(master: MasterKey, scope: str) -> PatientPseudonym:
     digest = hmac.new(master.subkey("deidentify files"), scope.encode(), hashlib.sha256).digest()
     uid_key = hmac.new(master.subkey("deidentify uids"), scope.encode(), hashlib.sha256).digest()
     days = 30 + int.from_bytes(digest[16:20], "big") % 3621
