@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from tests.planted import search_bytes
+from tests.planted import search_bytes, search_tree
 from tests.system.kopru import Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
 
@@ -36,6 +36,8 @@ def test_orthanc_gets_a_study_that_names_nobody_beside_the_report(tmp_path: Path
         shown = kopru.ask("studies.show", study=study["study"])
     finally:
         kopru.close()
+    assert search_tree(kopru.data, patient.planted) == []
+    assert search_bytes(kopru.log.read_bytes(), patient.planted, "the log") == []
     assert {row["destination"]: row["state"] for row in shown["deliveries"]} == {
         "reports": "delivered",
         "research": "delivered",
