@@ -86,7 +86,7 @@ A package looks like this (`write_package` fills in ``[files]``); all that the s
 """
 
 from runtime.package.description import ModelDescription
-from runtime.package.loading import DESCRIPTION, ModelPackage, write_package
+from runtime.package.loading import DESCRIPTION, Admission, ModelPackage, sign_package, store_package, write_package
 from runtime.package.parts import (
     Batch,
     Check,
@@ -109,6 +109,7 @@ from runtime.package.parts import (
 
 __all__ = [
     "DESCRIPTION",
+    "Admission",
     "Batch",
     "Check",
     "DType",
@@ -128,5 +129,8 @@ __all__ = [
     "Route",
     "TensorSpec",
     "Variant",
+    "copy_package",
+    "sign_package",
+    "store_package",
     "write_package",
 ]

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -33,13 +33,39 @@ def _no_file(path: Path) -> PackageError:
     return PackageError(path, "", "is no regular file; packages hold no folders and no links")
 
 
+def replace_file(path: Path, parts: Iterable[bytes], mode: int = 0o644) -> None:
+    """Write the file whole or not at all, and durably: readers see the old one or the new one."""
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            for part in parts:
+                stream.write(part)
+            stream.flush()
+            os.fsync(descriptor)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in the folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of the file, in hex."""
     with opened(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_listed(directory: Path, allowed: Mapping[str, object]) -> None:
+def check_listed(directory: Path, allowed: Collection[str]) -> None:
     """Raise `PackageError` for anything in the folder that is not `allowed`."""
     for path in sorted(directory.iterdir()):
         if path.name not in allowed:

@@ -168,8 +168,14 @@ def test_a_wrong_role_is_refused(
     assert words in caught.value.problem
 
 
-@pytest.mark.parametrize("name", ["model.toml.sig", "model.toml.sealed", "weights.onnx.sealed"])
-def test_names_that_the_package_itself_needs_are_not_for_its_files(directory: Path, name: str) -> None:
-    (directory / name).write_bytes(b"")
+def test_names_that_the_package_itself_needs_are_not_for_its_files(directory: Path) -> None:
+    (directory / "weights.onnx.sealed").write_bytes(b"")
     with pytest.raises(PackageError, match="kept for"):
+        _written(directory)
+
+
+@pytest.mark.parametrize("name", ["model.toml.sig", "model.toml.sealed"])
+def test_a_signed_or_sealed_package_is_not_written_over(directory: Path, name: str) -> None:
+    (directory / name).write_bytes(b"")
+    with pytest.raises(PackageError, match="elsewhere"):
         _written(directory)
