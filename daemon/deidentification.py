@@ -56,16 +56,17 @@ class Recipes:
         own = Markers.of(settings.deidentification.markers).words
         self._markers = Markers(DEFAULT_MARKERS | own)
 
-    def of(self, pipeline: str, source: str) -> Recipe:
-        """The recipe for a source (its AE title) and a pipeline."""
-        return self._recipe(self._policies[pipeline], source)
+    def of(self, pipeline: str, *sources: str) -> Recipe:
+        """The recipe for a pipeline and an instance that came from `sources` (AE titles)."""
+        return self._recipe(self._policies[pipeline], sources)
 
-    def of_destination(self, destination: str, source: str) -> Recipe:
-        """The recipe for a source and a destination of kind `dicom`."""
-        return self._recipe(self._policies_of_destinations[destination], source)
+    def of_destination(self, destination: str, *sources: str) -> Recipe:
+        """The recipe for a destination of kind `dicom` and an instance that came from `sources`."""
+        return self._recipe(self._policies_of_destinations[destination], sources)
 
-    def _recipe(self, policy: Policy, source: str) -> Recipe:
-        look = Look(self._settings.source_for(source).look_for_text)
+    def _recipe(self, policy: Policy, sources: tuple[str, ...]) -> Recipe:
+        """Of several sources, the one that is trusted least says whether to look for text."""
+        look = max((Look(self._settings.source_for(source).look_for_text) for source in sources), key=list(Look).index)
         return Recipe(policy, TextPolicy(look, self._markers), self._script)
 
 

@@ -43,14 +43,13 @@ class Copy:
             return nothing
         if row.destination not in context.archives:
             raise GiveUp("no DICOM destination has this name in the settings any more")
-        recipe = context.recipes.of_destination(row.destination, row.source)
-        if recipe != context.recipes.of(row.pipeline, row.source):
-            # A person has vouched for what comes out under the pipeline's policy, for the pipeline; not for this.
-            members = [replace(member, accepted=()) for member in members]
         copies = []
         try:
             for member in members:
-                ref, made = deidentified(context, member, recipe)
+                recipe = context.recipes.of_destination(row.destination, *member.sources)
+                # A person vouched for what comes out under the pipeline's policy, for the pipeline; not for this.
+                is_vouched_for = recipe == context.recipes.of(row.pipeline, *member.sources)
+                ref, made = deidentified(context, member if is_vouched_for else replace(member, accepted=()), recipe)
                 copies.append(CopiedInstance(ref, made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid))
         except Refused as refused:
             return _hold(context, row, refused)
@@ -78,10 +77,8 @@ def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
             t.revision.c.priority,
             t.revision.c.pipeline,
             t.revision.c.state.label("revision_state"),
-            t.study.c.source,
         )
         .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
-        .join(t.study, t.study.c.id == t.revision.c.study_id)
         .where(t.delivery.c.id == delivery_id)
     ).one()
 

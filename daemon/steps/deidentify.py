@@ -41,6 +41,8 @@ class Member:
     ref: str
     patient_id: str
     accepted: tuple[QuarantineReason, ...]
+    sources: tuple[str, ...]
+    """Every AE title that sent these very bytes."""
 
 
 class Deidentify:
@@ -74,8 +76,10 @@ class Deidentify:
             )
         pipeline, selected = chosen or (reported or "", [])
         try:
-            recipe = context.recipes.of(pipeline, revision.source) if selected else None
-            made = {member.instance_id: deidentified(context, member, recipe)[0] for member in selected if recipe}
+            made = {
+                member.instance_id: deidentified(context, member, context.recipes.of(pipeline, *member.sources))[0]
+                for member in selected
+            }
         except Refused as refused:
             return _quarantine(context, revision_id, refused)
         return _commit(context, revision_id, pipeline, made, revision.priority)
@@ -103,8 +107,34 @@ def members_of(connection: sa.Connection, revision_id: str, *, selected: bool = 
     )
     if selected:
         query = query.where(t.revision_instance.c.deidentified_ref.is_not(None))
-    rows = connection.execute(query)
-    return [Member(row.id, row.object_ref, row.patient_id, tuple(map(QuarantineReason, row.accepted))) for row in rows]
+    sources = _sources(connection, revision_id)
+    return [
+        Member(row.id, row.object_ref, row.patient_id, tuple(map(QuarantineReason, row.accepted)), sources[row.id])
+        for row in connection.execute(query)
+    ]
+
+
+def _sources(connection: sa.Connection, revision_id: str) -> dict[str, tuple[str, ...]]:
+    """By instance, who sent it, duplicates counted; where no association is known, who opened its study."""
+    twin = t.instance.alias()
+    same = (
+        twin.c.study_id == t.instance.c.study_id,
+        twin.c.uid_tag == t.instance.c.uid_tag,
+        twin.c.content_tag == t.instance.c.content_tag,
+    )
+    rows = connection.execute(
+        sa.select(t.instance.c.id, sa.func.coalesce(t.association.c.source, t.study.c.source).label("source"))
+        .join(t.revision_instance, t.revision_instance.c.instance_id == t.instance.c.id)
+        .join(t.study, t.study.c.id == t.instance.c.study_id)
+        .join(twin, sa.and_(*same))
+        .outerjoin(t.association, t.association.c.id == twin.c.association_id)
+        .where(t.revision_instance.c.revision_id == revision_id)
+        .distinct()
+    )
+    found: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        found[row.id] = (*found.get(row.id, ()), row.source)
+    return found
 
 
 def _was_reported(connection: sa.Connection, study_id: str) -> str | None:

@@ -182,9 +182,10 @@ def records(kind: Kind) -> Callable[..., bool]:
 class Association:
     """One association with a modality, as the receiver notes it."""
 
-    def __init__(self, installation: "Installation") -> None:
+    def __init__(self, installation: "Installation", calling_ae: str = "TESTPACS") -> None:
         self.id = uuid.uuid4().hex
         self._installation = installation
+        self._calling_ae = calling_ae
         self._note(EventKind.ASSOCIATION_OPENED)
 
     def store(self, data_set: Dataset | bytes) -> ObjectRef:
@@ -206,7 +207,7 @@ class Association:
     def _receipt(self, kind: ReceiptKind, **values: Any) -> Receipt:
         if kind is ReceiptKind.INSTANCE:
             values["transfer_syntax_uid"] = str(ExplicitVRLittleEndian)
-        peer = {"calling_ae": "TESTPACS", "called_ae": "KOPRU", "peer_address": "127.0.0.1"}
+        peer = {"calling_ae": self._calling_ae, "called_ae": "KOPRU", "peer_address": "127.0.0.1"}
         return Receipt(kind, received_at=time(), association_id=self.id, **peer, **values)
 
 

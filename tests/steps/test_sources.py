@@ -1,0 +1,61 @@
+"""Whether an instance is looked at for text is a matter of who sent it, not of who opened its study."""
+
+from pathlib import Path
+
+import pytest
+
+from daemon.deidentification import Recipe
+from tests.steps.installation import Association, Installation, another, image
+
+LOOKS = {"TRUSTED": "never", "USUAL": "when-suspect", "WORST": "always"}
+
+
+@pytest.fixture
+def looking(tmp_path: Path, emptied_database_url: str):
+    own = {"issuer": "test-hospital", "settle_seconds": 0.0}
+    sources = [{"ae_title": name, "look_for_text": look} | own for name, look in LOOKS.items()]
+    made = Installation(tmp_path, emptied_database_url, ("reports",), sources=sources)
+    try:
+        yield made
+        made.assert_nothing_is_dropped()
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How each instance was looked at, in the order of the work."""
+    asked: list[str] = []
+    apply = Recipe.apply
+
+    def noted(recipe: Recipe, *arguments: object) -> object:
+        asked.append(str(recipe.text.look))
+        return apply(recipe, *arguments)
+
+    monkeypatch.setattr(Recipe, "apply", noted)
+    return asked
+
+
+def send(installation: Installation, source: str, *data_sets: object) -> None:
+    association = Association(installation, calling_ae=source)
+    for data_set in data_sets:
+        association.store(data_set)
+    association.release()
+    installation.indexer.pass_once()
+
+
+def test_each_instance_is_looked_at_as_its_own_source_says(looking: Installation, looks: list[str]) -> None:
+    first = image()
+    send(looking, "TRUSTED", first)
+    send(looking, "USUAL", another(first))
+    looking.work()
+    assert looks == ["never", "when-suspect"]
+
+
+def test_of_several_sources_of_an_instance_the_strictest_counts(looking: Installation, looks: list[str]) -> None:
+    first = image()
+    send(looking, "TRUSTED", first)
+    send(looking, "WORST", first)
+    send(looking, "USUAL", first)
+    looking.work()
+    assert looks == ["always"]
