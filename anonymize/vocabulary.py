@@ -77,7 +77,7 @@ def _kept_or_marked(match: re.Match[str]) -> str:
 def _is_known(token: str) -> bool:
     if token.isdigit():
         return len(token) <= _SHORT_NUMBER
-    known = _words()
+    known = known_words()
     word = folded(token)
     if not word.isascii():
         return False
@@ -100,7 +100,8 @@ def standard_words() -> frozenset[str]:
 
 
 @cache
-def _words() -> frozenset[str]:
+def known_words() -> frozenset[str]:
+    """All of them: the standard's, its terms, makers' and a Turkish radiologist's, folded."""
     return standard_words() | _listed(TERMS) | _listed(_DEVICES) | _listed(_TURKISH)
 
 

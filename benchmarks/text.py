@@ -40,7 +40,7 @@ class Half(StrEnum):
 
 
 def half_of(sentence: Sentence) -> Half:
-    """Which half a sentence is in: by its text alone, so that sentences added or moved leave the others where they are."""
+    """Which half a sentence is in: by its text alone, so that those added or moved leave the others where they are."""
     odd = hashlib.sha256(sentence.text.encode()).digest()[0] & 1
     return Half.HELD_OUT if odd else Half.DEVELOPMENT
 

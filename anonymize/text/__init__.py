@@ -9,7 +9,7 @@ A character belongs to the first of these that covers it; what the first leaves 
  1. the patient's own identifiers, where they are given
  2. e-mail addresses, URLs, IP addresses
  3. IBANs, tax numbers, citizens' numbers, social security numbers
- 4. passport and record numbers, by the words that announce them
+ 4. passport, device, account and record numbers, by the words that announce them
  5. telephones
  6. dates
  7. number plates
@@ -47,6 +47,7 @@ _RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     numbers.tckns,
     numbers.ssns,
     numbers.passports,
+    numbers.accounts_and_devices,
     numbers.record_numbers,
     phones,
     dates,

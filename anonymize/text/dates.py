@@ -58,22 +58,30 @@ _WEEKDAYS: Final = {
 
 _NUMERIC: Final = re.compile(
     r"(?<![\w.,/:-])(?:"
-    r"(?P<first>\d{1,2})(?P<gap>\s?[./-]\s?)(?P<second>\d{1,2})(?P=gap)(?P<year>\d{4}|\d{2})"
+    r"(?P<first>\d{1,2})(?P<gap>\s?[./-]\s?)(?P<second>\d{1,2})(?P=gap)'?(?P<year>\d{4}|\d{2})"
     r"|(?P<iso_year>(?:18|19|20)\d{2})(?P<iso_gap>[-./])(?P<iso_month>\d{1,2})(?P=iso_gap)(?P<iso_day>\d{1,2})"
     r"|(?P<compact_year>(?:19|20)\d{2})(?P<compact_month>0[1-9]|1[0-2])(?P<compact_day>0[1-9]|[12]\d|3[01])"
     r")(?P<time>t?(?<=[t\d])(?:(?<=t)|(?=\d{6}))\d{2}:?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?(?:z"
     r"|[+-]\d{2}:?\d{2})?)?(?!\d|[./-]\d|[a-su-z]{4})"
 )
 _MONTH_YEAR: Final = re.compile(
-    r"(?<![\w.,/:-])(?:(?:0?[1-9]|1[0-2])[/-]|(?:0[1-9]|1[0-2])\.)(?:19|20)\d{2}(?![\d%]|[.,/-]\d|\s?(?:mg|ml|mm|cm)\b)"
+    r"(?<![\w.,/:-])(?:(?:0?[1-9]|1[0-2])[/-]|(?:0[1-9]|1[0-2])\.)(?:19|20)\d{2}(?![\d%]|[.,/-]\d|\s?(?:mg|ml"
+    r"|mm|cm)\b)"
 )
 _YEAR_MONTH: Final = re.compile(r"(?<![\w.,/:-])(?:19|20)\d{2}[-/](?:0[1-9]|1[0-2])(?![\d%]|[.,/-]\d)")
 _DAY_MONTH: Final = re.compile(
     r"(?<![\w.,/:-])(?P<first>\d{1,2})(?P<gap>[./])(?P<second>\d{1,2})(?![\d%]|[.,/-]\d)\.?"
     r"(?P<told>(?='?[a-z]{0,4}\s(?:tarih|gun[lu]|gecesi|sabahi|aksami))|(?='[dt][ae]n?\b))?"
 )
+_SHORT_DAYS: Final = "mon|tues?|wed|thu(?:rs?)?|fri|sat|sun|pzt|sal|car|per|cum|cmt"
 _DATE_BEFORE: Final = re.compile(
-    r"\b(?:on|dated?|since|tarih(?:i|li|inde)?|dob|exam|scheduled for|until|till|from|due)\s?:?\s?$"
+    rf"\b(?:on|dated?|since|tarih(?:i|li|inde)?|dob|exam|scheduled for|until|till|from|due|{'|'.join(_WEEKDAYS)}"
+    rf"|{_SHORT_DAYS}|(?:study|exam|scan|report|films?|images?|ct|mri?|radiograph|visit|note|letter|labs?|appt"
+    r"|appointment|seen|admitted|randevu|kontrol)\s(?:of|from|for|at))[.,]?\s?:?\s?$"
+)
+_SHORT_DAY_BEFORE: Final = re.compile(rf"\b(?:{'|'.join(_WEEKDAYS)}|{_SHORT_DAYS})[.,]?\s$")
+_BIRTH_BEFORE: Final = re.compile(
+    r"\b(?:dob|d\.o\.b|born|birth(?:day|date)?|dogum(?:\st|\startihi?|lu)?|dt|d\.\s?t)[.:]{0,2}[^\w]{0,3}$"
 )
 
 _UNITS_TR: Final = r"bir|iki|uc|dort|bes|alti|yedi|sekiz|dokuz"
@@ -114,7 +122,7 @@ _RIGHT: Final = re.compile(
     rf"|[ -](?:hundred|thousand))))?"
     rf"(?:[ .,/-]{{0,2}}(?:of\s|in\s)?(?:(?P<year>{_YEAR}|'\d\d)(?![\d]|[.,]\d)|(?P<year_words>{_YEAR_TR}"
     rf"|{_YEAR_EN})\b))?"
-    rf"(?:,?\s{{1,2}}\(?(?P<weekday>{_WEEKDAY})\b)?"
+    rf"(?:(?:,?\s{{1,2}}|(?<=\s))\(?(?P<weekday>{_WEEKDAY})\b)?"
 )
 _SHORT_RIGHT: Final = re.compile(r"[./-](?P<year>\d\d)(?!\d)")
 _AMBIGUOUS: Final = frozenset(
@@ -156,20 +164,32 @@ _AMBIGUOUS: Final = frozenset(
 def dates(note: Note) -> Iterator[Finding]:
     """Dates: day, month and year; month and year; day and month."""
     for match in _NUMERIC.finditer(note.folded):
-        if _readings(match):
+        if _readings(match) or _is_birth(note, match):
             yield Finding(*match.span(), TextClass.DATE, "date in digits")
     for pattern in (_MONTH_YEAR, _YEAR_MONTH):
         for match in pattern.finditer(note.folded):
             yield Finding(*match.span(), TextClass.DATE, "month and year in digits")
     for match in _DAY_MONTH.finditer(note.folded):
-        before = note.folded[max(0, match.start() - 16) : match.start()]
+        before = note.folded[max(0, match.start() - 24) : match.start()]
         if (match["told"] is not None or _DATE_BEFORE.search(before)) and _fits(
             int(match["first"]), int(match["second"])
         ):
-            yield Finding(match.start(), match.end("second"), TextClass.DATE, "day and month in digits")
+            weekday = _SHORT_DAY_BEFORE.search(before)
+            start = match.start() - (len(weekday[0]) if weekday else 0)
+            yield Finding(start, match.end("second"), TextClass.DATE, "day and month in digits")
     for match in _MONTH.finditer(note.folded):
         if found := _around_month(note, match):
             yield Finding(*found, TextClass.DATE, "date with a month's name")
+
+
+def _is_birth(note: Note, match: re.Match[str]) -> bool:
+    """Whether digits with a year of two ("5.5.55", "8-8-88"), which may be a version, follow a word for birth or are
+    marked as a year by an apostrophe.
+    """
+    if not match["first"] or not _fits(int(match["first"]), int(match["second"])):
+        return False
+    before = note.folded[max(0, match.start() - 16) : match.start()]
+    return note.folded[match.start("year") - 1] == "'" or bool(_BIRTH_BEFORE.search(before))
 
 
 def _fits(first: int, second: int) -> bool:

@@ -35,6 +35,7 @@ class TextClass(StrEnum):
     SSN = "SSN"
     ZIP = "ZIP"
     ORGANISATION = "ORGANISATION"
+    OTHER = "OTHER"
 
 
 @dataclass(frozen=True, slots=True)

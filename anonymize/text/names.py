@@ -7,412 +7,23 @@ A word is taken for a name by the first of these that applies, read from left to
 2. after a title ("Dr.", "Sayın", "Mrs"), before one ("Hanım", "Bey"), or after a kinship word ("annesi", "wife")
 3. after an initial ("A. Yılmaz"), or before a given name and comma ("Smith, John")
 4. a usual given or family name, with the capitalised words that go on from it
+5. an unknown word with a capital that stands like a name: two together, with an initial, as the one who does or owns
+   something ("Seamus called", "Hester's"), alone between brackets
 
 Words that are also everyday words (Deniz, Will) or stand for a disease (Behçet, Parkinson) need another part of a
-name or one of the first two beside them; words that are never part of a name (tables/common.txt) end one. Tables
-hold folded words.
+name or one of the first two beside them; words that are never part of a name (tables/common.txt) end one. What is
+known of words is in `anonymize.text.roles`, what is known of the text around them in `anonymize.text.name_cues`.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Final
 
-from anonymize.text.finding import Finding, Note, TextClass, Word, table
+from anonymize.text import name_cues as cues
+from anonymize.text.finding import Finding, Note, TextClass, Word
+from anonymize.text.roles import NAME, NEVER, UNSURE, Role, role_of
 
-
-class Role:
-    """What a word can be in or beside a name: bits, since the operators of `enum.Flag` took over half the time here."""
-
-    NONE: Final = 0
-    GIVEN: Final = 1 << 0
-    FAMILY: Final = 1 << 1
-    AMBIGUOUS: Final = 1 << 2
-    EPONYM: Final = 1 << 3
-    COMMON: Final = 1 << 4
-    TITLE: Final = 1 << 5
-    AFTER: Final = 1 << 6
-    KIN: Final = 1 << 7
-    PERSON: Final = 1 << 8
-    PARTICLE: Final = 1 << 9
-
-
-_NAME: Final = Role.GIVEN | Role.FAMILY
-_NEVER: Final = Role.COMMON | Role.TITLE | Role.AFTER | Role.KIN | Role.PERSON
-_UNSURE: Final = Role.AMBIGUOUS | Role.EPONYM
-
-_TITLES: Final = [
-    "dr",
-    "drs",
-    "prof",
-    "doc",
-    "docent",
-    "uzm",
-    "op",
-    "opr",
-    "yrd",
-    "ord",
-    "hems",
-    "hemsire",
-    "sn",
-    "sayin",
-    "bay",
-    "bayan",
-    "dt",
-    "av",
-    "ecz",
-    "fzt",
-    "psk",
-    "dyt",
-    "doktor",
-    "doctor",
-    "mr",
-    "mrs",
-    "ms",
-    "miss",
-    "mx",
-    "professor",
-    "nurse",
-    "ebe",
-    "avukat",
-    "eczaci",
-    "psikolog",
-    "ogr",
-    "gor",
-    "uyesi",
-    "asst",
-    "assoc",
-    "sr",
-    "teknisyen",
-    "tekn",
-    "asist",
-    "ars",
-    "as",
-    "sir",
-    "dame",
-    "rev",
-    "pastor",
-    "officer",
-    "imam",
-    "muhtar",
-    "fizyoterapist",
-    "diyetisyen",
-    "intern",
-    "midwife",
-    "judge",
-    "capt",
-    "sgt",
-    "lt",
-]
-_AFTER: Final = [
-    "bey",
-    "hanim",
-    "beyin",
-    "beye",
-    "beyi",
-    "beyle",
-    "hanimin",
-    "hanima",
-    "hanimi",
-    "hanimla",
-    "beyden",
-    "hanimdan",
-    "hanimefendi",
-    "beyefendi",
-    "hoca",
-    "hocanin",
-    "hocam",
-    "hocaya",
-    "amca",
-    "teyze",
-    "abla",
-    "agabey",
-    "abi",
-    "dede",
-    "nine",
-    "hemsire",
-    "usta",
-    "beyler",
-    "efendi",
-    "jr",
-    "md",
-    "phd",
-    "rn",
-    "do",
-    "np",
-    "pa",
-    "frcr",
-    "facr",
-    "faca",
-    "facs",
-    "crnp",
-    "dds",
-    "bsn",
-    "msw",
-    "lcsw",
-]
-_KIN: Final = [
-    "annesi",
-    "babasi",
-    "oglu",
-    "kizi",
-    "esi",
-    "kocasi",
-    "karisi",
-    "kardesi",
-    "ablasi",
-    "agabeyi",
-    "abisi",
-    "teyzesi",
-    "halasi",
-    "dayisi",
-    "amcasi",
-    "yengesi",
-    "enistesi",
-    "dedesi",
-    "ninesi",
-    "anneannesi",
-    "babaannesi",
-    "torunu",
-    "yegeni",
-    "kuzeni",
-    "gelini",
-    "damadi",
-    "kayinvalidesi",
-    "kayinpederi",
-    "baldizi",
-    "nisanlisi",
-    "vasisi",
-    "velisi",
-    "bacisi",
-    "oglum",
-    "kizim",
-    "esim",
-    "annem",
-    "babam",
-    "oglunun",
-    "kizinin",
-    "esinin",
-    "annesinin",
-    "babasinin",
-    "oglunu",
-    "kizini",
-    "esini",
-    "oglundan",
-    "kizindan",
-    "ikizi",
-    "komsusu",
-    "arkadasi",
-    "wife",
-    "husband",
-    "son",
-    "daughter",
-    "mother",
-    "father",
-    "sister",
-    "brother",
-    "aunt",
-    "uncle",
-    "niece",
-    "nephew",
-    "grandson",
-    "granddaughter",
-    "grandmother",
-    "grandfather",
-    "cousin",
-    "partner",
-    "spouse",
-    "fiance",
-    "fiancee",
-    "mom",
-    "dad",
-    "mum",
-    "stepson",
-    "stepdaughter",
-    "stepmother",
-    "stepfather",
-    "twin",
-    "roommate",
-    "neighbor",
-    "neighbour",
-    "friend",
-    "guardian",
-    "caregiver",
-    "widow",
-    "widower",
-    "girlfriend",
-    "boyfriend",
-    "proxy",
-]
-_PERSONS: Final = [
-    "hasta",
-    "hastamiz",
-    "hastanin",
-    "patient",
-    "refakatci",
-    "refakatcisi",
-    "yakini",
-    "bebek",
-    "doktoru",
-    "doktorum",
-    "hekimi",
-    "hekim",
-    "hemsiresi",
-    "cerrah",
-    "cerrahi",
-    "anestezist",
-    "asistan",
-    "asistani",
-    "radyolog",
-    "bakicisi",
-    "doctors",
-    "surgeon",
-    "physician",
-    "radiologist",
-    "pt",
-    "pts",
-    "patients",
-    "patient's",
-    "technologist",
-    "technician",
-    "therapist",
-    "attending",
-    "resident",
-    "baby",
-    "neonate",
-    "client",
-    "named",
-    "adli",
-    "isimli",
-    "called",
-    "teknisyeni",
-    "psikologu",
-    "midwife",
-    "gentleman",
-    "lady",
-    "infant",
-    "soyadli",
-    "adinda",
-    "interpreter",
-    "pathologist",
-    "donor",
-    "vericisi",
-    "verici",
-    "alici",
-]
-_PARTICLES: Final = [
-    "de",
-    "da",
-    "del",
-    "della",
-    "di",
-    "du",
-    "la",
-    "le",
-    "van",
-    "von",
-    "der",
-    "den",
-    "el",
-    "al",
-    "bin",
-    "bint",
-    "ibn",
-    "mac",
-    "mc",
-    "st",
-    "san",
-    "dos",
-    "santos",
-]
-_DISEASE: Final = re.compile(
-    r"[' ]{1,2}(?:s\b)?[ -]{0,2}(?:[a-z]{1,20} )?(?:hastali|sendrom|kisti|lenfoma|anomali|tiroidit|ensefalopati"
-    r"|felci|paralizi|nefropati|fenomen|belirti|bulgu|isareti|"
-    r"testi|skoru|skor\b|sinif|evre|deformit|fraktur|kirig|kirik|malformasyon|tumor|sarkom|operasyon|ameliyat"
-    r"|prosedur|yontem|disease|syndrome|"
-    r"cyst|lymphoma|anomaly|thyroiditis|encephalopathy|palsy|phenomenon|sign\b|signs\b|score|scale|test\b|tests\b"
-    r"|index|criteria|class|classification|"
-    r"stage|staging|fracture|malformation|tumou?r|sarcoma|procedure|operation|deformity|contracture|lines?\b|node\b|ligament"
-    r"|tendon|duct|pouch|space|"
-    r"triangle|angle|area|canal|reflex|esophagus|ozofagus|metaplazi|hernia|maneuver|method|stain|chorea|koresi"
-    r"|catheter|kateter|drain|dren|"
-    r"coma|koma|indeks|olceg|esophag|nodul|node|divertikul|divertic|aciso|acisi|kontraktur|ulcer|gland|body|bodies"
-    r"|cisimci|trias|triad|ring|"
-    r"colic|fossa|pulse|solunum|artrit|arter|hucre|cell|grade|derece|tip\b|type\b|repair|nails?\b|scoring|units?\b|\d)"
-)
-_STOP_AFTER_DISEASE: Final = 48
 _MOST_TITLES: Final = 8  # before one name; without an end, a text of titles alone takes time squared
-
-
-@cache
-def _roles() -> dict[str, int]:
-    roles: dict[str, int] = {}
-    for role, words in (
-        (Role.GIVEN, table("turkish_given") | table("english_given")),
-        (Role.FAMILY, table("turkish_family") | table("english_family")),
-        (Role.AMBIGUOUS, table("ambiguous")),
-        (Role.EPONYM, table("eponyms")),
-        (Role.COMMON, table("common")),
-        (Role.TITLE, _TITLES),
-        (Role.AFTER, _AFTER),
-        (Role.KIN, _KIN),
-        (Role.PERSON, _PERSONS),
-        (Role.PARTICLE, _PARTICLES),
-    ):
-        for word in words:
-            roles[word] = roles.get(word, Role.NONE) | role
-    return roles
-
-
-_SUFFIX: Final = re.compile(
-    r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|n?(?:in|un)|[yn]?(?:i|u|a|e)|n?(?:da|de|dan|den|ta|te"
-    r"|tan|ten)|y?(?:la|le)|ca|ce)$"
-)
-
-
-@cache
-def _turkish() -> frozenset[str]:
-    return (table("turkish_given") | table("turkish_family")) - table("ambiguous") - table("eponyms")
-
-
-def _inflected(plain: str) -> int:
-    """The role of a Turkish name with a case suffix written on: GIVEN, or NONE."""
-    for cut in range(1, min(8, len(plain) - 3)):
-        if plain[:-cut] in _turkish() and _SUFFIX.fullmatch(plain[-cut:]):
-            return Role.GIVEN
-    if plain.endswith("oglu") and len(plain) > 6:
-        return Role.FAMILY
-    return Role.NONE
-
-
-_LABEL: Final = re.compile(
-    r"\b(?P<name>(?:hasta(?:nin)?\s)?(?:adi?|isim|ismi|soyad[i]?|soyisim"
-    r"|soyismi)(?:\s?[,/-]?\s?(?:ve\s)?(?:soyad[i]?|soyisim|soyismi))?"
-    r"|(?:patient(?:'s)?\s|full\s|first\s|last\s|middle\s|maiden\s|sur|given\s|family\s|legal\s"
-    r"|mother's\s(?:maiden\s)?|father's\s)?names?"
-    r"|(?:anne|baba|mother|father)\s?(?:adi|name)|pt name)\s{0,3}[:=]\s{0,4}"
-    r"|\b(?:hasta|patient|pt|dr|doktor|doctor|hekim[i]?|imza(?:layan)?|raporlayan|raporu yazan|onaylayan|isteyen"
-    r"|istem yapan|yazan|hazirlayan|okuyan|cekimi yapan|"
-    r"teknisyen[i]?|hemsire|radyolog|patolog|cerrah|operator|anestezist|asistan|refakatci|yakini?|veli|vasi"
-    r"|provider|physician|radiologist|pathologist|"
-    r"surgeon|attending|resident|technologist|technician|tech|nurse|rn|signed|signature|author|dictated|transcribed"
-    r"|transcriptionist|cc|pcp|from|to|contact|"
-    r"emergency contact|next of kin|guardian|referring(?: physician| provider| doctor| md)?|ordering(?: physician"
-    r"| provider| md)?|attn|attention|re|"
-    r"interpreting physician|reviewed|verified|reported|performed|sonographer|witness|konsultan|sorumlu|danisman"
-    r"|ekip|uzman|uzm|prof|acil durumda aranacak|"
-    r"irtibat|iletisim|muhatap|anne|baba|es|mother|father|spouse|wife|husband|insured|subscriber|guarantor"
-    r"|policy holder|sigortali)"
-    r"(?:\s(?:by|adi|eden|doktor[u]?|hekim[i]?|kisi(?:si)?))?\s{0,3}[:=]\s{0,4}"
-    r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
-    r"|read|referred|ordered|approved|"
-    r"authorized|accompanied|attested|finalized|cosigned|prepared|administered|entered|witnessed|requested|treated"
-    r"|operated|managed|followed|assisted|brought in)\sby\s(?:our\s|his\s|her\s)?"
-    r"|\b(?:discussed|spoken|spoke|communicated|consulted|accompanied|met|reviewed|verified|confirmed)\s(?:with|to|by)\s"
-    r"(?:our\s|his\s|her\s)?"
-    r"|\b(?:referred|seen|examined|evaluated|signed|read)\s(?:to|with|of)\s"
-    r"|\b(?:care of|attn|dear|sevgili|imza|baby (?:boy|girl|of))\s"
-)
 
 
 def names(note: Note) -> Iterator[Finding]:
@@ -428,25 +39,32 @@ class _Reader:
     def __init__(self, note: Note) -> None:
         self.note = note
         self.words: Sequence[Word] = note.words
-        roles = _roles()
-        self.roles = [roles.get(word.plain, Role.NONE) or self._guess(word) for word in self.words]
-        self.labels = self._label_ends()
+        in_expression = {at for match in cues.EXPRESSION.finditer(note.folded) for at in range(*match.span())}
+        self.roles = [self._role(word, in_expression) for word in self.words]
+        self.labels = {match.end(): match["name"] is not None for match in cues.LABEL.finditer(note.folded)}
+        self.labels |= {match.end(): True for match in cues.BARE_LABEL.finditer(note.folded)}
+        self.addressed = {match.end() for match in cues.PERSON_BEFORE.finditer(note.folded)}
 
-    @staticmethod
-    def _guess(word: Word) -> int:
-        return _inflected(word.plain) if word.capital and len(word.plain) > 3 else Role.NONE
-
-    def _label_ends(self) -> dict[int, bool]:
-        """Where a label has just ended; whether it asks for a name and nothing else."""
-        return {match.end(): match["name"] is not None for match in _LABEL.finditer(self.note.folded)}
+    def _role(self, word: Word, in_expression: set[int]) -> int:
+        if word.start in in_expression:
+            return Role.COMMON
+        role = role_of(word.plain, capital=word.capital)
+        text = self.note.text
+        beside_digit = text[max(0, word.start - 1) : word.start].isdigit() or text[word.end : word.end + 1].isdigit()
+        return Role.VOCABULARY if role == Role.NONE and beside_digit else role
 
     def spans(self) -> Iterator[tuple[int, int]]:
         at = 0
         while at < len(self.words):
             first, last = self._name_at(at)
             if last > first:
-                yield self.words[first].start, self.words[last - 1].end
+                yield self.words[first].start, self._end(last - 1)
             at = max(at + 1, last)
+
+    def _end(self, at: int) -> int:
+        """Where a name ends whose last word is given: after the full stop of an initial."""
+        end = self.words[at].end
+        return end + (len(self.words[at].plain) == 1 and self.note.text[end : end + 1] == ".")
 
     def _name_at(self, at: int) -> tuple[int, int]:
         """The first and after-last word of the name that begins at a word or after it; equal if there is none."""
@@ -459,10 +77,19 @@ class _Reader:
             return found
         if role & (Role.KIN | Role.PERSON) and (found := self._after_person(at)):
             return found
-        if not word.capital and not role & _NAME:
+        if not word.capital and not role & NAME:
             return at, at
+        if self._is_small_family_and_given(at):
+            return at, at + 2
         last = self._chain(at, told=self._before_title(at))
         return (at, last) if self._stands(at, last) else (at, at)
+
+    def _is_small_family_and_given(self, at: int) -> bool:
+        """Whether this is the first word of "smith,john"."""
+        if self.words[at].capital or at + 1 == len(self.words) or self._gap(at) != ",":
+            return False
+        following = self.roles[at + 1]
+        return bool(self.roles[at] & Role.FAMILY and following & Role.GIVEN and not following & UNSURE)
 
     def _past_titles(self, at: int) -> int:
         end = min(at + _MOST_TITLES, len(self.words) - 1)
@@ -487,7 +114,7 @@ class _Reader:
         sure = sure and (
             last_title.capital or last_title.plain in {"dr", "doktor", "nurse", "hemsire", "sayin", "doctor"}
         )
-        if not sure and not self.roles[first] & _NAME:
+        if not sure and not self.roles[first] & NAME:
             return None
         last = self._chain(first, told=True)
         return (first, last) if last > first else None
@@ -499,34 +126,37 @@ class _Reader:
             return None
         if self.roles[first] & Role.COMMON and not self.roles[at] & Role.KIN:
             return None  # "Patient May Resume Diet"
-        if not self.words[first].capital or (self.words[at].capitals and not self.roles[first] & _NAME):
+        role = self.roles[first]
+        if not self.words[first].capital or (self.words[at].capitals and not role & NAME and role != Role.NONE):
+            return None
+        if role & Role.VOCABULARY and not role & NAME:
             return None
         last = self._chain(first, told=True)
         sure = bool(self.roles[at] & Role.KIN) or last - first > 1
-        certain = self.roles[first] & _NAME and not self.roles[first] & _UNSURE
+        certain = (role & NAME and not role & UNSURE) or (role == Role.NONE and not self.words[first].capitals)
         return (first, last) if last > first and (sure or certain) else None
 
     def _before_title(self, at: int) -> bool:
         """Whether the run of capitalised words here ends in "Bey", "Hanım" and their like, or in "tarafından"."""
         for ahead in range(at, min(at + 4, len(self.words) - 1)):
-            if self.roles[ahead] & _NEVER:
+            if self.roles[ahead] & NEVER:
                 return False
             if self._has_degree(ahead):
-                return self.words[at].capital and (ahead > at or bool(self.roles[at] & _NAME))
+                return self.words[at].capital and (ahead > at or bool(self.roles[at] & NAME))
             if self._gap(ahead) not in {" ", ". ", "-"}:
                 return False
             following = self.words[ahead + 1]
             if self.roles[ahead + 1] & Role.AFTER and (
-                following.plain not in _DEGREES or self.words[ahead + 1].capitals
+                following.plain not in cues.DEGREES or self.words[ahead + 1].capitals
             ):
                 return self.words[at].capital or bool(self.roles[at] & Role.GIVEN)
             if following.plain in {"adli", "isimli", "tarafindan"}:
-                return self.words[at].capital and (ahead > at or bool(self.roles[at] & _NAME))
+                return self.words[at].capital and (ahead > at or bool(self.roles[at] & NAME))
         return False
 
     def _has_degree(self, at: int) -> bool:
         end = self.words[at].end
-        degree = _DEGREE.match(self.note.folded, end, end + 16)
+        degree = cues.DEGREE.match(self.note.folded, end, end + 16)
         return degree is not None and self.note.text[slice(*degree.span("degree"))][0].isupper()
 
     def _gap(self, at: int) -> str:
@@ -539,12 +169,12 @@ class _Reader:
         family = known = False
         while last < len(self.words) and last - first < 6 and self._goes_on(last, first, told, known, family, any_case):
             role = self.roles[last]
-            known = known or bool(role & _NAME)
+            known = known or bool(role & NAME)
             family = family or (last > first and bool(role & Role.FAMILY and not role & Role.GIVEN))
             last += 1
             if last < len(self.words) and not self._joined(last - 1, told or known):
                 break
-        while last > first and self.roles[last - 1] & Role.PARTICLE and not self.roles[last - 1] & _NAME:
+        while last > first and self.roles[last - 1] & Role.PARTICLE and not self.roles[last - 1] & NAME:
             last -= 1
         return last
 
@@ -563,7 +193,7 @@ class _Reader:
                 known
                 and self.roles[at] & (Role.FAMILY | Role.EPONYM)
                 and (following & Role.GIVEN or self._is_capitals_with_initial(at + 1))
-                and not following & _NEVER
+                and not following & NEVER
                 and (at == 0 or not self.roles[at - 1] & Role.GIVEN or not self._gap(at - 1).isspace())
             )
         return False
@@ -578,31 +208,42 @@ class _Reader:
         """Whether a word is the next part of a name."""
         word, role = self.words[at], self.roles[at]
         if len(word.plain) == 1:
-            return word.capital and (told or known or at == first) and self._is_initial(at, first)
-        if role & _NEVER and not self._is_name_all_the_same(at, first, told):
+            return self._is_initial(at, first, told or known)
+        if role & NEVER and not self._is_name_all_the_same(at, first, told):
             return False
         if role & Role.EPONYM and self._before_disease(at):
             return False
         if not word.capital:
-            if role & Role.PARTICLE and (told or at > first):
-                return at + 1 < len(self.words) and (
-                    self.words[at + 1].capital or bool(self.roles[at + 1] & Role.PARTICLE)
-                )
-            return any_case or bool(
-                role & _NAME and (not role & (Role.AMBIGUOUS if told else _UNSURE) or (told and at > first))
-            )
-        if at == first:
-            return told or bool(role & _NAME) or self._is_unknown_name(at)
-        if role & _NAME:
+            return self._goes_on_small(at, first, told, any_case)
+        if role & (NAME | Role.PARTICLE):
             return True
-        return told or (not (family or (word.capitals and role == Role.NONE and family)) and self._may_be_family(at))
+        if at == first:
+            return told or (role == Role.NONE and len(word.plain) > 2)
+        if role & Role.VOCABULARY:
+            return told and len(self.words[at - 1].plain) == 1
+        hyphened = self._gap(at - 1) == "-"
+        return hyphened or told or (not family and self._may_be_family(at))
+
+    def _goes_on_small(self, at: int, first: int, told: bool, any_case: bool) -> bool:
+        """Whether a word that begins with a small letter is the next part of a name."""
+        role = self.roles[at]
+        if role & Role.PARTICLE and (told or at > first):
+            return at + 1 < len(self.words) and (self.words[at + 1].capital or bool(self.roles[at + 1] & Role.PARTICLE))
+        if any_case and not role & Role.VOCABULARY:
+            return True
+        small = not self.words[first].capital
+        return bool(
+            role & NAME and (not role & (Role.AMBIGUOUS if told else UNSURE) or (told and small and at > first))
+        )
 
     def _is_name_all_the_same(self, at: int, first: int, told: bool) -> bool:
         """Whether a word that is usually none is a part here: a given name after a title, "Ateş" after a given name."""
         word, role = self.words[at], self.roles[at]
         if at == first:
             told = told and word.capital and not role & (Role.TITLE | Role.AFTER)
-            return told and bool(role & _NAME) and not (word.capitals and not role & Role.GIVEN)
+            return told and bool(role & NAME) and not (word.capitals and not role & Role.GIVEN)
+        if len(self.words[at - 1].plain) == 1 and self._gap(at - 1) in {". ", "."}:
+            return word.capital and bool(role & NAME)
         return bool(role & Role.FAMILY) and word.capital and not word.capitals and bool(self.roles[at - 1] & Role.GIVEN)
 
     def _may_be_family(self, at: int) -> bool:
@@ -610,15 +251,18 @@ class _Reader:
         word = self.words[at]
         return word.capital and len(word.plain) > 2 and (not word.capitals or not self._before_disease(at))
 
-    def _is_initial(self, at: int, first: int) -> bool:
+    def _is_initial(self, at: int, first: int, after_name: bool) -> bool:
+        """Whether a single letter is an initial, or the first of "O'Brien" and "d'Aubigny"."""
         if at + 1 == len(self.words):
-            return at > first
+            return self.words[at].capital and at > first and (after_name or self.note.text[self.words[at].end :] == ".")
         gap = self._gap(at)
-        return gap.startswith(".") or (gap == "'" and self.words[at].plain in {"o", "d"}) or (at > first and gap == " ")
+        if gap == "'" and self.words[at].plain in {"o", "d"}:
+            return self.words[at + 1].capital and (self.words[at].capital or at > first)
+        return self.words[at].capital and (gap.startswith(".") or (after_name and at > first and gap == " "))
 
     def _before_disease(self, at: int) -> bool:
         end = self.words[at].end
-        return bool(_DISEASE.match(self.note.folded, end, end + _STOP_AFTER_DISEASE))
+        return bool(cues.DISEASE.match(self.note.folded, end, end + cues.STOP_AFTER_DISEASE))
 
     def _stands(self, first: int, last: int) -> bool:
         """Whether words without a title or label beside them are a name."""
@@ -626,53 +270,81 @@ class _Reader:
             return False
         if self._before_title(first):
             return True
-        parts = [self.roles[at] for at in range(first, last) if len(self.words[at].plain) > 1]
-        known = [role for role in parts if role & _NAME]
-        if not known:
-            return len(parts) > 1 and not self._begins_sentence(first) and not self._before_disease(last - 1)
-        sure = [role for role in known if not role & _UNSURE]
-        if all(role & Role.EPONYM for role in parts):
-            return last - first > len(parts) and not self._before_disease(last - 1)
+        parts = [at for at in range(first, last) if len(self.words[at].plain) > 1]
+        if not any(self.roles[at] & NAME for at in parts):
+            return self._unknown_stands(first, last, parts)
+        roles = [self.roles[at] for at in parts]
         if not self.words[first].capital:
-            return (
-                len(parts) > 1
-                and len(sure) == len(parts)
-                and bool(parts[0] & Role.GIVEN)
-                and bool(parts[-1] & Role.FAMILY)
-            )
+            sure = not any(role & UNSURE or not role & NAME for role in roles)
+            return len(parts) > 1 and sure and bool(roles[0] & Role.GIVEN) and bool(roles[-1] & Role.FAMILY)
         if len(parts) == 1:
-            initials = last - first > 1
-            return bool(initials or (sure and not self._before_disease(first) and not parts[0] & Role.COMMON))
-        if sure:
-            hyphened = self._gap(last - 2) == "-"
-            return not (hyphened and self._before_disease(last - 1))
-        if not parts[0] & Role.GIVEN or self._before_disease(last - 1):
-            return False
-        unknown = not parts[-1] and not self.words[last - 1].capitals
-        return bool(parts[-1] & Role.FAMILY) or unknown
+            return last - first > 1 or self._stands_alone(first)
+        if all(role & Role.EPONYM for role in roles):
+            return last - first > len(parts) and not self._before_disease(last - 1)
+        if any(role & NAME and not role & UNSURE for role in roles):
+            return not (self._gap(last - 2) == "-" and self._before_disease(last - 1))
+        return self._unsure_stand(first, last, roles)
 
-    def _is_unknown_name(self, at: int) -> bool:
-        """Whether an unknown capitalised word stands before a usual family name."""
-        if at + 1 >= len(self.words) or self.words[at].capitals or self.roles[at] != Role.NONE:
+    def _unsure_stand(self, first: int, last: int, roles: Sequence[int]) -> bool:
+        """Whether two or more words, none of which is a sure name, are one together."""
+        if roles[-1] & Role.EPONYM and self._before_disease(last - 1):
             return False
-        following = self.roles[at + 1]
-        return (
-            self._gap(at) == " "
-            and self.words[at + 1].capital
-            and not self.words[at + 1].capitals
-            and bool(following & Role.FAMILY or (following == Role.NONE and not self._begins_sentence(at)))
-            and not following & (_NEVER | _UNSURE)
-            and not self._before_disease(at + 1)
+        if roles[0] == Role.NONE:
+            return bool(roles[-1] & Role.FAMILY) and not self.words[first].capitals
+        if not roles[0] & Role.GIVEN:
+            return False
+        unknown = roles[-1] == Role.NONE and not self.words[last - 1].capitals
+        return bool(roles[-1] & Role.FAMILY) or unknown or (bool(roles[-1] & NAME) and self._as_a_person(first, last))
+
+    def _stands_alone(self, at: int) -> bool:
+        """Whether a usual name by itself is one."""
+        role = self.roles[at]
+        if role & (Role.COMMON | Role.EPONYM):
+            return False
+        if not role & Role.AMBIGUOUS:
+            return self._is_possessive(at, turkish=True) or not self._before_disease(at)
+        return self._as_a_person(at, at + 1) and not self._before_disease(at)
+
+    def _unknown_stands(self, first: int, last: int, parts: Sequence[int]) -> bool:
+        """Whether words that are no usual names, nor in the vocabulary, are a name by the way they stand."""
+        if not parts or any(self.roles[at] & (Role.VOCABULARY | Role.COMMON) for at in parts):
+            return False
+        initial = any(
+            len(self.words[at].plain) == 1 and self._end(at) > self.words[at].end for at in range(first, last)
+        )
+        if all(self.words[at].capitals for at in parts):
+            return initial and len(self.words[parts[0]].plain) > 3
+        if self._before_disease(last - 1):
+            return False
+        return len(parts) > 1 or initial or self._as_a_person(first, last) or self._in_brackets(first)
+
+    def _as_a_person(self, first: int, last: int) -> bool:
+        """Whether words stand as the one who is greeted, says, does or owns something."""
+        if self.words[first].capitals:
+            return False
+        end = self.words[last - 1].end
+        return bool(
+            self.words[first].start in self.addressed
+            or cues.PERSON_AFTER.match(self.note.folded, end, end + cues.PERSON_AFTER_LENGTH)
+            or self._is_possessive(last - 1)
+            or self._beside_name(last)
         )
 
-    def _begins_sentence(self, at: int) -> bool:
-        return at == 0 or not re.fullmatch(r"[,;(]? ", self._gap(at - 1))
+    def _is_possessive(self, at: int, *, turkish: bool = False) -> bool:
+        end = self.words[at].end
+        match = cues.POSSESSIVE.match(self.note.folded, end, end + 8)
+        return bool(match and not (turkish and match[0] == "'s"))
 
+    def _beside_name(self, last: int) -> bool:
+        """Whether a usual name follows after "and"."""
+        if last + 1 >= len(self.words) or self.words[last].plain not in {"and", "ve", "ile"}:
+            return False
+        following = self.roles[last + 1]
+        return self.words[last + 1].capital and bool(following & Role.GIVEN) and not following & UNSURE
 
-_DEGREE: Final = re.compile(
-    r",? (?P<degree>m\.?d\b|ph\.?d\b|r\.?n\b|d\.o\.|do\b(?=[,.;)\n]|$)|n\.?p\b|pa-c\b|pa\b|p\.a\.|rt\b|rdms\b"
-    r"|lcsw\b|crna\b|mbbs\b|frcr\b|facr\b|facs\b|dpt\b|pt\b|aprn\b|cnm\b|pharmd\b)"
-)
-_DEGREES: Final = frozenset(
-    ["jr", "md", "phd", "rn", "do", "np", "pa", "frcr", "facr", "faca", "facs", "crnp", "dds", "bsn", "msw", "lcsw"]
-)
+    def _in_brackets(self, at: int) -> bool:
+        word = self.words[at]
+        return (
+            self.note.text[max(0, word.start - 1) : word.start] == "("
+            and self.note.text[word.end : word.end + 1] == ")"
+        )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
-from stdnum import iban
+from stdnum import iban, luhn
 from stdnum.tr import tckimlik
 
 from anonymize.text.finding import Finding, Note, TextClass
@@ -122,7 +122,8 @@ def vkns(note: Note) -> Iterator[Finding]:
 
 _SSN: Final = re.compile(
     r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
-    r"|(?:\bssn\b|\bsocial security\b|\bs\.s\.n\b)[^\d\n]{0,30}(?P<number>[\dx*]{3}[ -]?[\dx*]{2}[ -]?\d{4}"
+    r"|(?:\bssn\b|\bss(?=\s?[#:])|\bsocial\s?(?:security\b|(?=[:#]))"
+    r"|\bs\.s\.n\b)[^\d\n]{0,30}(?P<number>[\dx*]{3}[ .-]?[\dx*]{2}[ .-]?\d{4}"
     r"|\d{4})(?!\d)"
 )
 
@@ -149,7 +150,9 @@ _STATE_NAMES: Final = (
 STATE: Final = rf"(?:{_STATES}|{_STATE_NAMES})"
 _ZIP: Final = re.compile(
     rf"\b(?P<state>{STATE})\.?,?\s{{1,2}}(?P<number>\d{{5}}(?:-\d{{4}})?)(?![\d-]|[.,]\d)"
-    r"|\b(?:zip|postal|post|posta)(?:\s?-?(?:code|kodu|kod))?\b[^\d\n]{0,12}(?P<named>\d{5}(?:-\d{4})?)(?!\d|[.,]\d)"
+    r"|(?<![\d-])(?P<before>\d{5}(?:-\d{4})?)\s(?:zip|postal code)\b"
+    r"|\b(?:zip|postal|post|posta|pk)(?:\s?-?(?:code|kodu"
+    r"|kod))?\b[^\d\n]{0,12}?(?P<named>\d{5}(?:-\d{4})?)(?!\d|[.,]\d)"
 )
 _PROVINCES: Final = [
     "adana",
@@ -239,6 +242,14 @@ PROVINCE: Final = rf"(?:{'|'.join(_PROVINCES)})"
 _TURKISH_ZIP: Final = re.compile(
     rf"(?<![\d.,])(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{{3}})(?=,?\s{{1,2}}(?:[a-z]{{3,20}}\s?[/,-]\s?)?{PROVINCE}\b)"
 )
+_ZIP_AFTER_PROVINCE: Final = re.compile(
+    rf"[a-z]{{3,20}}\s?[/,-]\s?{PROVINCE},?\s{{1,2}}(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{{3}})(?![\d]|[.,/]\d)"
+)
+_ZIP_BEFORE_QUARTER: Final = re.compile(
+    r"(?<![\d.,])(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{3})(?=\s[a-z]{3,20},?\s[a-z]{3,20}"
+    r"(?:\s[a-z]{3,20})?\smah(?:\.|al))"
+)
+_BRITISH_ZIP: Final = re.compile(r"(?<![\w-])[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}(?![\w-])")
 
 
 def zips(note: Note) -> Iterator[Finding]:
@@ -247,9 +258,13 @@ def zips(note: Note) -> Iterator[Finding]:
         state = match["state"]
         if state and len(state) == 2 and not note.text[slice(*match.span("state"))].isupper():
             continue
-        yield Finding(*match.span("number" if state else "named"), TextClass.ZIP, "zip")
-    for match in _TURKISH_ZIP.finditer(note.folded):
-        yield Finding(*match.span("number"), TextClass.ZIP, "turkish zip")
+        which = "number" if state else "before" if match["before"] else "named"
+        yield Finding(*match.span(which), TextClass.ZIP, "zip")
+    for pattern in (_TURKISH_ZIP, _ZIP_AFTER_PROVINCE, _ZIP_BEFORE_QUARTER):
+        for match in pattern.finditer(note.folded):
+            yield Finding(*match.span("number"), TextClass.ZIP, "turkish zip")
+    for match in _BRITISH_ZIP.finditer(note.text):
+        yield Finding(*match.span(), TextClass.ZIP, "british postcode")
 
 
 _PLATE: Final = re.compile(
@@ -258,9 +273,19 @@ _PLATE: Final = re.compile(
 )
 _PLATE_CONTEXT: Final = re.compile(r"\b(?:plaka|arac|otomobil|license plate|plate)[^\n]{0,30}$|^[^\n]{0,16}\bplaka")
 _PLATE_LENGTHS: Final = {1: (4, 5), 2: (3, 4), 3: (2, 3)}
-_US_PLATE: Final = re.compile(
-    r"\b(?:license|licence|number|registration)\s?plates?\b(?:\s(?:no|number|is|was|reads?|of|reading|:))?[ :#]{0,3}"
-    rf"(?:{STATE}\s)?(?P<number>(?=[a-z0-9 -]{{0,8}}\d)[a-z0-9]{{1,4}}[ -]?[a-z0-9]{{2,5}})\b"
+_ANNOUNCED_PLATE: Final = re.compile(
+    r"\b(?:(?:license|licence|number|registration|vehicle|car|index)\s?)?(?:plates?|tag|registration|plaka)\b"
+    r"(?:\s(?:no|number|is|was|reads?|of|reading|:))?[ :#]{0,3}"
+    rf"(?:{STATE}\s)?(?P<number>(?=[a-z0-9 -]{{0,9}}\d)(?=[a-z0-9 -]{{0,9}}[a-z])[a-z0-9]{{1,4}}[ -]?[a-z0-9]{{2,5}}"
+    r"|\d{1,2}[a-z]{3}\d{1,4}|[a-z0-9]{5,8}(?<=\d))(?!\w)"
+)
+_FOREIGN_PLATE: Final = re.compile(
+    r"(?<![\w-])(?:[A-Z]{2}\d{2} ?[A-Z]{3}|[A-Z]{2,3}[ -]\d{3,4}|\d{3}[ -][A-Z]{3}|\d[A-Z]{3}\d{3})(?![\w-])"
+)
+_VEHICLE: Final = re.compile(
+    r"\b(?:car|truck|van|vehicle|sedan|suv|pickup|lorry|motorcycle|motorbike|bike|bus|plated|plates?|crash"
+    r"|collision|mvc|mva"
+    r"|hit.and.run|arac|otomobil|kamyon|minibus|motosiklet|plaka(?:li|si)?)\b"
 )
 
 
@@ -277,12 +302,18 @@ def plates(note: Note) -> Iterator[Finding]:
         usual = len(match["digits"]) in _PLATE_LENGTHS[len(match["letters"])]
         if announced or (usual and letters.isupper() and match["gap"] == " "):
             yield Finding(*match.span(), TextClass.PLATE, "plate")
-    for match in _US_PLATE.finditer(note.folded):
-        yield Finding(*match.span("number"), TextClass.PLATE, "plate, announced")
+    for match in _ANNOUNCED_PLATE.finditer(note.folded):
+        if note.text[slice(*match.span("number"))].isupper():
+            yield Finding(*match.span("number"), TextClass.PLATE, "plate, announced")
+    for match in _FOREIGN_PLATE.finditer(note.text):
+        around = note.folded[max(0, match.start() - 60) : match.end() + 30]
+        if _VEHICLE.search(around):
+            yield Finding(*match.span(), TextClass.PLATE, "plate beside a vehicle")
 
 
 _PASSPORT: Final = re.compile(
-    rf"\b(?:pasaport|passport)(?:u|unun)?\b{_BETWEEN}(?P<number>[a-z]{{0,3}}[ -]?\d[\d ]{{4,10}}\d)(?!\w)"
+    rf"\b(?:pasaport|passport)(?:u|unun)?\b{_BETWEEN}(?P<number>[a-z]{{0,3}}[ -]?\d[\d ]{{4,10}}\d"
+    r"|(?=[a-z0-9]{0,8}\d)[a-z0-9]{6,10})(?!\w)"
 )
 _TURKISH_PASSPORT: Final = re.compile(r"(?<!\w)[us]\s?\d{8}(?!\w|[.,]\d)")
 
@@ -303,7 +334,8 @@ _RECORD_WORDS: Final = (
     r"|istem|islem|order|"
     r"chart|claim|case|encounter|visit|specimen|sample|prescription|rx|policy|member(?:ship)?|insurance|subscriber"
     r"|beneficiary|"
-    r"medicare|medicaid|mbi|hicn|group|account|acct|license|licence|npi|dea|diploma(?:\stescil)?|tescil|lab|laboratory|"
+    r"medicare|medicaid|mbi|hicn|group|account|acct|license|licence|lic|npi|dea|dip(?:loma)?|authori[sz]ation"
+    r"|auth|preauth|enrol?lment|bildirim(?:i)?|olay|ref(?:erans)?|dip|diploma(?:\stescil)?|tescil|lab|laboratory|"
     r"hasta|patient|mr|medrec|health\splan|plan|kayit|muayene|epikriz|fis|dekont|abone|uye|uyelik|adisyon|kabul"
     r"|gelis|oda|yatak|slide|blok|block|lot|implant|device|cihaz|dicom|pacs|study|exam|tetkik|rapor|report|biyopsi"
     r"|biopsy|patoloji|pathology|order|requisition|referral|nhs|record|folder|"
@@ -315,10 +347,12 @@ _RECORD: Final = re.compile(
     rf"|sistemi)){{0,2}}"
     rf"(?:'?s?[iuy]{{0,2}})[ .:]{{0,3}}(?:{_RECORD_NOUNS})(?:'?l[iu]|'?n[iu]n|'?s[iu])?(?![a-z])"
     r"(?:\s(?:is|was|of|olan|olarak|ise))?[ :=#(.,/-]{0,5}"
-    r"(?P<number>(?:[a-z]{1,6}[ ./_-]{0,2}){0,2}\d[a-z0-9]{0,24}(?:[./_-][a-z0-9]{1,12}){0,4})(?!\w)"
+    r"(?P<number>(?:[a-z]{1,6}[ ./_-]{0,2}){0,2}\d[a-z0-9]{0,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
+    r"(?: \d{2,12}(?![\w.,/:])){0,6})(?!\w)"
 )
 _BARE_RECORD: Final = re.compile(
-    r"\b(?:mrn|m\.r\.n|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc"
+    r"\b(?:mrn|lic|auth|authori[sz]ation|preauth|enrol?lment|protocol|bildirimi|unit|ref|dip|m\.r\.n"
+    r"|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc"
     r"|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
     r"(?:\s?[:=#.-]{1,3}\s{0,2}"
@@ -332,23 +366,51 @@ _OTHER: Final = re.compile(
     r"(?:[./_ -](?=[a-z]{0,3}\d)[a-z0-9]{2,12}){0,4})(?!\w)"
 )
 _BEFORE_NUMBERED: Final = re.compile(
-    r"(?<![\w.,/-])(?P<number>(?:[a-z]{1,4}[-/]?)?\d[a-z0-9]{2,24}(?:[./-][a-z0-9]{1,12}){0,3})(?:'?[a-z]{2,3})?\s(?:[a-z]{3,12}\s){0,2}?"
+    r"(?<![\w.,/-])(?P<number>(?:[a-z]{1,4}[-/]?)?\d[a-z0-9]{2,24}(?:[./-][a-z0-9]{1,12}){0,3})"
+    r"(?:'?[a-z]{2,3})?\s(?:[a-z]{3,12}\s){0,2}?"
     r"(?:numarali|nolu|no'?lu|no'l[iu]|numarasi|sayili|protokol|barkod|mrn)"
 )
 
 # Devices, vehicles and study subjects (45 CFR 164.514(b)(2)(i)(L), (M), (R)), and records without "no": by five digits.
-_SERIAL: Final = re.compile(
-    r"\b(?:s/n|sn|serial|lot/serial|udi|imei|vin|sasi|chassis|record|file|subject|tescil)(?:\s?[:#=]|\s)\s?"
-    r"(?P<number>[a-z0-9]{1,24}(?:[./-][a-z0-9]{1,12}){0,3})(?!\w)"
+_CODE: Final = r"[a-z0-9]{1,24}(?:[./-][a-z0-9]{1,12}){0,3}"
+_SUBJECT: Final = re.compile(rf"\b(?:record|file|subject|tescil)(?:\s?[:#=]|\s)\s?(?P<number>{_CODE})(?!\w)")
+_DEVICE: Final = re.compile(
+    r"\b(?:s/n|sn|seri|serial|lot/serial|udi|imei|vin|sasi|chassis|tracking|account|acct|kargo|hesap)\b"
+    r"(?:\s?(?:no|nr|numarasi|number|num|id)\b)?\.?(?:\s(?:is|was))?\s?[:#=.]{0,2}\s{0,2}"
+    rf"(?P<number>{_CODE}(?: \d{{4}}(?!\w)){{0,3}})(?!\w)"
+)
+_CARD: Final = re.compile(r"(?<![\d-])[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\d-])")
+_USER: Final = re.compile(
+    r"\b(?:kullanici\sadi|user\s?name|user\s?id|login|userid|rumuz|skype|instagram|twitter|handle|screen name)"
+    r"(?:\s(?:is|was|olarak))?\s?[:=]?\s(?P<number>(?=[a-z0-9._-]{0,20}[\d._])[a-z0-9]"
+    r"(?:[a-z0-9._-]{1,24})[a-z0-9])(?!\w)"
+    r"|(?<![\w@.-])(?P<named>[a-z]{2,20}[._]?[a-z0-9]{1,12})(?<=[._\d][a-z0-9])\s(?:kullanici(?:si|sinin)?"
+    r"|user(?:\sname)?)\b"
 )
 
 
 def other_numbers(note: Note) -> Iterator[Finding]:
     """What is called somebody's or something's number and was not recognized as any other."""
-    for pattern, fewest in ((_OTHER, 4), (_BEFORE_NUMBERED, 4), (_SERIAL, 5)):
+    for pattern, fewest in ((_OTHER, 4), (_BEFORE_NUMBERED, 4), (_SUBJECT, 5)):
         for match in pattern.finditer(note.folded):
             if sum(character.isdigit() for character in match["number"]) >= fewest:
                 yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "number")
+    for match in _MIXED.finditer(note.text):
+        if not _NOT_A_RECORD.match(match[0]) and any(character.isalpha() for character in match[0]):
+            yield Finding(*match.span(), TextClass.RECORD_NUMBER, "letters and digits")
+
+
+def accounts_and_devices(note: Note) -> Iterator[Finding]:
+    """Serial numbers, chassis and parcel numbers, accounts, payment cards and user names."""
+    for match in _DEVICE.finditer(note.folded):
+        if sum(character.isdigit() for character in match["number"]) >= 5:
+            yield Finding(*match.span("number"), TextClass.OTHER, "serial number")
+    for match in _CARD.finditer(note.folded):
+        if luhn.is_valid(re.sub(r"\D", "", match[0])):
+            yield Finding(*match.span(), TextClass.OTHER, "payment card")
+    for match in _USER.finditer(note.folded):
+        which = "named" if match["named"] else "number"
+        yield Finding(*match.span(which), TextClass.OTHER, "user name")
 
 
 _NUMBER_FIRST: Final = re.compile(
@@ -362,10 +424,51 @@ _NUMBER_FIRST: Final = re.compile(
 )
 
 
+# By structure alone: letters and five or more digits are no measurement. The numbers of clinical trials, gene variants,
+# products and codes are not of this form, or are named in _NOT_A_RECORD.
+_MIXED: Final = re.compile(
+    r"(?<![\w.,/#:-])(?:[A-Z]{1,4}\d{5,12}[A-Z]{0,2}(?: \d{2,6}(?!\w)){0,3}|[A-Z]{1,4}-\d{5,12}"
+    r"|[A-Z]\d{4}(?: \d{2,6}){2}"
+    r"|[A-Z]{1,4}[-/]\d{2,4}[-/]\d{2,8}|\d[A-Z\d]{8,16}(?<=\d)(?: \d{4}(?!\w)){0,3})(?![\w-]|[.,]\d)"
+)
+_NOT_A_RECORD: Final = re.compile(r"(?:NCT|RS|RID|SCT|CVE|ISO|GO|COVID|SARS|HLA|NM|NP|T\d|GTIN|TC\d)")
+_IN_BRACKETS: Final = re.compile(
+    r"(?<=[a-z.] \()(?P<number>(?!(?:19|20)\d{2}(?:0[1-9]|1[0-2])[0-3]\d\))[a-z]{0,3}[-/]?(?:\d{6,12}"
+    r"|\d{4}/\d{3,8}|\d{2}[-/]\d{4,8}|(?<=[a-z]-)\d{4,8}))(?=\))"
+)
+_WORKPLACE: Final = re.compile(r"(?<!\d)\d \d{4} \d{2} \d{2} \d{7} \d{3} \d{2} \d{2}(?!\d)")  # SGK, 26 digits less 3
+_GLUED: Final = re.compile(r"\b(?:mrn|prot|acc|dosya)(?P<number>\d{5,12})(?!\w)")
+_NEXT: Final = re.compile(
+    r"(?:\s?[,;&/+]\s?|\s(?:ve|and|ile|or|veya)\s)(?P<number>(?=[a-z0-9./_-]{0,12}\d{3})[a-z0-9]{1,12}"
+    r"(?:[./_-][a-z0-9]{1,12}){0,4})(?!\w)"
+)
+
+
 def record_numbers(note: Note) -> Iterator[Finding]:
     """Numbers of records, specimens, insurances, claims and licences: by the words that announce them."""
-    for pattern in (_RECORD, _BARE_RECORD):
+    for pattern in (_RECORD, _BARE_RECORD, _GLUED, _IN_BRACKETS):
         for match in pattern.finditer(note.folded):
-            yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "record number")
+            if not _is_plain_word(match["number"]):
+                yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "record number")
+                if following := _another(note, match):
+                    yield Finding(*following, TextClass.RECORD_NUMBER, "record number, one more")
+    for match in _WORKPLACE.finditer(note.folded):
+        yield Finding(*match.span(), TextClass.RECORD_NUMBER, "workplace number")
     for match in _NUMBER_FIRST.finditer(note.folded):
         yield Finding(*match.span("number" if match["number"] else "after"), TextClass.RECORD_NUMBER, "record number")
+
+
+def _is_plain_word(number: str) -> bool:
+    return not any(character.isdigit() for character in number)
+
+
+def _another(note: Note, match: re.Match[str]) -> tuple[int, int] | None:
+    """Where a second number of the same shape follows: "H-117-2291 ve H-117-2292"."""
+    after = _NEXT.match(note.folded, match.end("number"), match.end("number") + 60)
+    if after and _shape(after["number"]) == _shape(match["number"]):
+        return after.span("number")
+    return None
+
+
+def _shape(number: str) -> str:
+    return re.sub(r"[a-z]+", "a", re.sub(r"\d", "0", number))

@@ -18,12 +18,13 @@ _EXTENSION: Final = (
     r"|numarasi))?[.:]?\s{0,2}\d{1,6}(?!\d)\)?)?"
 )
 _CANDIDATE: Final = re.compile(
-    r"(?<![\w+.,/-])(?:"
+    r"(?:(?<![\w+.,/-])|(?<=\btel)|(?<=\bgsm)|(?<=\bcep)|(?<=\bfax)|(?<=\bfaks))(?:"
     r"(?P<turkish>(?:(?:\+|00)\s?90[ .-]?|\(\+90\)\s?|90[ .-])?(?:\(0?[2-58]\d{2}\)"
     r"|0?[ -]?\(?[2-58]\d{2}\)?)[ ./-]{0,2}\d{3}[ .-]?\d{2}[ .-]?\d{2})"
     r"|(?P<american>(?:\+?1[ .-]?)?(?:\(\d{3}\)|\d{3})[ ./-]{0,2}\d{3}[ .-]{0,2}\d{4})"
     r"|(?P<national>444[ .-]?(?:\d[ .-]?\d{3}|\d{2}[ .-]?\d{2}))"
     r"|(?P<international>(?:\+|00)\d{1,3}[ .-]?\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,4})"
+    r"|(?P<british>0[127]\d{1,4}[ -]?\d{3,4}[ -]?\d{3,4})"
     r"|(?P<short>\d{3}[ .-]\d{2}[ .-]\d{2}|\d{3}[ .-]\d{4}|\d{4,7})"
     r")(?![\d]|[.,/]\d|-\d|\s?%)" + _EXTENSION
 )
@@ -32,7 +33,7 @@ _ANNOUNCED: Final = re.compile(
     r"|\bmobile\b|\bmobil\b|"
     r"\bcall(?:ed|back|ing)?\b|\bcagri\b|\biletisim|\bcontact(?:\s(?:no|number))?\b|\bwhats?app|\bulasil"
     r"|\breach(?:able|ed)?\s|"
-    r"\bpaged?\b|\bdial\b|\bhattı?\b|\bhatti\b)[^\d\n]{0,30}$"
+    r"\bpaged?\b|\bdial\b|\bhattı?\b|\bhatti\b|\boffice\b|\bhome\b|\bwork\b|\bclinic\b|\bmuayenehane)[^\d\n]{0,30}$"
 )
 _AFTER: Final = re.compile(
     r"\s?(?:'?[a-z]{1,5}\s)?(?:numarali|nolu|no'lu|numarasi|numara)?\s?(?:telefon|gsm|cep"
@@ -64,7 +65,8 @@ def phones(note: Note) -> Iterator[Finding]:
             )
         if told:
             end = match.end() - (folded[match.end() - 1] == ")" and "(" not in match[0])
-            yield Finding(match.start(), end, TextClass.PHONE, "phone")
+            start = match.start() + (match[0].startswith("(") and ")" not in match[0])
+            yield Finding(start, end, TextClass.PHONE, "phone")
     for match in _EXTENSION_ALONE.finditer(folded):
         yield Finding(*match.span("number"), TextClass.PHONE, "extension")
 
@@ -73,6 +75,8 @@ def _is_written_as_phone(match: re.Match[str]) -> bool:
     """Whether its form alone says what it is: a country code, or a number of the plan in its usual groups."""
     if match["international"]:
         return _fits(match["international"].replace("00", "+", 1) if match[0].startswith("00") else match[0], None)
+    if match["british"]:
+        return not match["british"].isdigit() and sum(map(str.isdigit, match["british"])) in (10, 11)
     if match["national"]:
         return not match["national"].isdigit()
     if turkish := match["turkish"]:

@@ -16,7 +16,7 @@ def found(text):
         ("Mrs. White has a white lesion.", ["White"]),
         ("baby boy Hutchinson was born at term", ["Hutchinson"]),
         ("her daughter May called", ["May"]),
-        ("HENDERSON, MARYBETH L. presented", ["HENDERSON, MARYBETH L"]),
+        ("HENDERSON, MARYBETH L. presented", ["HENDERSON, MARYBETH L."]),
         ("Name: Parkinson, Rose", ["Parkinson, Rose"]),
     ],
 )
@@ -25,18 +25,18 @@ def test_names_are_told_by_titles_labels_and_kin_even_if_they_are_words(text, na
 
 
 @pytest.mark.parametrize(
-    ("text", "number"),
+    ("text", "kind", "number"),
     [
-        ("Pacemaker S/N: PJN123456", "PJN123456"),
-        ("VIN 1HGCM82633A004352", "1HGCM82633A004352"),
-        ("Implant lot/serial 7765-AX12", "7765-AX12"),
-        ("Subject 0042-017 enrolled", "0042-017"),
-        ("record 4412876", "4412876"),
-        ("Chart 55-21-90", "55-21-90"),
+        ("Pacemaker S/N: PJN123456", "OTHER", "PJN123456"),
+        ("VIN 1HGCM82633A004352", "OTHER", "1HGCM82633A004352"),
+        ("Implant lot/serial 7765-AX12", "OTHER", "7765-AX12"),
+        ("Subject 0042-017 enrolled", "RECORD_NUMBER", "0042-017"),
+        ("record 4412876", "RECORD_NUMBER", "4412876"),
+        ("Chart 55-21-90", "RECORD_NUMBER", "55-21-90"),
     ],
 )
-def test_devices_vehicles_and_subjects_have_numbers_that_name_them(text, number):
-    assert found(text) == [("RECORD_NUMBER", number)]
+def test_devices_vehicles_and_subjects_have_numbers_that_name_them(text, kind, number):
+    assert found(text) == [(kind, number)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""What around a word tells a person: labels before a name, verbs and possessives after it; and what tells a disease.
+
+All of these look at folded text, and only a few dozen characters of it, so that time stays linear.
+"""
+
+import re
+from typing import Final
+
+LABEL: Final = re.compile(
+    r"\b(?P<name>(?:hasta(?:nin)?\s)?(?:adi?|isim|ismi|soyad[i]?|soyisim"
+    r"|soyismi)(?:\s?[,/-]?\s?(?:ve\s)?(?:soyad[i]?|soyisim|soyismi))?"
+    r"|(?:patient(?:'s)?\s|full\s|first\s|last\s|middle\s|maiden\s|sur|given\s|family\s|legal\s"
+    r"|mother's\s(?:maiden\s)?|father's\s)?names?"
+    r"|(?:anne|baba|mother|father)\s?(?:adi|name)|pt name|middle)\s{0,3}[:=]\s{0,4}"
+    r"|\b(?:hasta|patient|pt|dr|doktor|doctor|hekim[i]?|imza(?:layan)?|raporlayan|raporu yazan|onaylayan|isteyen"
+    r"|istem yapan|yazan|hazirlayan|okuyan|cekimi yapan|"
+    r"teknisyen[i]?|hemsire|radyolog|patolog|cerrah|operator|anestezist|asistan|refakatci|yakini?|veli|vasi"
+    r"|provider|physician|radiologist|pathologist|"
+    r"surgeon|attending|resident|technologist|technician|tech|nurse|rn|signed|signature|author|dictated|transcribed"
+    r"|transcriptionist|cc|pcp|from|to|contact|"
+    r"emergency contact|next of kin|guardian|referring(?: physician| provider| doctor| md)?|ordering(?: physician"
+    r"| provider| md)?|attn|attention|re|"
+    r"interpreting physician|reviewed|verified|reported|performed|sonographer|witness|konsultan|sorumlu|danisman"
+    r"|ekip|uzman|uzm|prof|acil durumda aranacak|"
+    r"irtibat|iletisim|muhatap|anne|baba|es|mother|father|spouse|wife|husband|insured|subscriber|guarantor"
+    r"|policy holder|sigortali|yetkili|sahibi|applicant|translator|manager|employer)"
+    r"(?:\s(?:by|adi|eden|doktor[u]?|hekim[i]?|kisi(?:si)?))?\s{0,3}[:=]\s{0,4}"
+    r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
+    r"|read|referred|ordered|approved|"
+    r"authorized|accompanied|attested|finalized|cosigned|prepared|administered|entered|witnessed|requested|treated"
+    r"|operated|managed|followed|assisted|brought in)\sby\s(?:our\s|his\s|her\s)?"
+    r"|\b(?:discussed|spoken|spoke|communicated|consulted|accompanied|met|reviewed|verified"
+    r"|confirmed)\s(?:with|to|by)\s"
+    r"(?:our\s|his\s|her\s)?"
+    r"|\b(?:referred|seen|examined|evaluated|signed|read)\s(?:to|with|of)\s"
+    r"|\b(?:care of|attn|dear|sevgili|imza|baby (?:boy|girl|of))\s"
+)
+
+DISEASE: Final = re.compile(
+    r"[' ]{1,2}(?:s\b)?[ -]{0,2}(?:[a-z]{1,20} )?(?:hastali|sendrom|kisti|lenfoma|anomali|tiroidit|ensefalopati"
+    r"|felci|paralizi|nefropati|fenomen|belirti|bulgu|isareti|"
+    r"testi|skoru|skor\b|sinif|evre|deformit|fraktur|kirig|kirik|malformasyon|tumor|sarkom|operasyon|ameliyat"
+    r"|prosedur|yontem|disease|syndrome|"
+    r"cyst|lymphoma|anomaly|thyroiditis|encephalopathy|palsy|phenomenon|sign\b|signs\b|score|scale|test\b|tests\b"
+    r"|index|criteria|class|classification|"
+    r"stage|staging|fracture|malformation|tumou?r|sarcoma|procedure|operation|deformity|contracture|lines?\b"
+    r"|node\b|ligament"
+    r"|tendon|duct|pouch|space|"
+    r"triangle|angle|area|canal|reflex|esophagus|ozofagus|metaplazi|hernia|maneuver|method|stain|chorea|koresi"
+    r"|catheter|kateter|drain|dren|"
+    r"coma|koma|indeks|olceg|esophag|nodul|node|divertikul|divertic|aciso|acisi|kontraktur|ulcer|gland|body|bodies"
+    r"|cisimci|trias|triad|ring|"
+    r"colic|fossa|pulse|solunum|artrit|arter|hucre|cell|grade|derece|tip\b|type\b|repair|nails?\b|scoring"
+    r"|units?\b|\d)"
+)
+STOP_AFTER_DISEASE: Final = 48
+
+DEGREE: Final = re.compile(
+    r",? (?P<degree>m\.?d\b|ph\.?d\b|r\.?n\b|d\.o\.|do\b(?=[,.;)\n]|$)|n\.?p\b|pa-c\b|pa\b|p\.a\.|rt\b|rdms\b"
+    r"|lcsw\b|crna\b|mbbs\b|frcr\b|facr\b|facs\b|dpt\b|pt\b|aprn\b|cnm\b|pharmd\b)"
+)
+DEGREES: Final = frozenset(
+    ["jr", "md", "phd", "rn", "do", "np", "pa", "frcr", "facr", "faca", "facs", "crnp", "dds", "bsn", "msw", "lcsw"]
+)
+
+# A name without a colon between: "adı Ayşe", "the name of A. Cadwallader", "moms name is".
+BARE_LABEL: Final = re.compile(
+    r"\b(?:(?:(?:hasta|anne|baba|es|kardes|cocuk)(?:si)?(?:nin|ni|in)?\s)(?:adi|ismi)(?!\s?:)"
+    r"|name(?:\sis|\swas|d)|in\sthe\sname\sof|belongs?\sto|(?:electronically|digitally)\ssigned(?:\sby)?|/s/|kase:?"
+    r"|(?:regards|sincerely|saygilarimla)[,.!]?\s?\n?)\s{1,2}"
+)
+# Where what is written before a word takes a person for its object or greets one.
+PERSON_BEFORE: Final = re.compile(
+    r"(?<![a-z])(?:by|told|rang|phoned|paged|thanks?|hi|hey|hello|dear|named|signed|cosigned|approved|typed|cc"
+    r"|informed"
+    r"|notified|asked|met|per|give\s(?:it\s)?to|given\sto|belongs\sto|spoke\s(?:to|with)|talked\s(?:to|with)"
+    r"|discussed\swith|with\sher|with\shis|merhaba|selam|sevgili|canim)[:,]?\s{1,2}(?:our\s|his\s|her\s|my\s)?"
+)
+# Where what follows a word says what persons do or undergo.
+PERSON_AFTER: Final = re.compile(
+    r",?\s(?:was\s(?:seen|examined|admitted|discharged|born|referred|evaluated|brought|told|asked|advised"
+    r"|informed|notified"
+    r"|counseled|interviewed|accompanied|hospitali[sz]ed)"
+    r"|is\s(?:an?\s\d|\d\d?\b|off\b|on\scall|the\s(?:patient|mother|father|wife|husband)|our|my|allergic"
+    r"|pregnant|married)"
+    r"|(?:re)?presents?\b|presented|reports?\s|reported|den(?:ies|ied)|stated?s?\s|complain(?:s|ed)|called"
+    r"|calls|phoned|rang"
+    r"|says|said|asked|asks|wants|wanted|lives\b|lived|died|arrived|agreed|agrees|declined|declines|refused|refuses"
+    r"|consented|will\s(?:call|see|review|follow|return|be|read|cover)|returned|came|comes|went|took|takes"
+    r"|favou?rs|thinks"
+    r"|understands|verbali[sz]ed|flew|drove|family\b|(?:aradi|geldi|gelmis|gitti|dedi|diyor|soyledi|bildirdi"
+    r"|istedi|anlatti"
+    r"|getirdi|oldu|dogdu|dustu)\b)"
+    r"|,\s(?:please|lutfen|can\syou|could\syou|thank)"
+    r"|,\s(?:\d{1,3}[ ,.;]?\s?(?:m|f|y|yo|y/o|e|k)\b|an?\s\d\d)"
+)
+PERSON_AFTER_LENGTH: Final = 32
+POSSESSIVE: Final = re.compile(r"'(?:s\b|(?=\s)|[ndysl]?[iuae]n?[nmi]?\b|[dt][ae]n?\b|y?l[ae]\b|ninki|inki|unki)")
+
+# Known expressions that are made of names: what stands in one is no person.
+EXPRESSION: Final = re.compile(
+    r"\b(?:sister mary joseph|orphan annie|st\.? louis encephalitis|st\.? jude|ann arbor|rocky mountain"
+    r"|john cunningham"
+    r"|epstein.barr|meryem ana eli|baker.s dozen|christmas disease|lou gehrig|wolff.parkinson.white|mallory.weiss"
+    r"|jackson.pratt|mary jane|john doe|jane doe test|adam.s apple|virgin mary|st\.? john.s wort|queen anne"
+    r"|achilles|caesarean"
+    r"|prince albert|red cross|kizil ay)\b"
+)
