@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from anonymize import Action, Deidentified, Option, Policy, Quarantine, QuarantineReason, deidentify
+from anonymize import Action, Deidentified, Option, Policy, Quarantine, QuarantineReason, Rule, deidentify
 from anonymize.image_cleaning import PixelCleaning
 from anonymize.pixels import Detection, Look, Region, TextPolicy
 from tests.anonymize.encoded import BIG_ENDIAN, EXPLICIT, IMPLICIT, PATIENT, encoded, identified, parsed, received
 from tests.anonymize.pixels.test_cleaning import Bright, marked
 
+FACES = Option.CLEAN_RECOGNIZABLE_VISUAL_FEATURES
 PIXELS = Policy(frozenset({Option.CLEAN_PIXEL_DATA}))
 
 
@@ -240,3 +241,35 @@ def test_overlays_of_items_curves_and_high_groups_are_removed_with_the_option() 
     ds.DerivationCodeSequence = [item]
     ds, _ = with_graphics(ds, Nothing())
     assert not [element for element in ds.iterall() if element.tag.group >> 8 in (0x50, 0x60)]
+
+
+# --- icons, documents -------------------------------------------------------------------------------------------------
+
+LETTERS = b"GIZLI KISI 1956."
+
+
+@pytest.mark.parametrize("option", [None, *(option for option in Option if option is not FACES)])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_icons_are_removed_whatever_the_options(option: Option | None, depth: int) -> None:
+    icon, ds = pictured(np.frombuffer(LETTERS, np.uint8).reshape(4, 4)), pictured(IMAGE)
+    if depth:
+        holder = Dataset()
+        holder.IconImageSequence = [icon]
+        ds.ReferencedImageSequence = [holder]
+    else:
+        ds.IconImageSequence = [icon]
+    outcome = looked_at(ds, Policy(frozenset({option} if option else ())))
+    assert LETTERS not in outcome.instance.file
+    icons = [made for made in outcome.trail if 0x00880200 in made.path]
+    assert [(made.action, made.rule) for made in icons] == [(Action.REMOVE, Rule.TABLE)]
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.7 " + LETTERS, b"<ClinicalDocument>" + LETTERS, b"solid " + LETTERS])
+def test_an_encapsulated_document_is_a_dummy_whatever_the_options(content: bytes) -> None:
+    ds = pictured(IMAGE)
+    ds.EncapsulatedDocument = content + bytes(len(content) & 1)
+    every = Policy(frozenset(Option) - {FACES, Option.RETAIN_LONGITUDINAL_MODIFIED_DATES})
+    for policy in (Policy(), every):
+        outcome = looked_at(ds, policy)
+        assert LETTERS not in outcome.instance.file
+        assert [made.action for made in outcome.trail if made.path == (0x00420011,)] == [Action.DUMMY]
