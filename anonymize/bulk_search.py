@@ -1,10 +1,12 @@
 """Looks for a few short byte strings in many megabytes, as fast as memory can be read once.
 
-Exact but for the case of ASCII letters: it finds what `lower()` and `find` would, across pieces as within them. It
-never says where something was found. Where data has no more than two bytes in a row of any token, which noise and most
-images do not, each byte is looked at once for all tokens together; the rest is searched plainly.
+Exact but for the case of ASCII letters: it finds what `lower()` and `find` would, across pieces as within them; but a
+number of six or seven digits, or of two different ones, is found only where it is no part of a longer one, since dark
+tissue of 8-bit images is made of bytes that are digits. At the edge of a piece it counts as whole. It never says where
+something was found. Each byte is looked at once for all tokens together; what may hold one is searched plainly.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -19,6 +21,9 @@ SHORTEST: Final = 6
 _CHUNK_BYTES: Final = 1 << 20  # what is searched plainly if it may hold a token: a millisecond or two
 _PLAIN_BYTES: Final = 1 << 12  # below this, the tables of the fast way would take longer
 _CASE: Final = 0x20202020
+_LONG_NUMBER: Final = 8
+_TELLING_DIGITS: Final = 3  # different ones: 00000001 is a step in the grey of an image
+_DIGITS: Final = re.compile(rb"\d*")
 
 
 class BulkSearch:
@@ -55,7 +60,21 @@ class BulkSearch:
 
     def _is_plainly_in(self, data: Bytes) -> bool:
         lowered = bytes(data).lower()
-        return any(token in lowered for token in self._tokens)
+        return any(_holds(lowered, token) for token in self._tokens)
+
+
+def _holds(data: bytes, token: bytes) -> bool:
+    """Whether `token` is in `data`; a number that tissue can be, as a whole one."""
+    at = data.find(token)
+    if not token.isdigit() or (len(token) >= _LONG_NUMBER and len(set(token)) >= _TELLING_DIGITS):
+        return at >= 0
+    while at >= 0:
+        end = at + len(token)
+        if not data[max(at - 1, 0) : at].isdigit() and not data[end : end + 1].isdigit():
+            return True
+        end_of_digits = _DIGITS.match(data, at)
+        at = data.find(token, end_of_digits.end() if end_of_digits else end)
+    return False
 
 
 class _Filter:

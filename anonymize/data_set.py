@@ -4,6 +4,7 @@ Nothing gets into the output by not being noticed: each element is written by on
 Holds identified values while it lasts; its owner must never hand it out.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -11,6 +12,7 @@ from pydicom.uid import UID
 
 from anonymize import codes, values
 from anonymize.character_sets import character_sets_of, decode
+from anonymize.defined_terms import without_terms
 from anonymize.dummies import dummy
 from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element, Encoding, Kind, walk_unknown
 from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
@@ -57,6 +59,7 @@ _BYTES: Final = frozenset({"OB", "OW", "UN"})  # can hold anything, whatever the
 _NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS | DESCRIPTORS
 _DECIMALS: Final = frozenset({"DS", "IS"})
 _TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
+_RUNS_OF_DIGITS: Final = re.compile(rb"\d{5,}")  # four are met by chance, behind a decimal point above all
 _PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
 
 
@@ -99,7 +102,9 @@ class DataSetWriter:
         policy: Policy,
         rules: Rules,
         facts: Facts,
+        names: frozenset[str] = frozenset(),
     ) -> None:
+        """`names` are words that cleaned text must not hold, though anybody may know them."""
         self._data = data
         self._view = memoryview(data)
         self._encoding = encoding
@@ -107,6 +112,7 @@ class DataSetWriter:
         self._policy = policy
         self._rules = rules
         self._facts = facts
+        self._names = names
         self._keeps_safe_private = Option.RETAIN_SAFE_PRIVATE in policy.options
         self._days = patient.date_offset_days if policy.dates is Dates.SHIFTED else None
         self._mapped: dict[str, str] = {}
@@ -330,11 +336,11 @@ class DataSetWriter:
             return value
         if vr in _DECIMALS:
             if len(value) >= _TELLING_DIGITS:
-                self.texts.append(value)
+                self.texts += _RUNS_OF_DIGITS.findall(value)
             return value
         value = values.of_known_words(element.tag, vr, value, character_sets)
         if value:
-            self._note_text(value)
+            self._note_text(without_terms(element.tag, value))
         return value
 
     def _note_text(self, value: bytes) -> None:
@@ -349,7 +355,7 @@ class DataSetWriter:
         """Write what an option makes of the value."""
         action, vr, raw = verdict.action, verdict.vr, self._bytes(element)
         if action is Action.CLEAN_TEXT:
-            value = values.cleaned(vr, raw, self._open[-1].character_sets, self._days)
+            value = values.cleaned(vr, raw, self._open[-1].character_sets, self._days, self._names)
             if value:
                 self._note_text(value)
         else:
@@ -401,7 +407,8 @@ class DataSetWriter:
         for tag, element in code.items():
             vr = _CODE_VRS[tag]
             if stays.get(tag, False):
-                self.texts.append(texts[tag].encode("ascii"))
+                if tag != codes.CODE_MEANING:  # a published one says what its code says
+                    self.texts.append(texts[tag].encode("ascii"))
                 self._decide_tag(tag, Action.KEEP, Rule.CODE)
                 self._write(tag, vr, texts[tag].encode("ascii"))
             elif tag == codes.CODE_MEANING and Option.CLEAN_DESCRIPTORS in self._policy.options:

@@ -100,18 +100,17 @@ def deidentify(
     _check_is_known(received)
     try:
         encoded = encoded_data_set(received.data_set, received.transfer_syntax_uid)
-        facts = Facts()
         rules = _rules(policy, received.sop_class_uid)
-        writer = DataSetWriter(encoded.data, encoded.encoding, patient, policy, rules, facts)
-        writer.consume(walk(encoded.data, encoded.encoding))
-        writer.finish()
-        writer.put_overlays(pixels)
+        writer, facts = _written(encoded, patient, policy, rules, pixels)
+        sweeps = QuarantineReason.KNOWN_IDENTIFIER not in accepted
+        if sweeps and _names_the_patient(writer, facts):  # a word of a descriptor, perhaps, that is a name by chance
+            names = facts.identifiers.words(facts.character_sets)
+            writer, facts = _written(encoded, patient, policy, rules, pixels, names)
     except MalformedDataSet as error:
         raise Quarantine(QuarantineReason.MALFORMED_DATA_SET) from error
     if doubts := writer.doubts.difference(accepted):
         raise Quarantine(min(doubts))
-    sweeps = QuarantineReason.KNOWN_IDENTIFIER not in accepted
-    if sweeps and facts.identifiers.are_in(writer.texts, facts.character_sets, writer.texts_of_items):
+    if sweeps and _names_the_patient(writer, facts):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     transfer_syntax_uid = EXPLICIT_VR_LITTLE_ENDIAN if encoded.deflated else received.transfer_syntax_uid
     blanked: tuple[BlankedRegion, ...] = ()
@@ -134,6 +133,28 @@ def deidentify(
     if sweeps and any(search.finds(pieces) for pieces in values):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     return Deidentified(instance, tuple(writer.trail), blanked, text)
+
+
+def _written(
+    encoded: EncodedDataSet,
+    patient: PatientPseudonym,
+    policy: Policy,
+    rules: Rules,
+    pixels: PixelCleaning,
+    names: frozenset[str] = frozenset(),
+) -> tuple[DataSetWriter, Facts]:
+    """Write all but the image; cleaned text without the words `names`."""
+    facts = Facts()
+    writer = DataSetWriter(encoded.data, encoded.encoding, patient, policy, rules, facts, names)
+    writer.consume(walk(encoded.data, encoded.encoding))
+    writer.finish()
+    writer.put_overlays(pixels)
+    return writer, facts
+
+
+def _names_the_patient(writer: DataSetWriter, facts: Facts) -> bool:
+    """Whether a text that was written holds a word that the data set names its patient by."""
+    return facts.identifiers.are_in(writer.texts, facts.character_sets, writer.texts_of_items)
 
 
 def _check_is_known(received: ReceivedInstance) -> None:

@@ -62,7 +62,7 @@ class Identifiers:
         """Whether any word of the encoded `texts`, or of those that are `decoded`, is one of these, whatever its case
         and diacritics.
         """
-        tokens = set(self._words(character_sets))
+        tokens = self.words(character_sets)
         if not tokens:
             return False
         ascii_texts = b" ".join(text for text in texts if text.isascii()).decode("ascii")
@@ -73,6 +73,10 @@ class Identifiers:
         """A search for the parts of these as they were encoded, of six bytes or more."""
         parts = {part for value in self._values.values() for part in _PARTS.split(value)}
         return BulkSearch(part for part in parts if len(part) >= SHORTEST)
+
+    def words(self, character_sets: Sequence[str]) -> frozenset[str]:
+        """The words of these that say who the patient is, folded."""
+        return frozenset(self._words(character_sets))
 
     def _words(self, character_sets: Sequence[str]) -> Iterator[str]:
         for tag, value in self._values.items():

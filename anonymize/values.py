@@ -3,6 +3,7 @@
 A value of text is decoded strictly; one that cannot be read is never written. Nothing here remembers a value.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Final
 
 from anonymize import dates, text, vocabulary
 from anonymize.character_sets import character_sets_of, decode, encode, is_character_set
+from anonymize.identifiers import folded
 from anonymize.proofs import sound_text
 from anonymize.rules import Action
 
@@ -17,6 +19,7 @@ _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _WORDED: Final = frozenset({"CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 _DATE_VRS: Final = frozenset({"DA", "DT", "TM"})
 _LONGEST: Final[Mapping[str, int]] = {"AE": 16, "SH": 16, "LO": 64, "ST": 1024, "LT": 10240}  # characters (PS3.5 6.2)
+_WORD: Final = re.compile(r"[^\W_]+")
 _SINGLE: Final = frozenset({"LT", "ST", "UT"})  # a backslash is a character in these
 
 
@@ -50,11 +53,13 @@ def redated(action: Action, vr: str, value: bytes, days: int) -> bytes | None:
     return dates.shift(vr, value, days) if action is Action.SHIFT_DATE else dates.year_only(vr, value)
 
 
-def cleaned(vr: str, value: bytes, character_sets: Sequence[str], days: int | None) -> bytes | None:
+def cleaned(
+    vr: str, value: bytes, character_sets: Sequence[str], days: int | None, names: frozenset[str] = frozenset()
+) -> bytes | None:
     """A value of text without what may identify, each of several values for itself.
 
     Identifiers are named by their class; dates move by `days`, or are named where that is None; of what is between
-    them, the words that anybody may know stay. So what the recognizers miss goes, too.
+    them, the words that anybody may know stay, but for `names` (folded). So what the recognizers miss goes, too.
     """
     sound = sound_text(vr, value, character_sets)
     original = None if sound is None else decode(sound, character_sets)
@@ -62,11 +67,16 @@ def cleaned(vr: str, value: bytes, character_sets: Sequence[str], days: int | No
         return None
     parts = [original] if vr in _SINGLE else original.split("\\")
     move = None if days is None else partial(_moved, days=days)
-    changed = [text.clean(part, shift_date=move, between=vocabulary.redacted).text for part in parts]
+    changed = [text.clean(part, shift_date=move, between=partial(_redacted, names=names)).text for part in parts]
     if changed == parts:
         return sound
     longest = _LONGEST.get(vr)
     return encode("\\".join(part[:longest].rstrip() for part in changed), character_sets)
+
+
+def _redacted(between: str, names: frozenset[str]) -> str:
+    known = vocabulary.redacted(between)
+    return _WORD.sub(lambda word: "[-]" if folded(word[0]) in names else word[0], known) if names else known
 
 
 def _moved(day: date, days: int) -> date:

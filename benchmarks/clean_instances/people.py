@@ -4,42 +4,78 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-_TURKISH_GIVEN: Final = (
-    "Mehmet Mustafa Ahmet Ali Hüseyin Hasan İbrahim İsmail Osman Murat Yusuf Ömer Ramazan Halil Süleyman Abdullah Fatih"
-    " Emre Hakan Adem Kemal Yaşar Bekir Kadir Emin Serkan Orhan Cem Can Efe Ege Ata Eren Kaan Fatma Ayşe Emine Hatice"
-    " Zeynep Elif Meryem Şerife Sultan Hanife Merve Zehra Özlem Esra Dilek Derya Ebru Sevgi Gül Nur Ece Naz Su Ela Ada"
-).split()
-_TURKISH_FAMILY: Final = (
-    "Yılmaz Kaya Demir Çelik Şahin Yıldız Yıldırım Öztürk Aydın Özdemir Arslan Doğan Kılıç Aslan Çetin Kara Koç Kurt Özkan"
-    " Şimşek Polat Korkmaz Özcan Çakır Erdoğan Yavuz Can Acar Şen Aktaş Güler Yalçın Güneş Bozkurt Bulut Keskin Ünal Turan"
-    " Gül Özer Işık Kaplan Avcı Sarı Tekin Taş Köse Yüksel Ateş Aksoy Er Ay Uz Su Tan Ok"
-).split()
-_ENGLISH_GIVEN: Final = (
-    "James Mary Robert Patricia John Jennifer Michael Linda David Elizabeth William Barbara Richard Susan Joseph Jessica"
-    " Thomas Sarah Christopher Karen Charles Lisa Daniel Nancy Matthew Betty Anthony Sandra Mark Ashley Donald Emily Paul"
-    " Kim Steven Donna Andrew Carol Kenneth Ann Joshua Amy Ian Leo Eve Jo Al Ed Tom Sam Ben Dan Ray Joy Eva Mia Zoe Ava"
-).split()
-_ENGLISH_FAMILY: Final = (
-    "Smith Johnson Williams Jones Garcia Miller Davis Rodriguez Martinez Hernandez Lopez Gonzalez Wilson Anderson Taylor"
-    " Moore Jackson Martin Lee Perez Thompson White Harris Sanchez Clark Ramirez Lewis Robinson Walker Allen Wright Scott"
-    " Torres Nguyen Hill Flores Adams Nelson Baker Rivera Campbell Mitchell Carter Roberts Li Wu Xu Ho Ng O'Brien Cox"
-).split()
-_WORDS: Final = (
-    "Deniz Umut Barış Savaş Bahar Yağmur Toprak Çiçek Kalp Kol Baş Diz Sol Sağ Kemik Omuz Göz Yüz Bilek Dalak Ayak Umman"
-    " May Will Grant Brown Young Long Green Black Gray King Hall Rose Max Min Norm Art Dean Chase Mark Bone Foot Hand Head"
-    " Chest Neck Skull Temple Philips Siemens Canon Ge Agfa Field Frame Marker Sharp Short Small Large Best Contrast Sage"
-    " Ivy Faith Hope Grace Crystal Pearl Amber Iris Axel Cora Cor Tra Sag Ax Ap Pa Lat Sharp Page Case Series Aurora Vida"
-    " Symphony Brilliance Victoria Sierra Prima Vista Edge Scout Major Primary Original Love Pelvis Spine Angel Art Wade"
-).split()
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_TURKISH_GIVEN: Final = _words("""
+Mehmet Mustafa Ahmet Ali Hüseyin Hasan İbrahim İsmail Osman Murat Yusuf Ömer Ramazan Halil Süleyman Abdullah
+Fatih Emre Hakan Adem Kemal Yaşar Bekir Kadir Emin Serkan Orhan Cem Can Efe Ege Ata Eren Kaan Fatma Ayşe Emine
+Hatice Zeynep Elif Meryem Şerife Sultan Hanife Merve Zehra Özlem Esra Dilek Derya Ebru Sevgi Gül Nur Ece Naz
+Su Ela Ada
+""")
+_TURKISH_FAMILY: Final = _words("""
+Yılmaz Kaya Demir Çelik Şahin Yıldız Yıldırım Öztürk Aydın Özdemir Arslan Doğan Kılıç Aslan Çetin Kara Koç
+Kurt Özkan Şimşek Polat Korkmaz Özcan Çakır Erdoğan Yavuz Can Acar Şen Aktaş Güler Yalçın Güneş Bozkurt Bulut
+Keskin Ünal Turan Gül Özer Işık Kaplan Avcı Sarı Tekin Taş Köse Yüksel Ateş Aksoy Er Ay Uz Su Tan Ok
+""")
+_ENGLISH_GIVEN: Final = _words("""
+James Mary Robert Patricia John Jennifer Michael Linda David Elizabeth William Barbara Richard Susan Joseph
+Jessica Thomas Sarah Christopher Karen Charles Lisa Daniel Nancy Matthew Betty Anthony Sandra Mark Ashley
+Donald Emily Paul Kim Steven Donna Andrew Carol Kenneth Ann Joshua Amy Ian Leo Eve Jo Al Ed Tom Sam Ben Dan
+Ray Joy Eva Mia Zoe Ava
+""")
+_ENGLISH_FAMILY: Final = _words("""
+Smith Johnson Williams Jones Garcia Miller Davis Rodriguez Martinez Hernandez Lopez Gonzalez Wilson Anderson
+Taylor Moore Jackson Martin Lee Perez Thompson White Harris Sanchez Clark Ramirez Lewis Robinson Walker Allen
+Wright Scott Torres Nguyen Hill Flores Adams Nelson Baker Rivera Campbell Mitchell Carter Roberts Li Wu Xu Ho
+Ng O'Brien Cox
+""")
+_WORDS: Final = _words("""
+Deniz Umut Barış Savaş Bahar Yağmur Toprak Çiçek Kalp Kol Baş Diz Sol Sağ Kemik Omuz Göz Yüz Bilek Dalak Ayak
+Umman May Will Grant Brown Young Long Green Black Gray King Hall Rose Max Min Norm Art Dean Chase Mark Bone
+Foot Hand Head Chest Neck Skull Temple Philips Siemens Canon Ge Agfa Field Frame Marker Sharp Short Small
+Large Best Contrast Sage Ivy Faith Hope Grace Crystal Pearl Amber Iris Axel Cora Cor Tra Sag Ax Ap Pa Lat
+Sharp Page Case Series Aurora Vida Symphony Brilliance Victoria Sierra Prima Vista Edge Scout Major Primary
+Original Love Pelvis Spine Angel Art Wade
+""")
 
 TURKISH_DESCRIPTIONS: Final = (
-    "Toraks BT|Akciğer grafisi PA|BEYİN MR|Sol diz|Sağ omuz AP|Tüm abdomen|KONTRASTLI BEYİN BT|El bilek grafisi|Kalp|Baş boyun"
-    "|Lomber MR|Meme USG|Pelvis AP|Ayak bileği 2 yönlü|Kemik sintigrafisi"
-).split("|")
+    "Toraks BT",
+    "Akciğer grafisi PA",
+    "BEYİN MR",
+    "Sol diz",
+    "Sağ omuz AP",
+    "Tüm abdomen",
+    "KONTRASTLI BEYİN BT",
+    "El bilek grafisi",
+    "Kalp",
+    "Baş boyun",
+    "Lomber MR",
+    "Meme USG",
+    "Pelvis AP",
+    "Ayak bileği 2 yönlü",
+    "Kemik sintigrafisi",
+)
 ENGLISH_DESCRIPTIONS: Final = (
-    "CT Chest w contrast|Chest PA and lateral|MRI Brain|Left Knee|Hand 3 views|Foot AP|HEAD WITHOUT CONTRAST|Abd/Pelvis"
-    "|Screening mammogram|Bone scan|C-Spine|Long leg|Small bowel series|Neck soft tissue|Skull 2 views|Young's view"
-).split("|")
+    "CT Chest w contrast",
+    "Chest PA and lateral",
+    "MRI Brain",
+    "Left Knee",
+    "Hand 3 views",
+    "Foot AP",
+    "HEAD WITHOUT CONTRAST",
+    "Abd/Pelvis",
+    "Screening mammogram",
+    "Bone scan",
+    "C-Spine",
+    "Long leg",
+    "Small bowel series",
+    "Neck soft tissue",
+    "Skull 2 views",
+    "Young's view",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +120,7 @@ def draw_person(rng: random.Random, *, words: float) -> Person:
         address=address if rng.random() < 0.15 else "",
         character_set=character_set,
         codec=codec,
-        descriptions=tuple(TURKISH_DESCRIPTIONS if turkish else ENGLISH_DESCRIPTIONS),
+        descriptions=TURKISH_DESCRIPTIONS if turkish else ENGLISH_DESCRIPTIONS,
         is_word=is_word,
     )
 

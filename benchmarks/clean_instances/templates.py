@@ -74,7 +74,8 @@ class _Draw:
         return f"{self.rng.randrange(2012, 2027)}{self.rng.randrange(1, 13):02}{self.rng.randrange(1, 29):02}"
 
     def time(self) -> str:
-        return f"{self.rng.randrange(24):02}{self.rng.randrange(60):02}{self.rng.randrange(60):02}.{self.rng.randrange(10**6):06}"
+        seconds = f"{self.rng.randrange(60):02}.{self.rng.randrange(10**6):06}"
+        return f"{self.rng.randrange(24):02}{self.rng.randrange(60):02}{seconds}"
 
 
 def make(rng: random.Random, person: Person, name: str, instead: Iterable[Written] = ()) -> ReceivedInstance:
@@ -148,7 +149,7 @@ def _pixels(
         level = min(top, max(0, level + rng.randint(-2, 2)))
         values.append(level)
     data = bytes(values) if allocated == 8 else b"".join(value.to_bytes(2, "little") for value in values)
-    elements = [
+    elements: list[Written] = [
         numbers(0x00280002, "US", samples),
         text(0x00280004, "CS", "RGB" if colour else "MONOCHROME2"),
         numbers(0x00280010, "US", side),
@@ -271,10 +272,8 @@ def _ultrasound(draw: _Draw) -> list[Written]:
     region = (
         numbers(0x00186012, "US", 1),
         numbers(0x00186014, "US", 1),
-        *(
-            numbers(tag, "UL", value)
-            for tag, value in zip((0x00186018, 0x0018601A, 0x0018601C, 0x0018601E), (2, 2, 20, 20))
-        ),
+        *(numbers(tag, "UL", 2) for tag in (0x00186018, 0x0018601A)),
+        *(numbers(tag, "UL", 20) for tag in (0x0018601C, 0x0018601E)),
         numbers(0x0018602C, "FD", 0.0123456789),
     )
     return [
