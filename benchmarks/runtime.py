@@ -26,7 +26,7 @@ from rich.table import Table
 
 import pipelines
 from runtime import ModelPackage, RuntimeClient, serve
-from runtime.onnx_backend import session_options
+from runtime.backends.onnx import session_options
 
 BUNDLED = Path(pipelines.__file__).parent / "packages" / "chest-xray-3class"
 SAME_BATCH_TARGET, AT_ONCE_TARGET, ADDED_TARGET_MS = 0.95, 0.90, 1.0

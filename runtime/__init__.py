@@ -10,7 +10,10 @@ RuntimeFailure
 ├── DeadlineExceeded      no answer in the caller's time                     retryable
 ├── Overloaded            the queue is full; nothing was accepted            retryable
 ├── BackendFailure        the model failed, or gave what it does not declare
-│   └── BackendLost       … because its device is gone                       retryable
+│   ├── BackendLost       … because its device is gone                       retryable
+│   ├── OutOfMemory       … because so many samples at once do not fit       retryable
+│   ├── RemoteUnavailable … because the server that has it does not answer   retryable
+│   └── RouteUnavailable  … because this machine has not what its route needs
 └── RuntimeUnavailable    no process answers, or it stopped meanwhile        retryable
 """
 
@@ -21,8 +24,11 @@ from runtime.errors import (
     DeadlineExceeded,
     InvalidInput,
     ModelNotFound,
+    OutOfMemory,
     Overloaded,
     PackageError,
+    RemoteUnavailable,
+    RouteUnavailable,
     RuntimeFailure,
     RuntimeUnavailable,
 )
@@ -44,8 +50,11 @@ __all__ = [
     "ModelHealth",
     "ModelNotFound",
     "ModelPackage",
+    "OutOfMemory",
     "Overloaded",
     "PackageError",
+    "RemoteUnavailable",
+    "RouteUnavailable",
     "Runtime",
     "RuntimeClient",
     "RuntimeFailure",

@@ -22,7 +22,10 @@ from runtime.errors import (
     DeadlineExceeded,
     InvalidInput,
     ModelNotFound,
+    OutOfMemory,
     Overloaded,
+    RemoteUnavailable,
+    RouteUnavailable,
     RuntimeFailure,
     RuntimeUnavailable,
 )
@@ -44,7 +47,10 @@ _ERRORS: Final[dict[str, type[RuntimeFailure]]] = {
         DeadlineExceeded,
         InvalidInput,
         ModelNotFound,
+        OutOfMemory,
         Overloaded,
+        RemoteUnavailable,
+        RouteUnavailable,
         RuntimeUnavailable,
     )
 }

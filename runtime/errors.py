@@ -58,6 +58,22 @@ class BackendLost(BackendFailure):
     retryable = True
 
 
+class OutOfMemory(BackendFailure):
+    """The device, or this machine, has not the memory for so many samples at once; fewer may fit."""
+
+    retryable = True
+
+
+class RemoteUnavailable(BackendFailure):
+    """The server that has the model does not answer, is not ready, or failed for reasons of its own."""
+
+    retryable = True
+
+
+class RouteUnavailable(BackendFailure):
+    """A route that cannot be gone on this machine: there is no such device, or a library for it is not installed."""
+
+
 class RuntimeUnavailable(RuntimeFailure):
     """No runtime process answers on the socket, or it stopped before it answered."""
 

@@ -12,14 +12,22 @@ from typing import Final
 import numpy as np
 
 from runtime.backend import Backend, open_backend
+from runtime.backends.batches import run_sizes
 from runtime.batcher import Batcher
-from runtime.errors import BackendFailure, DeadlineExceeded, ModelNotFound, PackageError
+from runtime.errors import BackendFailure, DeadlineExceeded, ModelNotFound, PackageError, RouteUnavailable
 from runtime.inference import Array, Device, InferenceResult, ModelHealth
-from runtime.package import ModelDescription, ModelPackage
+from runtime.package import ModelDescription, ModelPackage, Place
+from runtime.parity import prove
 from runtime.tensors import check_finite_inputs, check_outputs, count_samples, forms
 
 _MOST_WAITING_SAMPLES: Final = 2048
 _MOST_WAITING_BYTES: Final = 1 << 30
+_DEVICES: Final = {
+    Place.CPU: Device.CPU,
+    Place.CUDA: Device.CUDA,
+    Place.TENSORRT: Device.CUDA,
+    Place.REMOTE: Device.REMOTE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +67,7 @@ class ModelHost:
 
     def descriptions(self) -> tuple[ModelDescription, ...]:
         """All packages' descriptions, by name."""
-        return tuple(
-            ModelDescription.model_validate(loaded.package.model_dump(exclude={"directory"}))
-            for loaded in self._models.values()
-        )
+        return tuple(loaded.package.description for loaded in self._models.values())
 
     def health(self) -> tuple[ModelHealth, ...]:
         """How the models are doing, by name."""
@@ -102,18 +107,30 @@ class ModelHost:
 
 
 def _load(package: ModelPackage, threads: int, device: Device) -> _Loaded:
-    backend = open_backend(package, threads=threads, device=device)
+    backend = _open(package, threads, device)
     _warm_up(package, backend)
+    prove(package, backend)
     batcher = Batcher(package, backend, queue_limit=_queue_limit(package))
     return _Loaded(package, backend.device, batcher)
 
 
+def _open(package: ModelPackage, threads: int, device: Device) -> Backend:
+    """Open the first of the package's routes that leads to `device` and that this machine can go."""
+    obstacle = RouteUnavailable(f"{package.name}: no route of its package leads to {device}")
+    for route in package.chosen_routes:
+        if device in (Device.AUTO, _DEVICES[route.on]):
+            try:
+                return open_backend(package, route, threads=threads)
+            except RouteUnavailable as error:
+                obstacle = error
+    raise obstacle
+
+
 def _warm_up(package: ModelPackage, backend: Backend) -> None:
-    """Run zeros at each power of two up to the batch size: what is allocated or compiled for a size is so before the
-    first request, and the shapes are what the package declares.
+    """Run zeros at each size that devices are run at: what is allocated or compiled for a size is so before the first
+    request, and the shapes are what the package declares.
     """
-    sizes = {1 << power for power in range(package.batch.size.bit_length())} | {package.batch.size}
-    for size in sorted(sizes):
+    for size in run_sizes(package.batch.size):
         zeros = {spec.name: np.zeros((size, *spec.sample_shape), spec.dtype) for spec in package.inputs}
         try:
             check_outputs(package, backend.run(zeros), size)

@@ -36,11 +36,12 @@ class InferenceResult:
 
 @unique
 class Device(StrEnum):
-    """Where models run. `AUTO` is the GPU if there is one that works, else the CPU."""
+    """Where models run. `AUTO` is the first of a package's routes that this machine can go."""
 
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+    REMOTE = "remote"
 
 
 @dataclass(frozen=True, slots=True)
