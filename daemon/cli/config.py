@@ -7,6 +7,7 @@ import json as json_module
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from rich.padding import Padding
@@ -79,3 +80,15 @@ def _text(value: object) -> str:
     if value is None:
         return "not set"
     return value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False)
+
+
+@app.command("api-key")
+def api_key(name: Annotated[str, typer.Argument(help="What the client is called in the settings.")]) -> None:
+    """Make a key for a client of the inference API: prints it once, and the table for the settings."""
+    from adapters.open_inference import new_api_key
+
+    key, digest = new_api_key()
+    say("The key, for the client alone. It is kept nowhere and cannot be shown again:")
+    typer.echo(key)
+    say("For the settings:")
+    typer.echo(f'[[console.api_keys]]\nname = "{name}"\nsha256 = "{digest}"')

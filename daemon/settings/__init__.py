@@ -7,6 +7,8 @@ from daemon.settings.errors import Problem, SettingsError
 from daemon.settings.handing_down import hand_down, load_handed_down
 from daemon.settings.loading import Loaded, default_path, load_settings
 from daemon.settings.model import (
+    ApiKeySettings,
+    ConsoleSettings,
     Destination,
     DestinationSettings,
     DicomDestination,
@@ -20,6 +22,8 @@ from daemon.settings.model import (
 from daemon.settings.origin import Origin, OriginKind
 
 __all__ = [
+    "ApiKeySettings",
+    "ConsoleSettings",
     "Destination",
     "DestinationSettings",
     "DicomDestination",

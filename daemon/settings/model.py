@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from anonymize import InvalidPolicy, Option, Policy
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LONGEST_SOCKET_DIRECTORY_BYTES = 84
 """A Unix socket's path has at most 107 bytes on Linux (unix(7)); names of sockets take up to 23 of them."""
 
@@ -64,7 +65,7 @@ def _fhir_url(value: str) -> str:
         raise ValueError("is not the base URL of a FHIR server")
     if url.username or url.password:
         raise ValueError("holds credentials; a URL is logged and shown, put them into `token_file`")
-    if url.scheme == "http" and url.hostname not in {"localhost", "127.0.0.1", "::1"}:
+    if url.scheme == "http" and url.hostname not in _LOOPBACK:
         raise ValueError("would send identified data unencrypted; only a server on this machine may be reached by http")
     return value.rstrip("/")
 
@@ -345,6 +346,41 @@ class RuntimeSettings(Section):
     socket: AbsolutePath = Field(description="an absolute path, by default in node.runtime_directory")
 
 
+class ApiKeySettings(Section):
+    """`[[console.api_keys]]`: one client of the inference API. `kopru config api-key NAME` makes one."""
+
+    name: Name = Field(description="lower-case letters, digits and hyphens, at most 63")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="the SHA-256 of the key: 64 lower-case hex digits")
+    requests_per_minute: int = Field(default=600, ge=1, le=1_000_000, description="1 to 1000000 requests in a minute")
+
+
+class ConsoleSettings(Section):
+    """`[console]`: HTTP. Off unless a port is set."""
+
+    address: Text = Field(default="127.0.0.1", description="an address of this machine; 0.0.0.0 or :: for all of them")
+    port: int | None = Field(default=None, ge=1, le=65535, description="a TCP port, 1 to 65535; not set: no HTTP")
+    certificate_file: AbsolutePath | None = Field(
+        default=None, description="the absolute path of a PEM file: this server's certificate, then its issuers'"
+    )
+    private_key_file: AbsolutePath | None = Field(
+        default=None, description="the absolute path of a PEM file that others cannot read"
+    )
+    api_keys: tuple[ApiKeySettings, ...] = Field(
+        default=(), description="tables [[console.api_keys]], one for each client of the inference API"
+    )
+
+    @model_validator(mode="after")
+    def _is_encrypted(self) -> Self:
+        if (self.certificate_file is None) != (self.private_key_file is None):
+            raise ValueError("certificate_file and private_key_file go together; one of them is not set")
+        if self.port and not self.certificate_file and self.address not in _LOOPBACK:
+            raise ValueError(
+                "tensors of patients' images would be sent unencrypted; set certificate_file and private_key_file, or"
+                " listen on 127.0.0.1 behind a proxy that does this"
+            )
+        return self
+
+
 class EngineSettings(Section):
     """`[engine]`: the process that runs tasks."""
 
@@ -387,6 +423,7 @@ class Settings(Section):
     destinations: tuple[Destination, ...] = Field(description="tables [[destinations]], one at least")
     deidentification: DeidentificationSettings = Field(default_factory=DeidentificationSettings)
     runtime: RuntimeSettings
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     engine: EngineSettings
     audit: AuditSettings
     log: LogSettings = Field(default_factory=LogSettings)
@@ -405,6 +442,7 @@ class Settings(Section):
             ("sources: the ae_title", [source.ae_title for source in self.sources]),
             ("destinations: the name", [destination.name for destination in self.destinations]),
             ("pipelines: the name", list(self.pipelines)),
+            ("console.api_keys: the name", [key.name for key in self.console.api_keys]),
         ):
             if twice := sorted({value for value in values if values.count(value) > 1}):
                 yield f"{what} {twice[0]!r} is used twice"

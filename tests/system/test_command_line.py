@@ -1,12 +1,16 @@
 """The command line as a user meets it: answers, JSON, exit codes, and what is refused."""
 
 import json
+import math
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.conftest import Run, home, run  # noqa: F401 - fixtures
+from tests.peers.process import free_port
 from tests.system.kopru import Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
 from tests.waiting import wait_until
@@ -17,6 +21,10 @@ def kopru(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kopru]:
     """One running daemon for all tests here: each puts in what it asks for."""
     folder = tmp_path_factory.mktemp("kopru")
     daemon = Kopru(folder, f"sqlite:///{folder / 'data' / 'kopru.sqlite'}")
+    _, key, _, *table = daemon.cli("config", "api-key", "triage-app").splitlines()
+    (folder / "api.key").write_text(key)
+    with daemon.settings.open("a") as settings:
+        settings.write("\n".join(["", "[console]", f"port = {free_port()}", *table]))
     try:
         yield daemon.start()
     finally:
@@ -44,6 +52,21 @@ def test_every_read_command_answers_in_json_and_for_people(kopru: Kopru, tmp_pat
         assert people.out
         json.loads(script.out)
         assert (people.code, script.code, people.err, script.err) == (0, 0, "", "")
+
+
+def test_the_inference_api_answers_who_has_the_key_that_was_made(kopru: Kopru):
+    port = tomllib.loads(kopru.settings.read_text())["console"]["port"]
+    headers = {"Authorization": f"Bearer {(kopru.folder / 'api.key').read_text()}"}
+    model = f"http://127.0.0.1:{port}/v2/models/chest-xray-3class"
+    with httpx.Client(headers=headers) as client:
+        about = client.get(model).json()
+        (image,) = about["inputs"]
+        shape = [1, *image["shape"][1:]]
+        black = {"name": image["name"], "datatype": "FP32", "shape": shape, "data": [0.0] * math.prod(shape)}
+        answer = client.post(f"{model}/infer", json={"inputs": [black]}, timeout=60).json()
+        assert sum(answer["outputs"][0]["data"]) == pytest.approx(1, abs=1e-4)
+        del client.headers["Authorization"]
+        assert client.get(model).status_code == 401
 
 
 def test_an_export_verifies_without_the_daemon_and_a_changed_one_does_not(kopru: Kopru, tmp_path: Path):

@@ -1,0 +1,206 @@
+"""The HTTP side: routes, statuses, limits. An ASGI application over a `Runtime`; who serves it is not known here.
+
+Statuses: 400 the request is wrong, 401 no valid key, 404 no such model or version, 413 too large, 415 compressed, 429
+too many requests, 503 the runtime is busy or away (both with Retry-After), 504 no answer in time, 500 the model failed.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import anyio.to_thread
+import structlog
+from anyio import CapacityLimiter
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from adapters.open_inference import wire
+from adapters.open_inference.access import Access
+from runtime import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelDescription,
+    ModelNotFound,
+    Overloaded,
+    Runtime,
+    RuntimeFailure,
+    RuntimeUnavailable,
+)
+
+_log = structlog.get_logger(__name__)
+
+LONGEST_SECONDS: Final = 60.0
+"""The longest a request may take; a client may ask for less."""
+
+_MOST_AT_ONCE: Final = 64
+_FRESH_SECONDS: Final = 1.0
+_MOST_BODY_BYTES: Final = 1 << 30  # of all requests that are being read or run
+_STATUSES: Final[Mapping[type[RuntimeFailure], int]] = {
+    InvalidInput: 400,
+    ModelNotFound: 404,
+    Overloaded: 503,
+    RuntimeUnavailable: 503,
+    DeadlineExceeded: 504,
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Refusal(Exception):
+    """An answer that is not the one that was asked for."""
+
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.response = JSONResponse({"error": reason}, status, headers)
+
+
+def application(runtime: Runtime, access: Access, version: str) -> Starlette:
+    """The application that serves `runtime`; `version` is that of this program."""
+    return _Application(runtime, access, version).starlette()
+
+
+class _Application:
+    def __init__(self, runtime: Runtime, access: Access, version: str) -> None:
+        self._runtime, self._access, self._version = runtime, access, version
+        self._body_bytes = 0
+        self._threads = CapacityLimiter(_MOST_AT_ONCE)
+        self._known: tuple[ModelDescription, ...] = ()
+        self._known_until = 0.0
+
+    def starlette(self) -> Starlette:
+        model = "/v2/models/{model}"
+        routes = [
+            Route("/v2/health/live", self._live),
+            Route("/v2/health/ready", self._ready),
+            Route("/v2", self._guarded(self._server)),
+            Route("/v2/repository/index", self._guarded(self._index), methods=["POST"]),
+        ]
+        for path in (model, model + "/versions/{version}"):
+            routes += [
+                Route(path, self._guarded(self._metadata)),
+                Route(path + "/ready", self._guarded(self._model_ready)),
+                Route(path + "/infer", self._guarded(self._infer), methods=["POST"]),
+            ]
+        served = Starlette(routes=routes, exception_handlers={404: _no_such_page, 405: _no_such_page})
+        served.router.redirect_slashes = False
+        return served
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """For those with a key, as often as it allows; failures become statuses."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                self._admit(request)
+                return await handler(request)
+            except _Refusal as refusal:
+                return refusal.response
+            except wire.BadRequest as error:
+                return JSONResponse({"error": str(error)}, 400)
+            except RuntimeFailure as error:
+                return _failed(error)
+
+        return guarded
+
+    def _admit(self, request: Request) -> None:
+        client = self._access.client(request.headers.get("authorization", ""))
+        if client is None:
+            _log.warning("api_key_refused", peer=request.client.host if request.client else "")
+            raise _Refusal(401, "an API key is needed: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
+        wait = self._access.wait_seconds(client)
+        if wait > 0:
+            raise _Refusal(429, "too many requests; try again later", {"Retry-After": str(math.ceil(wait))})
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    async def _live(self, request: Request) -> Response:  # noqa: ARG002 - Starlette gives it
+        return JSONResponse({"live": True})
+
+    async def _ready(self, request: Request) -> Response:  # noqa: ARG002 - Starlette gives it
+        try:
+            await self._models()
+        except RuntimeFailure:
+            return JSONResponse({"ready": False}, 503)
+        return JSONResponse({"ready": True})
+
+    async def _server(self, request: Request) -> Response:  # noqa: ARG002 - Starlette gives it
+        return JSONResponse({"name": "kopru", "version": self._version, "extensions": ["binary_tensor_data"]})
+
+    async def _index(self, request: Request) -> Response:  # noqa: ARG002 - Starlette gives it
+        models = await self._models()
+        return JSONResponse([{"name": m.name, "version": m.version, "state": "READY", "reason": ""} for m in models])
+
+    async def _metadata(self, request: Request) -> Response:
+        return JSONResponse(wire.metadata(await self._model(request)))
+
+    async def _model_ready(self, request: Request) -> Response:
+        model = await self._model(request)
+        return JSONResponse({"name": model.name, "ready": True})
+
+    async def _models(self) -> tuple[ModelDescription, ...]:
+        """The models that are served, as of a moment ago."""
+        if time.monotonic() >= self._known_until:
+            self._known = await anyio.to_thread.run_sync(self._runtime.models)
+            self._known_until = time.monotonic() + _FRESH_SECONDS
+        return self._known
+
+    async def _model(self, request: Request) -> ModelDescription:
+        name, version = request.path_params["model"], request.path_params.get("version")
+        for model in await self._models():
+            if model.name == name and version in (None, model.version):
+                return model
+        raise _Refusal(404, "there is no such model or version; POST /v2/repository/index lists those there are")
+
+    # --- inference ----------------------------------------------------------------------------------------------------
+
+    async def _infer(self, request: Request) -> Response:
+        model = await self._model(request)
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise _Refusal(415, "compressed bodies are not read here")
+        most = wire.largest_body(model)
+        if self._body_bytes + most > _MOST_BODY_BYTES and self._body_bytes:
+            raise _Refusal(503, "too much is being read already; try again later", {"Retry-After": "1"})
+        self._body_bytes += most
+        try:
+            body = await _read(request, most)
+            answer = functools.partial(self._answer, model, body, request.headers.get(wire.HEADER_LENGTH))
+            content, json_length = await anyio.to_thread.run_sync(answer, limiter=self._threads)
+        finally:
+            self._body_bytes -= most
+        if json_length is None:
+            return Response(content, media_type="application/json")
+        headers = {wire.HEADER_LENGTH: str(json_length)}
+        return Response(content, headers=headers, media_type="application/octet-stream")
+
+    def _answer(self, model: ModelDescription, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
+        """Decode, ask, encode: in a thread."""
+        asked = wire.read_request(body, header_length)
+        seconds = min(asked.timeout_seconds or LONGEST_SECONDS, LONGEST_SECONDS)
+        result = self._runtime.infer(model.name, asked.inputs, timeout_seconds=seconds)
+        return wire.write_answer(asked, result)
+
+
+async def _read(request: Request, most: int) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise _Refusal(413, "the body is larger than a full batch of this model can be")
+    except ClientDisconnect:
+        raise _Refusal(400, "the client left before its request was complete") from None
+    return bytes(body)
+
+
+def _failed(error: RuntimeFailure) -> Response:
+    status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return JSONResponse({"error": str(error)}, status, headers)
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette gives them
+    status: int = getattr(error, "status_code", 404)
+    return JSONResponse({"error": "the Open Inference Protocol v2 has no such resource or method"}, status)

@@ -1,0 +1,213 @@
+"""The bytes of the Open Inference Protocol v2: requests and answers as JSON, tensors in it or, raw, behind it.
+
+Source: KServe's *Open Inference Protocol*, REST, and Triton's *Binary Tensor Data Extension*: a header
+``Inference-Header-Content-Length`` says where the JSON ends; the tensors follow in the order of the JSON, each of the
+``binary_data_size`` that its parameters give, little-endian and row-major.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runtime import InferenceResult, ModelDescription
+
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+_BINARY_SIZE: Final = "binary_data_size"
+_BINARY: Final = "binary_data"
+_BINARY_OUTPUT: Final = "binary_data_output"
+
+DATATYPES: Final[Mapping[str, str]] = {
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "int8": "INT8",
+    "uint8": "UINT8",
+    "int32": "INT32",
+    "int64": "INT64",
+}
+"""The protocol's names of the element types that models here have."""
+
+_DTYPES: Final = {name: dtype for dtype, name in DATATYPES.items()}
+_MOST_DIMENSIONS: Final = 8
+_LONGEST_NUMBER: Final = 26  # characters of a float64 in JSON, with its comma
+
+Tensor = npt.NDArray[Any]
+
+
+class BadRequest(Exception):
+    """The request is not what the protocol or the model asks for. The message holds no value of a tensor."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Input(_Part):
+    name: str
+    shape: tuple[Annotated[int, Field(ge=0, le=1 << 40)], ...] = Field(max_length=_MOST_DIMENSIONS)
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class _Output(_Part):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class _Request(_Part):
+    id: str = Field(default="", max_length=256)
+    parameters: dict[str, Any] = {}
+    inputs: list[_Input] = Field(min_length=1, max_length=64)
+    outputs: list[_Output] = Field(default=[], max_length=64)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What a client asks for. `outputs` maps each wanted output to whether it is to come raw; empty: all of them."""
+
+    id: str
+    inputs: dict[str, Tensor] = field(repr=False)
+    outputs: dict[str, bool]
+    binary_by_default: bool
+    timeout_seconds: float | None
+
+
+def largest_body(model: ModelDescription) -> int:
+    """The most bytes that a request for a full batch can have, its numbers written out in JSON."""
+    numbers = sum(math.prod(spec.sample_shape) for spec in model.inputs) * model.batch.size
+    return (1 << 16) + numbers * _LONGEST_NUMBER
+
+
+def read_request(body: bytes, header_length: str | None) -> InferenceRequest:
+    """Read the body of a request; `header_length` is the header of that name, if there was one. Raises `BadRequest`."""
+    json_length = len(body) if header_length is None else _length(header_length, len(body))
+    try:
+        request = _Request.model_validate_json(body[:json_length])
+    except (ValidationError, RecursionError):
+        raise BadRequest("the body is no inference request of the Open Inference Protocol v2") from None
+    inputs: dict[str, Tensor] = {}
+    position = json_length
+    for part in request.inputs:
+        if part.name in inputs:
+            raise BadRequest(f"input {_shown(part.name)} is there twice")
+        size = part.parameters.get(_BINARY_SIZE)
+        if size is None:
+            inputs[part.name] = _listed(part)
+        elif type(size) is not int or not 0 <= size <= len(body) - position:
+            raise BadRequest(f"input {_shown(part.name)}: {_BINARY_SIZE} is not the size of what follows")
+        else:
+            inputs[part.name] = _raw(part, memoryview(body)[position : position + size])
+            position += size
+    if position != len(body):
+        raise BadRequest("bytes follow after the last tensor")
+    default = request.parameters.get(_BINARY_OUTPUT) is True
+    outputs = {output.name: output.parameters.get(_BINARY, default) is True for output in request.outputs}
+    return InferenceRequest(request.id, inputs, outputs, default, _timeout(request.parameters))
+
+
+def write_answer(request: InferenceRequest, result: InferenceResult) -> tuple[bytes, int | None]:
+    """The body of the answer, and the length of its JSON if raw tensors follow. Raises `BadRequest` for an output that
+    the model does not have.
+    """
+    wanted = request.outputs or dict.fromkeys(result.outputs, request.binary_by_default)
+    outputs: list[dict[str, Any]] = []
+    raw: list[bytes] = []
+    for name, is_binary in wanted.items():
+        tensor = result.outputs.get(name)
+        if tensor is None:
+            raise BadRequest(f"the model has no output {_shown(name)}; it has {', '.join(result.outputs)}")
+        about: dict[str, Any] = {
+            "name": name,
+            "datatype": DATATYPES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+        }
+        if is_binary:
+            raw.append(_little_endian(tensor).tobytes())
+            about["parameters"] = {_BINARY_SIZE: len(raw[-1])}
+        else:
+            about["data"] = tensor.ravel().tolist()
+        outputs.append(about)
+    document: dict[str, Any] = {"model_name": result.model, "model_version": result.version, "outputs": outputs}
+    if request.id:
+        document["id"] = request.id
+    head = json.dumps(document, separators=(",", ":")).encode()
+    return (b"".join([head, *raw]), len(head)) if raw else (head, None)
+
+
+def metadata(model: ModelDescription) -> dict[str, Any]:
+    """The protocol's description of a model."""
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": "kopru",
+        "inputs": [_about(spec.name, spec.dtype, spec.sample_shape) for spec in model.inputs],
+        "outputs": [_about(spec.name, spec.dtype, spec.sample_shape) for spec in model.outputs],
+    }
+
+
+def _about(name: str, dtype: str, sample_shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"name": name, "datatype": DATATYPES[dtype], "shape": [-1, *sample_shape]}
+
+
+def _length(header: str, most: int) -> int:
+    if not (header.isascii() and header.isdigit() and len(header) <= 12 and int(header) <= most):
+        raise BadRequest(f"{HEADER_LENGTH} is not the length of the JSON in this body")
+    return int(header)
+
+
+def _dtype(part: _Input) -> np.dtype[Any]:
+    if part.datatype not in _DTYPES:
+        raise BadRequest(f"input {_shown(part.name)}: the datatype is none of {', '.join(_DTYPES)}")
+    return np.dtype(_DTYPES[part.datatype])
+
+
+def _raw(part: _Input, data: memoryview) -> Tensor:
+    dtype = _dtype(part)
+    if len(data) != math.prod(part.shape) * dtype.itemsize:
+        raise BadRequest(f"input {_shown(part.name)}: shape and {_BINARY_SIZE} do not agree")
+    little = np.frombuffer(data, dtype.newbyteorder("<")).reshape(part.shape)
+    return little.astype(dtype, copy=sys.byteorder == "big")
+
+
+def _listed(part: _Input) -> Tensor:
+    """A tensor from JSON: flat or nested lists of numbers, each of which its type can hold."""
+    dtype = _dtype(part)
+    if part.data is None:
+        raise BadRequest(f"input {_shown(part.name)}: it has neither data nor {_BINARY_SIZE}")
+    try:
+        values = np.asarray(part.data)
+    except ValueError:
+        raise BadRequest(f"input {_shown(part.name)}: the lists have different lengths") from None
+    if values.dtype.kind not in "if" or values.shape not in (part.shape, (math.prod(part.shape),)):
+        raise BadRequest(f"input {_shown(part.name)}: data are not the numbers of its shape")
+    with np.errstate(all="ignore"):
+        cast = values.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(cast, values):
+        raise BadRequest(f"input {_shown(part.name)}: there are numbers that {part.datatype} cannot hold")
+    return cast.reshape(part.shape)
+
+
+def _little_endian(tensor: Tensor) -> Tensor:
+    return np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+
+
+def _timeout(parameters: Mapping[str, Any]) -> float | None:
+    """Triton's parameter `timeout`: microseconds."""
+    microseconds = parameters.get("timeout")
+    if microseconds is None:
+        return None
+    if type(microseconds) is not int or microseconds <= 0:
+        raise BadRequest("the parameter timeout is no positive number of microseconds")
+    return microseconds / 1e6
+
+
+def _shown(name: str) -> str:
+    return repr(name[:64])

@@ -1,0 +1,229 @@
+"""The inference API as others reach it: the real server over the real runtime, asked by `tritonclient` and `httpx`."""
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from adapters.open_inference import new_api_key
+from daemon.http import HttpServer
+from daemon.settings import ApiKeySettings, ConsoleSettings
+from runtime import LocalRuntime, Overloaded, Runtime, RuntimeUnavailable
+from tests.peers.process import free_port
+from tests.runtime.packages import CLASSES, images, make_package
+
+KEY, DIGEST = new_api_key()
+HEADERS: Mapping[str, str] = {"Authorization": f"Bearer {KEY}"}
+"""For `tritonclient` a copy of it: it writes into the one that it is given."""
+
+
+@contextmanager
+def _served(runtime: Runtime, **changes: Any) -> Iterator[str]:
+    port = free_port()
+    keys = (ApiKeySettings(name="test", sha256=DIGEST, requests_per_minute=changes.pop("rate", 100_000)),)
+    server = HttpServer.start(ConsoleSettings(port=port, api_keys=keys, **changes), runtime)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop()
+        assert not server.is_alive
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRuntime]:
+    with LocalRuntime([make_package(tmp_path_factory.mktemp("packages") / "tiny")], threads=1) as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def address(runtime: LocalRuntime) -> Iterator[str]:
+    with _served(runtime) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(address) as connected:
+        yield connected
+
+
+@contextmanager
+def _http(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://{address}", headers=HEADERS, timeout=30) as session:
+        yield session
+
+
+def _expected(runtime: LocalRuntime, batch: np.ndarray) -> np.ndarray:
+    return runtime.infer("tiny", {"image": batch}, timeout_seconds=30).outputs["probabilities"]
+
+
+def test_tritonclient_finds_the_server_and_its_model(client: triton.InferenceServerClient) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("tiny", headers=dict(HEADERS))
+    assert client.is_model_ready("tiny", "1.0.0", headers=dict(HEADERS))
+    assert not client.is_model_ready("tiny", "9.9", headers=dict(HEADERS))
+    assert client.get_server_metadata(headers=dict(HEADERS))["extensions"] == ["binary_tensor_data"]
+    about = client.get_model_metadata("tiny", headers=dict(HEADERS))
+    assert about["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}]
+    assert about["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, CLASSES]}]
+    assert [model["name"] for model in client.get_model_repository_index(headers=dict(HEADERS))] == ["tiny"]
+
+
+@pytest.mark.parametrize("binary_in", [True, False])
+@pytest.mark.parametrize("binary_out", [True, False])
+def test_tritonclient_gets_the_models_own_answer(
+    client: triton.InferenceServerClient, runtime: LocalRuntime, binary_in: bool, binary_out: bool
+) -> None:
+    batch = images(3)
+    image = triton.InferInput("image", batch.shape, "FP32")
+    image.set_data_from_numpy(batch, binary_data=binary_in)
+    wanted = [triton.InferRequestedOutput("probabilities", binary_data=binary_out)]
+    answer = client.infer("tiny", [image], "1.0.0", outputs=wanted, request_id="q1", headers=dict(HEADERS))
+    assert answer.get_response()["id"] == "q1"
+    np.testing.assert_allclose(answer.as_numpy("probabilities"), _expected(runtime, batch), atol=1e-6)
+
+
+def test_many_clients_at_once_each_get_their_own_answer(address: str, runtime: LocalRuntime) -> None:
+    batches = [images(1, seed) for seed in range(40)]
+
+    def ask(batch: np.ndarray) -> np.ndarray:
+        image = triton.InferInput("image", batch.shape, "FP32")
+        image.set_data_from_numpy(batch)
+        with triton.InferenceServerClient(address) as client:  # one is not for several threads
+            return client.infer("tiny", [image], headers=dict(HEADERS)).as_numpy("probabilities")
+
+    with ThreadPoolExecutor(8) as pool:
+        for batch, answer in zip(batches, pool.map(ask, batches), strict=True):
+            np.testing.assert_allclose(answer, _expected(runtime, batch), atol=1e-5)
+
+
+def test_tritonclient_hears_why_a_request_is_refused(client: triton.InferenceServerClient) -> None:
+    wrong = triton.InferInput("image", [1, 1, 4, 4], "FP32")
+    wrong.set_data_from_numpy(np.zeros((1, 1, 4, 4), np.float32))
+    with pytest.raises(InferenceServerException, match="must be float32"):
+        client.infer("tiny", [wrong], headers=dict(HEADERS))
+
+
+def test_nothing_but_that_it_lives_is_told_without_a_key(address: str) -> None:
+    for path in ("/v2", "/v2/models/tiny", "/v2/models/tiny/ready"):
+        for headers in ({}, {"Authorization": "Bearer kopru_guess"}, {"Authorization": f"Basic {KEY}"}):
+            answer = httpx.get(f"http://{address}{path}", headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+    assert httpx.post(f"http://{address}/v2/models/tiny/infer", content=b"x").status_code == 401
+    assert httpx.get(f"http://{address}/v2/health/live").json() == {"live": True}
+
+
+def _request(**changes: Any) -> dict[str, Any]:
+    image = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [0.5] * 64}
+    return {"inputs": [image | changes]}
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/v2/models/tiny/infer", b"", 400),
+        ("/v2/models/tiny/infer", b"{", 400),
+        ("/v2/models/tiny/infer", json.dumps(_request(name="other")).encode(), 400),
+        ("/v2/models/tiny/infer", json.dumps(_request(shape=[9, 1, 8, 8], data=[0.5] * 576)).encode(), 400),
+        ("/v2/models/tiny/infer", json.dumps(_request(data=[float("nan")] * 64)).encode(), 400),
+        ("/v2/models/tiny/infer", b"x" * 1_000_000, 413),
+        ("/v2/models/none/infer", json.dumps(_request()).encode(), 404),
+        ("/v2/models/tiny/versions/2/infer", json.dumps(_request()).encode(), 404),
+        ("/v2/models/../../etc/passwd/infer", b"", 404),
+        ("/v2/nothing", b"", 404),
+        ("/v2/health/live", b"", 405),
+    ],
+)
+def test_a_wrong_request_has_its_status_and_a_reason(address: str, path: str, content: bytes, status: int) -> None:
+    with _http(address) as session:
+        answer = session.post(path, content=content)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+def test_a_compressed_body_is_refused_before_it_is_unpacked(address: str) -> None:
+    with _http(address) as session:
+        answer = session.post("/v2/models/tiny/infer", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+
+
+def test_a_client_that_asks_too_often_is_told_when_to_come_back(runtime: LocalRuntime) -> None:
+    with _served(runtime, rate=2) as address, _http(address) as session:
+        answers = [session.get("/v2") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 30
+
+
+class _Failing:
+    """A runtime whose every answer is an error: what a busy or absent one gives cannot be timed with a real one."""
+
+    def __init__(self, error: Exception, real: LocalRuntime) -> None:
+        self._error, self._real = error, real
+
+    def infer(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+    def models(self) -> Any:
+        if isinstance(self._error, RuntimeUnavailable):
+            raise self._error
+        return self._real.models()
+
+
+@pytest.mark.parametrize("error", [Overloaded("full"), RuntimeUnavailable("away")], ids=["busy", "away"])
+def test_a_runtime_that_cannot_answer_now_is_service_unavailable(error: Exception, runtime: LocalRuntime) -> None:
+    with _served(_Failing(error, runtime)) as address, _http(address) as session:
+        answer = session.post("/v2/models/tiny/infer", json=_request())
+        ready = httpx.get(f"http://{address}/v2/health/ready")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert ready.status_code == (503 if isinstance(error, RuntimeUnavailable) else 200)
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_request_harms_nobody(address: str) -> None:
+    host, port = address.split(":")
+    head = (
+        f"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 900\r\n\r\n"
+    )
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.encode() + b"{")
+    with _http(address) as session:
+        assert session.post("/v2/models/tiny/infer", json=_request()).status_code == 200
+
+
+def test_it_speaks_tls_with_the_sites_own_certificate(runtime: LocalRuntime, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "console.key", tmp_path / "console.crt"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"),
+            *("-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    with _served(runtime, certificate_file=certificate, private_key_file=key) as address:
+        trusted = ssl.create_default_context(cafile=certificate)
+        assert httpx.get(f"https://{address}/v2", headers=HEADERS, verify=trusted).status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://{address}/v2", headers=HEADERS)
+
+
+def test_an_address_in_use_is_an_error_at_once(runtime: LocalRuntime) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        HttpServer.start(ConsoleSettings(port=taken.getsockname()[1]), runtime)
+    assert not [thread for thread in threading.enumerate() if thread.name == "http" and not thread.daemon]
