@@ -86,7 +86,7 @@ def test_none_to_retry_is_no_failure(ask: Run, console: Node):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["list", "--kind", "bogus"], "there is no such kind; there are: deidentify, infer, report, deliver"),
+        (["list", "--kind", "bogus"], "there is no such kind; there are: deidentify, infer, report, copy, deliver"),
         (["list", "--state", "bogus"], "there is no such state; there are: ready, running, done, dead, closed"),
         (["retry", "--state", "running"], "there is no such state; there are: dead, closed, ready"),
         (["retry", "--state", "dead", "--kind", "bogus"], "there is no such kind; there are: deidentify"),
