@@ -6,7 +6,7 @@ import pytest
 
 from anonymize.text import find
 
-_LENGTH = 20_000
+_LENGTH = 8_000
 _UNITS = [
     "Dr ", "Dr. ", "Prof. Dr. ", "A. ", "J. ", "D ", "O'", "a'", "AYŞE ", "Ayşe ", "de la ", "van ", "Smith, ",
     "Hasta ", "hasta adı: ", "signed by ", "1", "1 ", "1.", "1-", "1/", "A1", "12.03.", "2024-", "1 ocak ", "twenty ",
@@ -18,11 +18,20 @@ _UNITS = [
 
 @pytest.mark.parametrize("unit", _UNITS)
 def test_time_grows_with_length_and_not_with_its_square(unit):
+    """Eight times the text takes about eight times as long, and not sixty-four, however fast or busy the machine."""
     find("a")  # tables are read at first use
-    text = (unit * _LENGTH)[:_LENGTH]
-    start = time.process_time()
-    find(text)
-    assert time.process_time() - start < 4  # squared, titles alone took tens of seconds
+    short, long = (_least_seconds((unit * length)[:length]) for length in (_LENGTH // 8, _LENGTH))
+    assert long < 32 * short
+
+
+def _least_seconds(text: str) -> float:
+    """This process's own time, the least of three, in which what else the machine does counts least."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        find(text)
+        taken.append(time.process_time() - start)
+    return min(taken)
 
 
 @pytest.mark.parametrize(("text", "known"), [("1 1111", "1111"), ("oda 12 1212", "1212"), ("7-7777", "7777")])
