@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final
 
 from anonymize.text.finding import table
-from anonymize.vocabulary import known_words
+from anonymize.vocabulary import known_words, standard_words
 
 
 class Role:
@@ -92,6 +92,11 @@ def _roles() -> dict[str, int]:
 
 
 @cache
+def _turkish_stems() -> frozenset[str]:
+    return table("common") | (known_words() - standard_words())
+
+
+@cache
 def _sure_names(language: str) -> frozenset[str]:
     names = table(f"{language}_given") | table(f"{language}_family")
     return names - table("ambiguous") - table("eponyms") - table("everyday")
@@ -115,7 +120,8 @@ def _of_unlisted(plain: str) -> int:
     for cut in range(1, min(9, len(plain) - _STEM + 1)):
         ending = plain[-cut:]
         stem = roles.get(plain[:-cut], Role.NONE)
-        inflected = ending in _ENGLISH_ENDING or _TURKISH_ENDING.fullmatch(ending)
+        turkish = plain[:-cut] in _turkish_stems() and _TURKISH_ENDING.fullmatch(ending)
+        inflected = turkish or ending in _ENGLISH_ENDING
         if inflected and stem & (Role.VOCABULARY | Role.COMMON) and not stem & NAME:
             return Role.VOCABULARY
     return Role.VOCABULARY if _DRUG.fullmatch(plain) else Role.NONE
