@@ -85,8 +85,17 @@ A package looks like this (`write_package` fills in ``[files]``); all that the s
     …
 """
 
+from runtime.package.archives import read_arrays, write_arrays
 from runtime.package.description import ModelDescription
-from runtime.package.loading import DESCRIPTION, Admission, ModelPackage, sign_package, store_package, write_package
+from runtime.package.loading import (
+    DESCRIPTION,
+    Admission,
+    ModelPackage,
+    copy_package,
+    sign_package,
+    store_package,
+    write_package,
+)
 from runtime.package.parts import (
     Batch,
     Check,
@@ -130,7 +139,9 @@ __all__ = [
     "TensorSpec",
     "Variant",
     "copy_package",
+    "read_arrays",
     "sign_package",
     "store_package",
+    "write_arrays",
     "write_package",
 ]

@@ -11,7 +11,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -66,6 +66,17 @@ def read_arrays(file: Path, data: bytes, most_bytes: int = MOST_ARRAY_BYTES) -> 
                 raise PackageError(file, name[:200], "is no array of plain numbers") from None
             found[name] = array
     return found
+
+
+def write_arrays(arrays: Mapping[str, Array]) -> bytes:
+    """The bytes of a .npz file of these arrays, which `read_arrays` reads."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
+    return made.getvalue()
 
 
 def without_pickles(file: Path, data: bytes) -> bytes:
