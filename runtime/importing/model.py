@@ -42,7 +42,7 @@ def import_model(
         package = ModelPackage.load(source, admission or Admission())
         return copy_package(package, into / f"{package.name}-{package.version}", site_key)
     read = _read(source, details, access or RemoteAccess())
-    place = source if isinstance(source, Path) else Path(source)
+    place = read.place
     known = {"research_only": True, "batch": _BATCH, **read.says, **details}
     for key in _MUST_BE_SAID:
         if key not in known:

@@ -28,7 +28,7 @@ def ask_server(url: str, details: Mapping[str, Any], access: RemoteAccess) -> So
 
     `details` fixes what the server leaves open. Raises `PackageError`, `RemoteUnavailable`.
     """
-    place = Path(url)
+    place = server_place(url)
     remote = _remote(place, url)
     metadata = _over_grpc(remote, access) if remote.url.startswith("grpc") else _over_rest(remote, access)
     says: dict[str, Any] = {"name": as_name(remote.model), "remote": remote.model_dump(exclude_none=True)}
@@ -38,10 +38,17 @@ def ask_server(url: str, details: Mapping[str, Any], access: RemoteAccess) -> So
     return Source(place, None, {}, says)
 
 
+def server_place(url: str) -> Path:
+    """The server as errors name it: never with what stands before an ``@``."""
+    return Path(url.partition("://")[2].rpartition("@")[2].partition("?")[0] or "the server")
+
+
 def _remote(place: Path, url: str) -> Remote:
     try:
         parts = urlsplit(url)
-        prefix, found, rest = parts.path.rpartition(_REST_PATH) if "http" in parts.scheme else ("", "/", parts.path[1:])
+        prefix, found, rest = (
+            parts.path.rpartition(_REST_PATH) if parts.scheme.startswith("http") else ("", "/", parts.path[1:])
+        )
         model, _, version = rest.strip("/").partition("/versions/")
         server = urlunsplit((parts.scheme, parts.netloc, prefix, "", ""))
         if not found or not model or "/" in model:

@@ -9,6 +9,7 @@ import ast
 import io
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -109,7 +110,7 @@ def _most_bytes(data: bytes) -> int:
 def _archive(file: Path, data: bytes, most_bytes: int) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error):
         raise PackageError(file, "", "is no zip archive, or a damaged one") from None
     members = archive.infolist()
     if len(members) > _MOST_MEMBERS or len({member.filename for member in members}) != len(members):

@@ -20,9 +20,10 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         if path.is_symlink():
             raise _no_file(path) from None
         raise PackageError(path, "", f"cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_file(path)
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _no_file(path)
         try:
             yield stream
         except OSError as error:

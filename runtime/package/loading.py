@@ -68,7 +68,7 @@ class ModelPackage(ModelDescription):
         if sealing is not None and admission.site_key is not None:
             key = admission.site_key()
             package._seal = Seal.unwrap(directory / SEALING, sealing, package.name, package.version, key)
-        package._check_files()
+        package._check_folder()
         return package
 
     @classmethod
@@ -82,7 +82,7 @@ class ModelPackage(ModelDescription):
         except ValidationError as error:
             raise explained(file, error) from None
 
-    def _check_files(self) -> None:
+    def _check_folder(self) -> None:
         suffix = SUFFIX if self.sealed else ""
         own = (DESCRIPTION, SIGNATURE) + ((SEALING,) if self.sealed else ())
         check_listed(self.directory, {*own, *(name + suffix for name in self.files)})

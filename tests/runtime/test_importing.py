@@ -1,5 +1,6 @@
 """Models of others become packages: what is read from the file, what must be said, and what is refused."""
 
+import contextlib
 import json
 import tomllib
 from collections.abc import Callable
@@ -249,7 +250,7 @@ def test_a_torch_export_file_says_itself_what_it_takes(torch: Any, network: Any,
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["net.ts", "net.pt", "net.pth"])
+@pytest.mark.parametrize("name", ["net.ts", "net.pt"])
 def test_a_torchscript_file_must_be_told_what_it_takes(
     torch: Any, network: Any, tmp_path: Path, into: Path, name: str
 ) -> None:
@@ -304,8 +305,9 @@ def test_sample_inputs_of_an_exported_program_are_never_unpickled(
     )
     import_model(file, into, SAID)
     assert not harm.exists()
-    torch.export.load(file)
-    assert harm.exists(), "PyTorch itself has stopped to unpickle these: this guard can go"
+    with contextlib.suppress(Exception):
+        torch.export.load(file)
+    assert harm.exists(), "PyTorch itself unpickles these no longer: the guard can go"
 
 
 @pytest.mark.torch
@@ -342,7 +344,7 @@ def test_what_an_exported_program_could_do_harm_with_is_refused(
 @pytest.mark.torch
 def test_native_code_in_an_exported_program_is_refused(torch: Any, network: Any, tmp_path: Path, into: Path) -> None:
     exported = _export(torch, network, tmp_path / "net.pt2")
-    file = _altered(exported, lambda _, data: data, {"archive/data/aotinductor/model/model.so": b"\x7fELF"})
+    file = _altered(exported, lambda _, data: data, {"net/data/aotinductor/model/model.so": b"\x7fELF"})
     assert "more than graph and weights" in str(_refusal(file, into))
 
 
@@ -453,8 +455,11 @@ def test_a_bundle_without_a_model_is_refused(tmp_path: Path, into: Path) -> None
         ("https://models.example.org", "name the model"),
         ("grpcs://models.example.org/chest", "host and port"),
         ("http://models.example.org/v2/models/chest", "in the clear"),
-        ("ftp://models.example.org/v2/models/chest", "scheme"),
+        ("ftp://models.example.org/chest", "scheme"),
+        ("https://user:secret@models.example.org/v2/models/chest", "without user"),
     ],
 )
 def test_an_address_that_names_no_model_is_refused(into: Path, url: str, words: str) -> None:
-    assert words in str(_refusal(url, into))
+    refusal = _refusal(url, into)
+    assert words in str(refusal)
+    assert "secret" not in str(refusal)

@@ -1,13 +1,19 @@
 """Model packages: what is refused, and that the refusal names the place."""
 
+import io
+import os
 import pickle
 import tomllib
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime import ModelPackage, PackageError
-from runtime.package import Grayscale, NoPreprocessing, write_package
+from runtime.package import Grayscale, NoPreprocessing, read_arrays, write_arrays, write_package
 from tests.runtime.packages import description, make_package
 
 
@@ -65,6 +71,96 @@ def test_an_unlisted_file_is_refused(package: ModelPackage) -> None:
 def test_a_missing_file_is_refused(package: ModelPackage) -> None:
     (package.directory / "model.onnx").unlink()
     assert "model.onnx" in str(_refusal(package.directory))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.toml"])
+def test_what_is_no_regular_file_is_refused_at_once(package: ModelPackage, name: str) -> None:
+    (package.directory / name).unlink()
+    os.mkfifo(package.directory / name)
+    assert "no regular file" in str(_refusal(package.directory))
+    (package.directory / name).unlink()
+    (package.directory / name).mkdir()
+    assert "no regular file" in str(_refusal(package.directory))
+
+
+def test_a_description_that_does_not_list_its_weights_is_refused(package: ModelPackage) -> None:
+    file = package.directory / "model.toml"
+    file.write_text(file.read_text().partition("[files]")[0] + "[files]\n")
+    (package.directory / "model.onnx").unlink()
+    assert _refusal(package.directory).key == "weights"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a = 0x" + b"f" * 20_000,
+        b"a = " + b"9" * 20_000,
+        b"a" + b".a" * 5_000 + b" = 1",
+        b"a = 1979-05-27\nb = nan\n",
+        b"[files]\n" + b"".join(b'"f%d" = "x"\n' % number for number in range(60_000)),
+    ],
+)
+def test_a_description_that_would_choke_a_reader_is_refused(package: ModelPackage, content: bytes) -> None:
+    (package.directory / "model.toml").write_bytes(content)
+    assert "model.toml" in str(_refusal(package.directory))
+
+
+def test_a_weights_file_that_is_exchanged_for_a_link_after_loading_is_not_read(
+    package: ModelPackage, tmp_path: Path
+) -> None:
+    weights = package.directory / "model.onnx"
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PackageError, match="links"):
+        package.read_weights()
+
+
+def _npz(**members: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return made.getvalue()
+
+
+def test_arrays_are_written_and_read(tmp_path: Path) -> None:
+    arrays = {"input:x": np.arange(6, dtype=np.float32).reshape(2, 3), "output:y": np.zeros((2, 0), np.int64)}
+    again = read_arrays(tmp_path, write_arrays(arrays))
+    assert again.keys() == arrays.keys()
+    assert all(np.array_equal(again[name], array) for name, array in arrays.items())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        _npz(x=b""),
+        _npz(x=b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000,), }\n"),
+        _npz(
+            x=b"\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }" + b" " * 12 + b"\n"
+        ),
+        _npz(x=pickle.dumps(print)),
+        _npz(x=b"\0" * (2 << 20)),
+    ],
+)
+def test_hostile_arrays_are_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(PackageError):
+        read_arrays(tmp_path, content, most_bytes=1 << 20)
+
+
+def test_an_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+    content = _npz(x=b"\0" * (8 << 20))
+    lying = content.replace((8 << 20).to_bytes(4, "little"), (64).to_bytes(4, "little"))
+    assert lying != content
+    with pytest.raises(PackageError):
+        read_arrays(tmp_path, lying)
+
+
+@given(data=st.binary(max_size=400))
+def test_any_bytes_in_the_place_of_arrays_are_refused(data: bytes) -> None:
+    with pytest.raises(PackageError):
+        read_arrays(Path("x.npz"), data)
 
 
 def test_a_link_is_refused(package: ModelPackage, tmp_path: Path) -> None:
