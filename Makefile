@@ -29,6 +29,7 @@ demo: runtime ## install, then send a sample study through the daemon and show w
 peers:
 	@requirements/install $(TEST_ENVIRONMENT)
 	@$(BIN)/python -m tests.peers.node install
+	@$(BIN)/python -m tests.peers.mlserver install
 
 .PHONY: test
 test: peers ## install, then run all checks and tests

@@ -50,6 +50,12 @@ class RemoteAccess:
     authorities: Path | None = None  # PEM file of the certificate authorities to trust instead of the usual ones
     timeout_seconds: float = 30.0  # of one request, from its start to its last byte
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which never quotes the token, for what cannot be one."""
+        token = self.bearer_token
+        if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
+            raise ValueError("the bearer token must be one word of printable ASCII characters")
+
 
 def open_backend(
     package: ModelPackage, route: Route, *, threads: int, access: RemoteAccess = RemoteAccess()

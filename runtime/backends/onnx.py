@@ -6,6 +6,7 @@ refused when it is loaded. A provider is used only where it works: no session en
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import io
 import re
@@ -14,14 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime
-import structlog
 
 from runtime.backends.batches import filled, fitting, run_sizes
 from runtime.errors import BackendFailure, BackendLost, OutOfMemory, PackageError, RouteUnavailable
 from runtime.inference import Array, Device
 from runtime.package import DType, ModelPackage, Place, Precision, TensorSpec, Variant
-
-_log = structlog.get_logger(__name__)
 
 _GPU_DEVICES: Final = Path("/dev/nvidiactl")
 _ERRORS_ONLY: Final = 3
@@ -178,8 +176,17 @@ def _open_session(package: ModelPackage, form: Variant, place: Place, weights: b
         file = package.directory / form.file
         raise PackageError(file, "", f"ONNX Runtime cannot load it: {_first_line(error)}") from None
     if _PROVIDERS[place] not in session.get_providers():
-        raise RouteUnavailable(f"{package.name}: {place} is demanded, but ONNX Runtime cannot use it here")
+        missing = _preload_cuda() or "its own reason is not known"
+        raise RouteUnavailable(f"{package.name}: {place} is demanded, but ONNX Runtime cannot use it here ({missing})")
     return session
+
+
+@functools.cache
+def _preload_cuda() -> str:
+    """Load CUDA's libraries from the packages that bring them; what is missing, as the library says it."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        onnxruntime.preload_dlls()
+    return said.getvalue().partition("\n")[0]
 
 
 def _first_line(error: Exception) -> str:
@@ -196,10 +203,7 @@ def _providers(package: ModelPackage, place: Place) -> list[Any]:
         return wanted
     if not _GPU_DEVICES.exists() or _PROVIDERS[place] not in onnxruntime.get_available_providers():
         raise RouteUnavailable(f"{package.name}: {place} needs an NVIDIA GPU with CUDA, which is not here")
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        onnxruntime.preload_dlls()
-    if said.getvalue():
-        _log.debug("libraries_not_preloaded", said=said.getvalue())
+    _preload_cuda()
     # An exhaustive search would run again for every new batch size. With TF32, float32 would be no float32.
     cuda = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
     wanted.insert(0, (_PROVIDERS[Place.CUDA], cuda))

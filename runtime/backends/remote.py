@@ -5,11 +5,11 @@ is compared with the package when it is opened; what it answers is checked as an
 """
 
 import http.client
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from urllib.parse import SplitResult, quote, urlsplit
 
 import gevent
 import gevent.ssl
@@ -21,10 +21,11 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from runtime.backend import RemoteAccess
-from runtime.errors import BackendFailure, PackageError, RemoteUnavailable, RuntimeFailure
+from runtime.errors import BackendFailure, PackageError, RemoteUnavailable, RouteUnavailable, RuntimeFailure
 from runtime.inference import Array, Device
 from runtime.package import DESCRIPTION, DType, ModelPackage, Remote, TensorSpec
 
+_T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 _DATATYPES: Final = {
@@ -68,7 +69,7 @@ class _Client(Protocol):
 
 
 class RemoteBackend:
-    """A model on a server. The connection is made anew after each failure, and for each thread that uses it."""
+    """A model on a server. The connection is made anew after each failure."""
 
     device: Final = Device.REMOTE
     precision: Final = None
@@ -84,17 +85,21 @@ class RemoteBackend:
         self._remote = package.remote
         self._access = access
         self._client: _Client | None = None
-        self._thread = 0
+        _check_authorities(package, access)
         try:
-            with self._failures_said():
-                client = self._connected()
-                if not client.ready():
-                    raise RemoteUnavailable(f"{self._who}: the model is not ready there")
-                inputs, outputs = client.tensors()
-        finally:
-            self.close()  # another thread may be the one that runs it
-        _compare(package, "inputs", package.inputs, inputs, all_named=True)
-        _compare(package, "outputs", package.outputs, outputs, all_named=False)
+            self._introduce()
+        except BaseException:
+            self.close()
+            raise
+
+    def _introduce(self) -> None:
+        with self._failures_said():
+            client = self._connected()
+            if not client.ready():
+                raise RemoteUnavailable(f"{self._who}: the model is not ready there")
+            inputs, outputs = client.tensors()
+        _compare(self._package, "inputs", self._package.inputs, inputs, all_named=True)
+        _compare(self._package, "outputs", self._package.outputs, outputs, all_named=False)
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Ask the server. Its own message is left out: it can quote values."""
@@ -107,7 +112,7 @@ class RemoteBackend:
     def close(self) -> None:
         """Close the connection."""
         client, self._client = self._client, None
-        if client is not None and self._thread == threading.get_ident():
+        if client is not None:
             client.close()
 
     @property
@@ -115,12 +120,9 @@ class RemoteBackend:
         return f"{self._package.name} at {urlsplit(self._remote.url).netloc}"
 
     def _connected(self) -> _Client:
-        """A client of this thread: those for HTTP work in the thread that made them only."""
-        here = threading.get_ident()
-        if self._client is None or self._thread != here:
-            over_grpc = self._remote.url.startswith("grpc")
-            kind = _GrpcClient if over_grpc else _HttpClient
-            self._client, self._thread = kind(self._package, self._remote, self._access), here
+        if self._client is None:
+            kind = _GrpcClient if self._remote.url.startswith("grpc") else _HttpClient
+            self._client = kind(self._package, self._remote, self._access)
         return self._client
 
     @contextmanager
@@ -147,22 +149,36 @@ class RemoteBackend:
         return BackendFailure(f"{self._who}: the answer cannot be read ({kind})")
 
 
+def _check_authorities(package: ModelPackage, access: RemoteAccess) -> None:
+    try:
+        _tls_context(access)
+    except OSError:  # what `ssl` raises is one, too
+        problem = f"{access.authorities}: cannot be read, or holds no certificates in PEM form"
+        raise RouteUnavailable(f"{package.name}: {problem}") from None
+
+
 def _is_ours(status: str) -> bool:
-    return status in _OURS or (status.startswith("4") and status not in _TRY_LATER_CODES)
+    return status in _OURS or (status.startswith(("3", "4")) and status not in _TRY_LATER_CODES)
 
 
 class _HttpClient:
-    """REST. Tensors go as binary data where the server has that extension, else as JSON."""
+    """REST. Tensors go as binary data where the server has that extension, else as JSON.
+
+    What `tritonclient` uses (gevent) works only in the thread that made it, so each client has a thread of its own.
+    """
 
     def __init__(self, package: ModelPackage, remote: Remote, access: RemoteAccess) -> None:
-        url = urlsplit(remote.url)
         self._datatypes = {spec.name: _DATATYPES[spec.dtype] for spec in package.inputs}
         self._model, self._version = remote.model, quote(remote.version or "", safe="")
+        self._headers = {"Authorization": f"Bearer {access.bearer_token}"} if access.bearer_token else {}
         self._seconds = access.timeout_seconds
-        self._token = access.bearer_token
         self._binary: bool | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"server of {package.name}")
+        self._client = self._there(lambda: self._connect(urlsplit(remote.url), access))
+
+    def _connect(self, url: SplitResult, access: RemoteAccess) -> Any:
         secure = url.scheme == "https"
-        self._client = tritonclient.http.InferenceServerClient(
+        return tritonclient.http.InferenceServerClient(
             url.netloc + url.path.rstrip("/"),
             connection_timeout=self._seconds,
             network_timeout=self._seconds,
@@ -171,43 +187,47 @@ class _HttpClient:
         )
 
     def ready(self) -> bool:
-        with self._in_time():
-            return bool(self._client.is_model_ready(self._model, self._version, headers=self._headers()))
+        return bool(self._there(lambda: self._client.is_model_ready(self._model, self._version, headers=self._headers)))
 
     def tensors(self) -> tuple[list["_Said"], list["_Said"]]:
-        with self._in_time():
-            said = self._client.get_model_metadata(self._model, self._version, headers=self._headers())
+        said = self._there(lambda: self._client.get_model_metadata(self._model, self._version, headers=self._headers))
         return _said_in_json(said.get("inputs")), _said_in_json(said.get("outputs"))
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Any:
-        with self._in_time():
-            if self._binary is None:
-                extensions = self._client.get_server_metadata(headers=self._headers()).get("extensions") or ()
-                self._binary = any(name in extensions for name in _BINARY)
-            return self._client.infer(
-                self._model,
-                [self._input(name, array) for name, array in inputs.items()],
-                self._version,
-                outputs=[tritonclient.http.InferRequestedOutput(name, binary_data=self._binary) for name in outputs],
-                headers=self._headers(),
-            )
+        return self._there(lambda: self._infer(inputs, outputs))
 
     def close(self) -> None:
-        self._client.close()
+        self._there(self._client.close)
+        self._thread.submit(lambda: gevent.get_hub().destroy()).result()
+        self._thread.shutdown()
+
+    def _there(self, work: Callable[[], _T]) -> _T:
+        """Do it in the thread. The library's own time-outs are for each packet; a server that dribbles would hold the
+        caller for ever.
+        """
+
+        def timed() -> _T:
+            with gevent.Timeout(self._seconds, TimeoutError):
+                return work()
+
+        return self._thread.submit(timed).result()
+
+    def _infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Any:
+        if self._binary is None:
+            extensions = self._client.get_server_metadata(headers=self._headers).get("extensions") or ()
+            self._binary = any(name in extensions for name in _BINARY)
+        return self._client.infer(
+            self._model,
+            [self._input(name, array) for name, array in inputs.items()],
+            self._version,
+            outputs=[tritonclient.http.InferRequestedOutput(name, binary_data=self._binary) for name in outputs],
+            headers=dict(self._headers),  # the library adds to it
+        )
 
     def _input(self, name: str, array: Array) -> Any:
         tensor = tritonclient.http.InferInput(name, list(array.shape), self._datatypes[name])
         tensor.set_data_from_numpy(array, binary_data=self._binary)
         return tensor
-
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
-
-    @contextmanager
-    def _in_time(self) -> Iterator[None]:
-        """The library's own time-outs are for each packet; a server that dribbles would hold the caller for ever."""
-        with gevent.Timeout(self._seconds, TimeoutError):
-            yield
 
 
 def _tls_context(access: RemoteAccess) -> Any:

@@ -14,7 +14,7 @@ def test_infer_names_the_models_there_are(run: Run, tmp_path: Path):
     (tmp_path / "image.png").write_bytes(b"no image")
     absent = run("infer", "bogus", tmp_path, columns=200)
     assert absent.code == 2
-    assert "there is no model bogus; there are: chest-xray-3class, or a folder" in absent.err
+    assert "there is no model bogus; there are: chest-xray-3class, news2, or a folder" in absent.err
     folder = run("infer", tmp_path, tmp_path, columns=200)
     assert folder.code == 2
     assert "model.toml" in folder.err

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tests.peers import node
+from tests.peers import mlserver, node
 
 ROOT = Path(__file__).parents[2]
 _OWN_PROGRAMS = str(Path(sys.prefix) / "bin")
@@ -74,6 +74,7 @@ PEERS = (
     Peer("orthanc", "the DICOM server Orthanc", "apt-get install orthanc", _commands("Orthanc")),
     Peer("postgresql", "PostgreSQL's server programs", "apt-get install postgresql", lambda: bool(postgresql_folder())),
     Peer("node", "Node.js 20 and the locked npm packages", "make test", _node_is_ready),
+    Peer("mlserver", "MLServer in an environment of its own", "make test", mlserver.installed),
     Peer("dciodvfy", "the IOD verifier of dicom3tools", "apt-get install dicom3tools", _commands("dciodvfy")),
     Peer("strace", "the system-call tracer", "apt-get install strace", _commands("strace")),
     Peer("cc", "a C compiler", "apt-get install gcc libc6-dev", _commands("cc")),

@@ -1,0 +1,3 @@
+"""The server that the tests of the remote backend talk to."""
+
+from tests.peers.mlserver import mlserver as mlserver

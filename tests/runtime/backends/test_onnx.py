@@ -1,0 +1,175 @@
+"""ONNX Runtime: batch sizes, bound memory, providers that are not there, and what its errors become."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from runtime import BackendFailure, Device, LocalRuntime, OutOfMemory, PackageError, RouteUnavailable
+from runtime.backend import Backend, open_backend
+from runtime.backends.batches import filled, fitting, run_sizes
+from runtime.backends.onnx import BoundTensors, OnnxBackend, _load_tensorrt
+from runtime.errors import BackendLost
+from runtime.package import ModelPackage, Place, Precision, Route, write_package
+from tests.runtime.backends.networks import TOLERANCE, answers, description, images, make_package, save, write_check
+
+NO_GPU = not Path("/dev/nvidiactl").exists()
+
+
+def _open(package: ModelPackage, place: Place = Place.CPU) -> Backend:
+    return open_backend(package, Route(on=place), threads=1)
+
+
+def _right(backend: Backend, samples: int) -> bool:
+    found = backend.run({"image": images(samples)})["probabilities"]
+    return found.shape == (samples, 3) and bool(np.abs(found - answers(images(samples))).max() <= TOLERANCE)
+
+
+def test_sizes_are_powers_of_two_and_the_largest() -> None:
+    assert run_sizes(1) == (1,)
+    assert run_sizes(8) == (1, 2, 4, 8)
+    assert run_sizes(11) == (1, 2, 4, 8, 11)
+    assert [fitting(run_sizes(11), samples) for samples in (1, 3, 8, 9, 11)] == [1, 4, 8, 11, 11]
+    for most in range(1, 70):
+        sizes = run_sizes(most)
+        assert sizes[-1] == most
+        assert sorted(set(sizes)) == list(sizes)
+        assert all(fitting(sizes, samples) < 2 * samples for samples in range(1, most + 1))
+
+
+def test_what_fills_a_batch_is_zero() -> None:
+    assert filled(np.ones((2, 3), np.float32), 4).tolist() == [[1] * 3, [1] * 3, [0] * 3, [0] * 3]
+    assert filled(np.ones((2, 3), np.float32)[::-1], 2).flags.c_contiguous
+
+
+@pytest.mark.parametrize("samples", [1, 3, 8])
+def test_an_open_graph_runs_any_number_of_samples(tmp_path: Path, samples: int) -> None:
+    backend = _open(make_package(tmp_path / "p"))
+    assert _right(backend, samples)
+    assert (backend.device, backend.precision, backend.tolerance) == (Device.CPU, Precision.FLOAT32, TOLERANCE)
+    assert backend.memory_bytes >= (tmp_path / "p" / "model.onnx").stat().st_size
+    backend.close()
+
+
+def _fixed(folder: Path, graph: int, batch: int) -> ModelPackage:
+    folder.mkdir()
+    save(folder / "model.onnx", batch=graph)
+    write_check(folder, 1)
+    return write_package(folder, description(batch={"size": batch, "wait_ms": 0.0}))
+
+
+@pytest.mark.parametrize(("graph", "batch"), [(4, 4), (8, 3), (1, 1)])
+def test_a_graph_of_fixed_size_is_filled_up(tmp_path: Path, graph: int, batch: int) -> None:
+    with LocalRuntime([_fixed(tmp_path / "p", graph, batch)]) as runtime:
+        for samples in range(1, batch + 1):
+            found = runtime.infer("network", {"image": images(samples)}, timeout_seconds=20).outputs["probabilities"]
+            assert np.allclose(found, answers(images(samples)), atol=TOLERANCE)
+
+
+def test_a_graph_of_fewer_samples_than_the_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="first dimension"):
+        _open(_fixed(tmp_path / "p", 4, 8))
+
+
+def test_bound_memory_is_used_again_and_answers_do_not_change_afterwards(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "p")
+    session = onnxruntime.InferenceSession(package.read_weights(), providers=["CPUExecutionProvider"])
+    bound = BoundTensors(session, package, 4, "cpu")
+    (first,) = bound.run({"image": images(4)})
+    kept = first.copy()
+    (second,) = bound.run({"image": images(3, seed=9)})
+    assert np.array_equal(first, kept)
+    assert np.allclose(first, answers(images(4)), atol=TOLERANCE)
+    assert np.allclose(second[:3], answers(images(3, seed=9)), atol=TOLERANCE)
+    assert bound.memory_bytes == 4 * (12 * 12 + 3) * 4
+
+
+class _Failing:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def run(self, *_: object) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "device", "expected"),
+    [
+        (RuntimeError("Failed to allocate memory for requested buffer of size 1"), Device.CPU, OutOfMemory),
+        (RuntimeError("std::bad_alloc"), Device.CPU, OutOfMemory),
+        (MemoryError(), Device.CPU, OutOfMemory),
+        (RuntimeError("CUDA failure 2: out of memory"), Device.CUDA, OutOfMemory),
+        (RuntimeError("Available memory of 1 is smaller than requested bytes of 2"), Device.CUDA, OutOfMemory),
+        (RuntimeError("CUDA failure 700: an illegal memory access was encountered"), Device.CUDA, BackendLost),
+        (RuntimeError("CUDNN failure 5000"), Device.CUDA, BackendLost),
+        (RuntimeError("node 0.123 is wrong"), Device.CPU, BackendFailure),
+        (RuntimeError("shapes differ"), Device.CUDA, BackendFailure),
+    ],
+)
+def test_what_the_library_says_becomes_an_error_with_a_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, device: Device, expected: type
+) -> None:
+    backend = _open(make_package(tmp_path / "p"))
+    assert isinstance(backend, OnnxBackend)
+    monkeypatch.setattr(backend, "_session", _Failing(error))
+    failure = backend._failure(error, 2) if device is Device.CPU else None
+    monkeypatch.setattr(backend, "_device", device)
+    failure = failure or backend._failure(error, 2)
+    assert type(failure) is expected
+    assert "0.123" not in str(failure)
+
+
+def test_a_cpu_session_that_fails_raises_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = _open(make_package(tmp_path / "p"))
+    monkeypatch.setattr(backend, "_session", _Failing(MemoryError()))
+    with pytest.raises(OutOfMemory, match="2 samples"):
+        backend.run({"image": images(2)})
+
+
+@pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
+@pytest.mark.parametrize("place", [Place.CUDA, Place.TENSORRT])
+def test_a_gpu_that_is_not_there_is_said_and_nothing_is_printed(tmp_path: Path, place: Place) -> None:
+    make_package(tmp_path / "p")
+    code = f"""
+from pathlib import Path
+from runtime import ModelPackage, RouteUnavailable
+from runtime.backend import open_backend
+from runtime.backends import onnx
+from runtime.package import Place, Route
+package, route = ModelPackage.load(Path({str(tmp_path / "p")!r})), Route(on=Place({place.value!r}))
+for devices in (onnx._GPU_DEVICES, Path("/dev/null")):  # without a GPU, and where there seems to be one
+    onnx._GPU_DEVICES = devices
+    try:
+        open_backend(package, route, threads=1)
+    except RouteUnavailable:
+        print("unavailable")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("unavailable\n" * 2, "")
+
+
+def test_tensorrt_is_looked_for_by_the_names_that_the_provider_needs() -> None:
+    assert _load_tensorrt() in (True, False)  # and does not raise, whether it is there or not
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("place", [Place.CUDA])
+def test_a_gpu_gives_the_answers_of_the_cpu_at_every_size(tmp_path: Path, place: Place) -> None:
+    backend = _open(make_package(tmp_path / "p"), place)
+    assert backend.device is Device.CUDA
+    for samples in (1, 3, 8, 5, 8):
+        assert _right(backend, samples)
+    backend.close()
+
+
+@pytest.mark.gpu
+def test_tensorrt_gives_the_answers_of_the_cpu(tmp_path: Path) -> None:
+    try:
+        backend = _open(make_package(tmp_path / "p"), Place.TENSORRT)
+    except RouteUnavailable:
+        pytest.skip("TensorRT is not installed")
+    found = backend.run({"image": images(5)})["probabilities"]
+    assert np.allclose(found, answers(images(5)), atol=1e-3)  # TensorRT computes in TF32
