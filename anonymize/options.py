@@ -130,6 +130,12 @@ class Policy:
             return Dates.SHIFTED
         return Dates.REMOVED
 
+    def within(self, bounds: "Policy") -> "Policy":
+        """What this policy retains, of that what `bounds` retains, too. Clean Pixel Data stays: it only takes away."""
+        options = self.options & (bounds.options | {Option.CLEAN_PIXEL_DATA})
+        year_only = self.year_only and bounds.dates is not Dates.REMOVED
+        return Policy(options - set(_DATE_OPTIONS) if year_only else options, year_only)
+
     @property
     def claim(self) -> Claim:
         """Safe Harbor only where each of its eighteen kinds of identifiers is gone, among them dates but the year."""

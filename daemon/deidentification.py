@@ -8,8 +8,9 @@ used.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from anonymize import Deidentified, PatientPseudonym, Policy, QuarantineReason, ReceivedInstance, deidentify
+from anonymize import Deidentified, Option, PatientPseudonym, Policy, QuarantineReason, ReceivedInstance, deidentify
 from anonymize.image_cleaning import PixelCleaning
 from anonymize.pixels import DEFAULT_MARKERS, InvalidScript, Look, Markers, PixelScript, RapidOcrDetector, TextPolicy
 from anonymize.pixels import read_script as parse_script
@@ -56,9 +57,17 @@ class Recipes:
         own = Markers.of(settings.deidentification.markers).words
         self._markers = Markers(DEFAULT_MARKERS | own)
 
-    def of(self, pipeline: str, *sources: str) -> Recipe:
-        """The recipe for a pipeline and an instance that came from `sources` (AE titles)."""
-        return self._recipe(self._policies[pipeline], sources)
+    def of(self, pipeline: str, *sources: str, chosen: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe for a pipeline and an instance that came from `sources` (AE titles).
+
+        `chosen` is the policy {options, year_only} that an operator chose instead; it retains nothing that the
+        pipeline's own does not.
+        """
+        policy = self._policies[pipeline]
+        if chosen is not None:
+            own = Policy(frozenset(map(Option, chosen["options"])), chosen["year_only"])
+            policy = own.within(policy)
+        return self._recipe(policy, sources)
 
     def of_destination(self, destination: str, *sources: str) -> Recipe:
         """The recipe for a destination of kind `dicom` and an instance that came from `sources`."""

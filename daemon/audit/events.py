@@ -73,6 +73,7 @@ class Kind(StrEnum):
     QUARANTINE_RELEASED = "quarantine.released"
     QUARANTINE_REJECTED = "quarantine.rejected"
     QUARANTINE_RESTORED = "quarantine.restored"
+    QUARANTINE_RETRIED = "quarantine.retried"
     VAULT_ANSWERED = "vault.answered"
     VAULT_REFUSED = "vault.refused"
     MODEL_LOADED = "model.loaded"

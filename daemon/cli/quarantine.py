@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from anonymize import Option
 from daemon.cli.options import Json, Limit, options
 from daemon.cli.output import print_json, print_table, say
 
@@ -41,10 +42,28 @@ def release(
 
 
 @app.command("retry")
-def retry(context: typer.Context, study: Annotated[str, typer.Argument(help="The study's id.")]) -> None:
-    """Process the study of an instance again, after another policy was chosen; as `kopru studies reprocess`."""
-    answer = options(context).daemon().ask("studies.reprocess", study=study)
-    say(f"study {answer['study']}: revision {answer['revision']} is on its way")
+def retry(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="The study's id, from `kopru quarantine list`.")],
+    option: Annotated[
+        list[Option] | None, typer.Option(help="Retain no more than by this option of PS3.15; can be given again.")
+    ] = None,
+    basic: Annotated[bool, typer.Option("--basic", help="Retain nothing that the Basic Profile does not.")] = False,
+    year_only: Annotated[bool, typer.Option("--year-only", help="Of dates, retain the year.")] = False,
+    json: Json = False,
+) -> None:
+    """Process a study with something in quarantine again.
+
+    Under the policy that the settings have now or, with options, under one for this time that retains no more.
+    """
+    if basic and option:
+        raise typer.BadParameter("--basic is without any --option", param_hint="--basic")
+    narrowed = {"options": list(option or []), "year_only": year_only} if option or basic or year_only else {}
+    answer = options(context).daemon().ask("quarantine.retry", study=study, **narrowed)
+    if json:
+        print_json(answer)
+    else:
+        say(f"study {answer['study']}: revision {answer['revision']} is on its way")
 
 
 @app.command("reject")

@@ -23,7 +23,13 @@ from daemon.control.answers import report_as_json
 from daemon.control.errors import CommandFailed, no_such_study
 from daemon.control.limits import MOST_ROWS, REFERENCE, CloseReason, rows
 from daemon.control.processing import process_again
-from daemon.control.quarantine import quarantine_list, quarantine_reject, quarantine_release, quarantine_restore
+from daemon.control.quarantine import (
+    quarantine_list,
+    quarantine_reject,
+    quarantine_release,
+    quarantine_restore,
+    quarantine_retry,
+)
 from daemon.control.server import Command
 from daemon.database import schema as t
 from daemon.engine.tasks import STEPS
@@ -333,6 +339,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "quarantine.release": quarantine_release,
     "quarantine.reject": quarantine_reject,
     "quarantine.restore": quarantine_restore,
+    "quarantine.retry": quarantine_retry,
     "tasks.list": tasks_list,
     "tasks.retry": tasks_retry,
     "tasks.retry-all": tasks_retry_all,

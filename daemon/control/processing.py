@@ -1,6 +1,7 @@
 """Processes a study again because an operator wants it: a new revision of what is in use now, closed at once."""
 
 import time
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,9 +28,18 @@ def process_rest(connection: sa.Connection, node: Node, actor: str, study: str, 
 
 
 def process_again(
-    connection: sa.Connection, node: Node, actor: str, study: str, reason: str, *, may_be_empty: bool = False
+    connection: sa.Connection,
+    node: Node,
+    actor: str,
+    study: str,
+    reason: str,
+    *,
+    may_be_empty: bool = False,
+    policy: dict[str, Any] | None = None,
 ) -> str:
-    """Begin and close a new revision of what is current in a study. Gives its id."""
+    """Begin and close a new revision of what is current in a study, to be de-identified under `policy` if there is one
+    (`Recipes.of`). Gives its id.
+    """
     connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study).with_for_update())
     newest = connection.execute(
         sa.select(t.revision.c.priority, t.revision.c.state)
@@ -46,6 +56,7 @@ def process_again(
     if current is None and not may_be_empty:
         raise CommandFailed("no instance of this study is in use, so there is nothing to process", 3)
     revision = begin_revision(connection, node.audit, study, newest.priority, current or time.time(), actor=actor)
+    connection.execute(sa.update(t.revision).where(t.revision.c.id == revision).values(policy=policy))
     # Of a study that is still arriving, only a part may be here: then the report says so.
     forced = newest.state == RevisionState.ASSEMBLING
     close_revision(connection, node.audit, revision, reason=reason, forced=forced, actor=actor)

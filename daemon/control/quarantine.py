@@ -10,11 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from anonymize import RELEASABLE, QuarantineReason
+from anonymize import RELEASABLE, InvalidPolicy, Option, Policy, QuarantineReason
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.control.errors import CommandFailed
 from daemon.control.limits import rows
-from daemon.control.processing import process_rest
+from daemon.control.processing import process_again, process_rest
 from daemon.database import schema as t
 from daemon.intake.placing import NAMED_BY_A_NOTE, is_named_by_a_note
 from daemon.node import Node
@@ -69,6 +69,41 @@ def quarantine_release(node: Node, actor: str, instance: str, reason: str) -> di
         return {"instance": instance, "study": row.study_id, "reason": code.value, "revision": revision}
 
     return node.database.retrying(work)
+
+
+def quarantine_retry(
+    node: Node,
+    actor: str,
+    study: str,
+    options: list | None = None,  # type: ignore[type-arg]  # compared with `isinstance`
+    year_only: bool = False,
+) -> dict[str, Any]:
+    """Process a study with something in quarantine again: under the policy that holds now or, with `options` of
+    PS3.15 or `year_only`, under one that retains no more.
+    """
+    policy = None if options is None and not year_only else _policy(options or [], year_only=year_only)
+
+    def work(connection: sa.Connection) -> dict[str, Any]:
+        waits = sa.select(t.instance.c.id).where(t.instance.c.study_id == study, _is_not_clean()).limit(1)
+        if connection.execute(waits).first() is None:
+            raise CommandFailed("no study with an instance in quarantine has this id; see `kopru quarantine list`")
+        chosen = {"options": sorted(policy.options), "year_only": policy.year_only} if policy else None
+        revision = process_again(connection, node, actor, study, "retried by an operator", policy=chosen)
+        named = "+".join([*sorted(policy.options), *["year-only"] * policy.year_only] or ["basic"]) if policy else None
+        details: dict[str, Detail] = {"revision": Id(revision), "policy": Name(named or "as-set")}
+        node.audit.record(connection, AuditEvent(Kind.QUARANTINE_RETRIED, actor=actor, details=details))
+        return {"study": study, "revision": revision}
+
+    return node.database.retrying(work)
+
+
+def _policy(options: list[Any], *, year_only: bool) -> Policy:
+    try:
+        return Policy(frozenset(Option(option) for option in options), year_only)
+    except ValueError:
+        raise CommandFailed(f"there is no such option; there are: {', '.join(Option)}", 2) from None
+    except InvalidPolicy as error:
+        raise CommandFailed(str(error), 2) from None
 
 
 def quarantine_reject(node: Node, actor: str, instance: str) -> dict[str, Any]:

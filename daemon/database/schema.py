@@ -96,6 +96,7 @@ revision = sa.Table(
     sa.Column("state", _State, nullable=False, index=True),
     sa.Column("reason", sa.String(400)),  # why held, quarantined, failed …; never a value from the data
     sa.Column("pipeline", sa.String(64)),
+    sa.Column("policy", sa.JSON(none_as_null=True)),  # {options, year_only} that an operator chose for this one
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("expected_instances", sa.Integer),
     sa.Column("forced", sa.Boolean, nullable=False, default=False),  # closed by a limit, not by a completeness rule

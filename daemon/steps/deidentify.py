@@ -56,7 +56,7 @@ class Deidentify:
         revision_id = str(task.payload["revision"])
         with node.database.read() as connection:
             revision = connection.execute(
-                sa.select(t.revision.c.state, t.revision.c.priority, t.revision.c.study_id, t.study.c.source)
+                sa.select(t.revision, t.study.c.source)
                 .join(t.study, t.study.c.id == t.revision.c.study_id)
                 .where(t.revision.c.id == revision_id)
             ).one()
@@ -77,7 +77,9 @@ class Deidentify:
         pipeline, selected = chosen or (reported or "", [])
         try:
             made = {
-                member.instance_id: deidentified(context, member, context.recipes.of(pipeline, *member.sources))[0]
+                member.instance_id: deidentified(
+                    context, member, context.recipes.of(pipeline, *member.sources, chosen=revision.policy)
+                )[0]
                 for member in selected
             }
         except Refused as refused:

@@ -10,6 +10,7 @@ from pydicom.datadict import dictionary_VR
 
 from anonymize import BASIC, Action, Claim, InvalidPolicy, Option, Policy, Quarantine, deidentify
 from anonymize.dates import grouped_age, shift, year_only
+from anonymize.options import Dates
 from anonymize.profile import ActionCode, load_profile
 from anonymize.safe_private import load_safe_private
 from tests.anonymize.encoded import (
@@ -70,6 +71,29 @@ def test_the_output_names_its_options_by_their_codes(option):
     ds = cleaned(b"", policy(option))
     codes = [(code.CodeValue, code.CodingSchemeDesignator) for code in ds.DeidentificationMethodCodeSequence]
     assert codes == [("113100", "DCM"), (option.code.value, "DCM")]
+
+
+_CHOICES = st.builds(
+    lambda options, dates: Policy(
+        frozenset(options) | ({dates} if isinstance(dates, Option) else set()), dates is True
+    ),
+    st.sets(
+        st.sampled_from(
+            [o for o in Option if "longitudinal" not in o and o is not Option.CLEAN_RECOGNIZABLE_VISUAL_FEATURES]
+        )
+    ),
+    st.sampled_from([None, True, Option.RETAIN_LONGITUDINAL_FULL_DATES, Option.RETAIN_LONGITUDINAL_MODIFIED_DATES]),
+)
+
+
+@given(_CHOICES, _CHOICES)
+def test_a_policy_within_another_retains_nothing_that_the_other_does_not(chosen, bounds):
+    within = chosen.within(bounds)
+    assert within.options - {Option.CLEAN_PIXEL_DATA} <= bounds.options & chosen.options
+    assert (Option.CLEAN_PIXEL_DATA in within.options) == (Option.CLEAN_PIXEL_DATA in chosen.options)
+    assert within.dates in (Dates.REMOVED, chosen.dates)
+    assert within.dates is Dates.REMOVED or bounds.dates is not Dates.REMOVED
+    assert chosen.within(chosen) == chosen
 
 
 def test_the_codes_of_the_options_are_those_of_cid_7050():

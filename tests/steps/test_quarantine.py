@@ -9,6 +9,7 @@ from pydicom import Dataset
 from daemon.audit import Kind
 from daemon.control import CommandFailed
 from daemon.database import schema as t
+from daemon.deidentification import Recipe, Recipes
 from daemon.states import NEEDS_A_PERSON, Standing
 from tests.steps.installation import OPERATOR, Installation, another, image
 from tests.system.radiographs import MadeUpPatient
@@ -246,3 +247,61 @@ def test_what_was_never_read_can_neither_be_released_nor_rejected(installation: 
     for command in ("quarantine.release", "quarantine.reject"):
         with pytest.raises(CommandFailed, match="never read"):
             installation.ask(command, **seen(command, {"instance": instance, "reason": "unreadable"}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({}, "as-set"),
+        ({"options": []}, "basic"),
+        ({"options": ["retain-uids", "clean-pixel-data"]}, "clean-pixel-data+retain-uids"),
+        ({"year_only": True}, "year-only"),
+    ],
+)
+def test_a_study_is_tried_again_under_the_policy_that_the_operator_chose(
+    installation: Installation, asked: dict[str, object], named: str, monkeypatch: pytest.MonkeyPatch
+):
+    installation.send(declared())
+    installation.work()
+    installation.ask("quarantine.retry", study=kept_back(installation)["study"], **asked)
+    used: list[object] = []
+    recipe_of = Recipes.of
+
+    def noted(recipes: Recipes, *of: str, chosen: object) -> Recipe:
+        used.append(chosen)
+        return recipe_of(recipes, *of, chosen=chosen)
+
+    monkeypatch.setattr(Recipes, "of", noted)
+    installation.work()
+    assert installation.revisions() == ["superseded", "quarantined"]
+    expected = {"options": sorted(asked.get("options", [])), "year_only": asked.get("year_only", False)}
+    assert used == [expected if asked else None]
+    (record,) = recorded(installation, Kind.QUARANTINE_RETRIED)
+    assert record["actor"] == OPERATOR
+    assert record["details"]["policy"] == named
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"options": ["none-such"]}, 2),
+        ({"options": [7]}, 2),
+        ({"options": ["retain-longitudinal-full-dates"], "year_only": True}, 2),
+    ],
+)
+def test_an_impossible_policy_is_refused_and_the_study_stays_as_it_was(
+    installation: Installation, asked: dict[str, object], code: int
+):
+    installation.send(declared())
+    installation.work()
+    with pytest.raises(CommandFailed) as refused:
+        installation.ask("quarantine.retry", study=kept_back(installation)["study"], **asked)
+    assert refused.value.exit_code == code
+    assert installation.revisions() == ["quarantined"]
+
+
+def test_only_a_study_with_something_in_quarantine_is_tried_again(installation: Installation):
+    installation.send(image(StudyInstanceUID=STUDY))
+    installation.work()
+    with pytest.raises(CommandFailed):
+        installation.ask("quarantine.retry", study=installation.shown()["study"])
