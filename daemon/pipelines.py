@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from daemon.models import admission
 from daemon.settings import Settings
 from pipelines.chest_xray import ChestXray
 from pipelines.pipeline import Pipeline
@@ -18,7 +19,11 @@ class UnknownPipeline(Exception):
 
 def open_pipelines(settings: Settings) -> Mapping[str, tuple[Pipeline, ModelPackage]]:
     """The enabled pipelines with their packages. Raises `UnknownPipeline`, `runtime.PackageError`."""
-    packages = {package.name: package for package in map(ModelPackage.load, settings.runtime.packages)}
+    admitted = admission(settings)
+    packages = {
+        package.name: package
+        for package in (ModelPackage.load(directory, admitted) for directory in settings.runtime.packages)
+    }
     found = {}
     for name in settings.pipelines:
         if name not in _KNOWN:

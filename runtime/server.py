@@ -28,7 +28,7 @@ from runtime import wire
 from runtime.errors import BackendLost, InvalidInput, Overloaded, RuntimeFailure, RuntimeUnavailable
 from runtime.host import ModelHost
 from runtime.inference import Device, InferenceResult, ModelHealth
-from runtime.package import ModelDescription, ModelPackage
+from runtime.package import Admission, ModelDescription, ModelPackage
 from runtime.tensors import count_samples
 
 _log = structlog.get_logger(__name__)
@@ -46,19 +46,20 @@ def serve(
     *,
     on_ready: Callable[[], None],
     stop: threading.Event,
+    admission: Admission | None = None,
     threads: int | None = None,
     device: Device = Device.AUTO,
     drain_seconds: float = 10.0,
 ) -> None:
     """Load the packages, then answer on `socket_path` (mode 0600) until `stop` is set; `on_ready` is called in between.
 
-    After `stop`, requests in progress are finished for at most `drain_seconds`. `threads` share one run on the CPU, by
-    default one a core.
+    `admission` says which packages are admitted, and opens sealed ones. After `stop`, requests in progress are finished
+    for at most `drain_seconds`. `threads` share one run on the CPU, by default one a core.
 
     Raises `PackageError` for a package that cannot be used, `BackendFailure` for a `device` that is not there,
     `RuntimeUnavailable` if another process serves the socket, and `BackendLost` when only a new process can go on.
     """
-    packages = [ModelPackage.load(directory) for directory in package_dirs]
+    packages = [ModelPackage.load(directory, admission or Admission()) for directory in package_dirs]
     host = ModelHost(packages, threads=threads or len(os.sched_getaffinity(0)), device=device)
     try:
         with _listening(socket_path) as listener:

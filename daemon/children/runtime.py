@@ -1,5 +1,8 @@
-"""The `runtime` child: sole owner of the models. Knows neither database, nor store, nor keys."""
+"""The `runtime` child: sole owner of the models. Knows neither database, nor store, nor any patient's key; of the
+master key only what is derived for sealed packages, and only where there are any.
+"""
 
+from daemon.models import admission
 from daemon.settings import Settings
 from daemon.supervision.child import Child
 from runtime import serve
@@ -10,6 +13,7 @@ def run(settings: Settings, child: Child) -> None:
     serve(
         settings.runtime.socket,
         list(settings.runtime.packages),
+        admission=admission(settings),
         threads=settings.runtime.threads,
         on_ready=child.ready,
         stop=child.stop,

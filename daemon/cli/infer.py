@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from adapters.keys import KeyStoreError
 from daemon.cli.files import NotDicom, read_instance, walk_files
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, options
 from daemon.cli.output import fail
+from daemon.models import admission
 from daemon.pipelines import UnknownPipeline, pipeline_of
 from runtime import ModelPackage, PackageError, Runtime, RuntimeFailure
 
@@ -52,12 +54,13 @@ def infer(
 
 def _package(context: typer.Context, model: str) -> ModelPackage:
     try:
+        settings = options(context).settings(secrets=False)
+        admitted = admission(settings)
         if Path(model).is_dir():
-            return ModelPackage.load(Path(model))
-        packages = {
-            p.name: p for p in map(ModelPackage.load, options(context).settings(secrets=False).runtime.packages)
-        }
-    except PackageError as error:
+            return ModelPackage.load(Path(model), admitted)
+        loaded = (ModelPackage.load(path, admitted) for path in settings.runtime.packages)
+        packages = {package.name: package for package in loaded}
+    except (PackageError, KeyStoreError) as error:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
     if model not in packages:
         there_are = ", ".join(packages) or "none"

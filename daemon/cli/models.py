@@ -1,22 +1,33 @@
-"""`kopru models …`: which models there are and what each is for."""
+"""`kopru models …`: which models there are and what each is for; making, signing and sealing packages."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from adapters.keys import KeyStoreError
 from daemon.cli.options import FAILED, Json, options
 from daemon.cli.output import fail, print_json, print_table, say
-from runtime import ModelPackage, PackageError
+from daemon.models import admission, site_key
+from runtime import ModelPackage, PackageError, RuntimeFailure
 
 app = typer.Typer(help="Model packages.", no_args_is_help=True)
+
+_DETAILS = ("name", "version", "intended_use", "licence", "training_data")
 
 
 def _packages(context: typer.Context) -> list[ModelPackage]:
     try:
-        return [ModelPackage.load(path) for path in options(context).settings(secrets=False).runtime.packages]
+        settings = options(context).settings(secrets=False)
+        admitted = admission(settings, opens_sealed=False)
+        return [ModelPackage.load(path, admitted) for path in settings.runtime.packages]
     except PackageError as error:
-        fail(str(error))
-        raise typer.Exit(FAILED) from None
+        raise _failed(error) from None
+
+
+def _failed(error: Exception) -> typer.Exit:
+    fail(str(error))
+    return typer.Exit(FAILED)
 
 
 def _described(package: ModelPackage) -> dict[str, Any]:
@@ -32,6 +43,10 @@ def _described(package: ModelPackage) -> dict[str, Any]:
             {"name": label.name, "system": label.system, "code": label.code, "threshold": label.threshold}
             for label in package.labels
         ],
+        "signed_by": package.signed_by,
+        "sealed": package.sealed,
+        "metrics": package.metrics,
+        "directory": str(package.directory),
     }
 
 
@@ -62,4 +77,93 @@ def show_model(
         return
     for key in ("name", "version", "research_only", "intended_use", "training_data", "licence", "weights_sha256"):
         say((key.replace("_", " "), "bold"), f"  {described[key]}")
+    say(("signed by", "bold"), f"  {found.signed_by or 'nobody'}")
+    for name, value in found.metrics.items():
+        say((name, "bold"), f"  {value:g}")
     print_table(described["labels"], ("name", "system", "code", "threshold"), "Labels")
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An .onnx, .pt2, .ts or .pt file, a MONAI bundle, a package, or the URL of a model on a server."
+        ),
+    ],
+    into: Annotated[Path, typer.Option(help="The folder of packages; NAME-VERSION is made in it.")],
+    describe: Annotated[
+        Path | None, typer.Option(help="A TOML file with keys of model.toml: labels, preprocessing …", dir_okay=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The package's name.")] = None,
+    version: Annotated[str | None, typer.Option(help="The package's version.")] = None,
+    intended_use: Annotated[str | None, typer.Option(help="What it is for, and what not.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The licence of the weights.")] = None,
+    training_data: Annotated[str | None, typer.Option(help="What it was trained on.")] = None,
+    encrypt: Annotated[bool, typer.Option("--encrypt", help="Seal it under this installation's master key.")] = False,
+    token_file: Annotated[Path | None, typer.Option(help="A file with the server's bearer token.")] = None,
+    authorities: Annotated[Path | None, typer.Option(help="The authorities (PEM) to trust for the server.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a package of a model that someone else made: it is run once, and what it takes and gives is recorded.
+
+    PyTorch's files are programs: import only those of makers whom you trust.
+    """
+    from runtime.backend import RemoteAccess
+    from runtime.importing import import_model
+    from runtime.package.toml import parse_toml
+
+    said = dict(zip(_DETAILS, (name, version, intended_use, licence, training_data), strict=True))
+    token = token_file.read_text(encoding="ascii").strip() if token_file else None
+    try:
+        settings = options(context).settings(secrets=False)
+        details = parse_toml(describe, describe.read_bytes()) if describe else {}
+        package = import_model(
+            source if "://" in source else Path(source),
+            into,
+            {**details, **{key: value for key, value in said.items() if value is not None}},
+            details_folder=describe.parent if describe else None,
+            site_key=site_key(settings) if encrypt else None,
+            admission=admission(settings, opens_sealed=encrypt),
+            access=RemoteAccess(bearer_token=token, authorities=authorities),
+        )
+    except (RuntimeFailure, KeyStoreError) as error:
+        raise _failed(error) from None
+    if json:
+        print_json(_described(package))
+        return
+    say(f"{package.directory}: {package.name} {package.version}", " (sealed)" if package.sealed else "")
+    for kind, specs in (("takes", package.inputs), ("gives", package.outputs)):
+        for spec in specs:
+            say(f"  {kind} {spec.name}: {spec.dtype} {list(spec.shape)}")
+    say("Name it in runtime.packages to serve it.")
+
+
+@app.command("keygen")
+def keygen(
+    out: Annotated[Path, typer.Argument(help="The file of the private key; FILE.pub gets the public one.")],
+) -> None:
+    """Make a key pair to sign packages with. The private key stays with whoever vouches for models."""
+    from runtime.package.signing import make_keys
+
+    public = make_keys(out)
+    say(f"{public}: name it in runtime.trusted_keys where packages are served; keep {out} to yourself")
+
+
+@app.command("sign")
+def sign(
+    context: typer.Context,
+    package: Annotated[Path, typer.Argument(help="The package's folder.", exists=True, file_okay=False)],
+    key: Annotated[Path, typer.Option(help="The private key (PEM).", exists=True, dir_okay=False)],
+) -> None:
+    """Check a package and sign it, in the place of any signature it has."""
+    from runtime.package import Admission, sign_package
+    from runtime.package.signing import read_private_key
+
+    try:
+        settings = options(context).settings(secrets=False)
+        signer = sign_package(package, read_private_key(key), Admission(site_key=lambda: site_key(settings)))
+    except (PackageError, KeyStoreError) as error:
+        raise _failed(error) from None
+    say(f"{package}: signed by {signer}")

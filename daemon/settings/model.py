@@ -342,8 +342,18 @@ class RuntimeSettings(Section):
     """`[runtime]`: the process that owns the models."""
 
     packages: tuple[AbsolutePath, ...] = Field(description="a list of absolute paths of model packages")
+    trusted_keys: tuple[AbsolutePath, ...] = Field(
+        default=(), description="a list of absolute paths of public keys (PEM) that sign packages"
+    )
+    require_signatures: bool = Field(default=False, description="true or false; true wants runtime.trusted_keys")
     threads: int = Field(ge=1, le=1024, description="1 to 1024 threads for one inference on the CPU")
     socket: AbsolutePath = Field(description="an absolute path, by default in node.runtime_directory")
+
+    @model_validator(mode="after")
+    def _someone_can_sign(self) -> Self:
+        if self.require_signatures and not self.trusted_keys:
+            raise ValueError("require_signatures: is true, but no key is trusted (runtime.trusted_keys)")
+        return self
 
 
 class ApiKeySettings(Section):

@@ -1,0 +1,109 @@
+"""`kopru models import | keygen | sign`, and what the settings demand of packages."""
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from daemon.models import admission, site_key
+from daemon.settings import load_settings
+from runtime import ModelPackage, PackageError
+from tests.cli.conftest import Run
+from tests.runtime.packages import classifier
+
+SAID = ("--version", "1.0.0", "--intended-use", "Tests only.", "--licence", "Apache-2.0", "--training-data", "None.")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.onnx"
+    onnx.save(classifier(), path)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, home: Path) -> Path:
+    """Settings with a master key and one trusted key, which signs what is served."""
+    key = tmp_path / "master"
+    key.write_bytes(bytes(range(32)))
+    key.chmod(0o600)
+    path = tmp_path / "kopru.toml"
+    path.write_text(
+        f'keys.master_key_file = "{key}"\n[runtime]\npackages = ["{tmp_path}/models/tiny-1.0.0"]\n'
+        f'trusted_keys = ["{tmp_path}/maker.pem.pub"]\nrequire_signatures = true\n'
+    )
+    return path
+
+
+def test_a_model_is_imported_signed_and_listed(run: Run, tmp_path: Path, model: Path, config: Path) -> None:
+    assert run("models", "keygen", tmp_path / "maker.pem").code == 0
+    imported = run("--config", config, "models", "import", model, "--into", tmp_path / "models", *SAID)
+    assert imported.code == 0, imported.err
+    package = tmp_path / "models" / "tiny-1.0.0"
+    assert "takes image: float32 ['batch', 1, 8, 8]" in imported.out
+    refused = run("--config", config, "models", "list")
+    assert refused.code == 1
+    assert "only signed" in refused.err
+    assert run("models", "sign", package, "--key", tmp_path / "maker.pem").code == 0
+    (listed,) = json.loads(run("--config", config, "models", "list", "--json").out)
+    assert listed["signed_by"] in run("--config", config, "models", "show", "tiny").out
+
+
+def test_a_model_is_sealed_under_a_key_of_the_master_key(run: Run, tmp_path: Path, model: Path, config: Path) -> None:
+    run("models", "keygen", tmp_path / "maker.pem")
+    into = tmp_path / "models"
+    imported = run("--config", config, "models", "import", model, "--into", into, *SAID, "--encrypt", "--json")
+    assert json.loads(imported.out)["sealed"] is True
+    package = into / "tiny-1.0.0"
+    assert run("--config", config, "models", "sign", package, "--key", tmp_path / "maker.pem").code == 0
+    settings = load_settings(config, {}, {}, secrets=False).settings
+    assert ModelPackage.load(package, admission(settings)).read_weights() == model.read_bytes()
+    assert site_key(settings) != (tmp_path / "master").read_bytes()
+    with pytest.raises(PackageError, match="no key here"):
+        ModelPackage.load(package, admission(settings, opens_sealed=False)).read_weights()
+
+
+def test_a_description_goes_before_the_file_and_options_before_both(
+    run: Run, tmp_path: Path, model: Path, config: Path
+) -> None:
+    run("models", "keygen", tmp_path / "maker.pem")
+    describe = tmp_path / "describe.toml"
+    describe.write_text(
+        'name = "described"\nversion = "0.1.0"\nresearch_only = false\n'
+        '[gate]\nfile = "gate.npz"\n[metrics]\nauroc = 0.5\n'
+    )
+    (tmp_path / "gate.npz").write_bytes(b"gate")
+    imported = run(
+        *("--config", config, "models", "import", model, "--into", tmp_path / "models", *SAID),
+        *("--describe", describe, "--json"),
+    )
+    found = json.loads(imported.out)
+    assert (found["name"], found["version"], found["research_only"]) == ("described", "1.0.0", False)
+    assert found["metrics"] == {"auroc": 0.5}
+    assert (Path(found["directory"]) / "gate.npz").read_bytes() == b"gate"
+
+
+def test_what_is_missing_or_wrong_is_one_line(run: Run, tmp_path: Path, model: Path, config: Path) -> None:
+    run("models", "keygen", tmp_path / "maker.pem")
+    into = ("--into", tmp_path / "models")
+    for arguments, words in (
+        ((model, *into), "version"),
+        ((tmp_path / "absent.onnx", *into, *SAID), "absent.onnx"),
+        ((tmp_path / "notes.txt", *into, *SAID), "notes.txt"),
+        (("https://models.example.org", *into, *SAID), "name the model"),
+    ):
+        answer = run("--config", config, "models", "import", *arguments, columns=200)
+        assert answer.code == 1
+        assert words in answer.err
+        assert len(answer.err.strip().splitlines()) == 1
+    again = run("models", "keygen", tmp_path / "maker.pem")
+    assert (again.code, "exists" in again.err.lower()) == (1, True)
+
+
+def test_signatures_cannot_be_demanded_of_nobody(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "kopru.toml"
+    path.write_text("[runtime]\nrequire_signatures = true\n")
+    answer = run("--config", path, "config", "check", columns=200)
+    assert answer.code == 2
+    assert "require_signatures" in answer.out
