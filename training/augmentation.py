@@ -1,6 +1,7 @@
 """Random changes of training images, whole batches at a time, each image by its own draw.
 
-All randomness comes from the generator that is handed in. Values stay in [0, 1], as preprocessing gives them.
+All randomness comes from the generator that is handed in, which is of the images' device. Values stay in [0, 1], as
+preprocessing gives them.
 """
 
 import math
@@ -31,17 +32,18 @@ class Augmentation:
             return images, targets
         # Beta(a, a) out of the generator at hand: torch.distributions cannot be given one.
         first, second = (
-            torch._standard_gamma(torch.full((len(images),), alpha), generator=self._generator) for _ in range(2)
+            torch._standard_gamma(images.new_full((len(images),), alpha), generator=self._generator) for _ in range(2)
         )
         share = first / (first + second).clamp_min(1e-9)
         share = torch.maximum(share, 1 - share)
-        order = torch.randperm(len(images), generator=self._generator)
+        order = torch.randperm(len(images), generator=self._generator, device=images.device)
         weight = share.view(-1, 1, 1, 1)
         column = share.view(-1, 1)
         return images * weight + images[order] * (1 - weight), targets * column + targets[order] * (1 - column)
 
     def _uniform(self, count: int, low: float, high: float) -> Tensor:
-        return torch.rand(count, generator=self._generator) * (high - low) + low
+        drawn = torch.rand(count, generator=self._generator, device=self._generator.device)
+        return drawn * (high - low) + low
 
     def _warp(self, images: Tensor) -> Tensor:
         config, count = self._config, len(images)
@@ -52,7 +54,7 @@ class Augmentation:
         mirrored = self._uniform(count, 0, 1) < config.flip_probability
         flip = torch.where(mirrored, -1.0, 1.0)
         cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
-        affine = torch.zeros(count, 2, 3)
+        affine = images.new_zeros(count, 2, 3)
         affine[:, 0, 0] = cosine * flip * (1 + stretch)
         affine[:, 0, 1] = -sine + shear
         affine[:, 1, 0] = sine * flip
@@ -67,7 +69,7 @@ class Augmentation:
         gamma = torch.exp(self._uniform(count, -1, 1) * math.log1p(config.gamma)).view(-1, 1, 1, 1)
         contrast = (1 + self._uniform(count, -config.contrast, config.contrast)).view(-1, 1, 1, 1)
         brightness = self._uniform(count, -config.brightness, config.brightness).view(-1, 1, 1, 1)
-        noise = torch.randn(images.shape, generator=self._generator)
+        noise = torch.randn(images.shape, generator=self._generator, device=images.device)
         noise = noise * self._uniform(count, 0, config.noise).view(-1, 1, 1, 1)
         graded = images.clamp_min(1e-4) ** gamma
         return ((graded - 0.5) * contrast + 0.5 + brightness + noise).clamp(0, 1)
@@ -75,7 +77,7 @@ class Augmentation:
     def _punch(self, images: Tensor) -> Tensor:
         """Grey out a rectangle, so that no single spot (a side marker, a cable) decides."""
         config, count = self._config, len(images)
-        position = torch.arange(self._size).view(1, -1) / self._size
+        position = torch.arange(self._size, device=images.device).view(1, -1) / self._size
         inside = []
         for _ in range(2):
             centre = self._uniform(count, 0, 1).view(-1, 1)

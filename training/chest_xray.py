@@ -2,46 +2,60 @@
 
 One run: divide by patient, fit on the training part, choose temperature and thresholds on the validation part, write
 the package, and measure that very file, preprocessed as the daemon does, on the test part. Nothing is ever chosen on
-the test part. ``--folds 5`` cross-validates instead (no package); ``--weights FILE`` packages an earlier run's weights.
+the test part. ``--folds 5`` cross-validates instead (no package); ``--weights FILE`` packages an earlier run's weights;
+``--resume`` goes on where an interrupted run stopped.
 """
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from runtime.preprocess import to_input
 from training.config import TrainingConfig, read_config
 from training.errors import TrainingError
-from training.evaluation import Evaluation, Proportion, choose_thresholds, evaluate
-from training.export import check_parity, run_onnx, write_onnx
-from training.fitting import fit, fit_temperature, predict_logits
-from training.model_card import CardNumbers, write_card
+from training.evaluation import Evaluation, Proportion, by_source, choose_thresholds, clustered, evaluate
+from training.export import (
+    Images,
+    check_parity,
+    cost,
+    difference,
+    run_onnx,
+    write_float16,
+    write_int8,
+    write_onnx,
+)
+from training.fitting import Examples, Report, fit, fit_temperature, predict_logits
+from training.inputs import label_indices, load_inputs
+from training.model_card import CardNumbers, VariantNumbers, write_card
 from training.network import Calibrated, ChestXrayNetwork
-from training.packaging import preprocessing, write_description
-from training.radiographs import LABELS, Division, Radiograph, divide, fold, read_image, read_labels
+from training.packaging import check_inputs, write_description
+from training.plots import draw
+from training.radiographs import LABELS, Division, Radiograph, digest, divide, fold, read_labels
+from training.watching import write_gate, write_reference
 
-Report = Callable[[str], None]
+_CALIBRATION_IMAGES = 200
+_SLACK = 2.0  # of a variant's tolerance, over the largest difference that was seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.chest_xray", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with labels.csv and images/")
+    parser.add_argument("--data", type=Path, required=True, help="folder with labels.csv and the images or DICOM files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; made if missing")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("chest_xray.toml"))
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
     parser.add_argument("--folds", type=int, help="cross-validate with this many folds")
     parser.add_argument("--seed", type=int, help="seed of the weights and of the augmentation")
     parser.add_argument("--weights", type=Path, help="weights.pt of an earlier run: measure and package, do not fit")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     options = parser.parse_args(arguments)
     overrides = list(options.overrides)
     overrides += [f"folds={options.folds}"] if options.folds is not None else []
@@ -49,111 +63,180 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = read_config(options.config, overrides)
         options.out.mkdir(parents=True, exist_ok=True)
+        run = Run(config, options.data, options.out, _say, resume=options.resume)
         if config.folds:
-            cross_validate(config, options.data, options.out, _say)
+            run.cross_validate()
         else:
-            train(config, options.data, options.out, _say, weights=options.weights)
+            run.train(options.weights)
     except TrainingError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
 
-def train(config: TrainingConfig, data: Path, out: Path, report: Report, *, weights: Path | None = None) -> Evaluation:
-    """Fit (or take `weights`), package into `out` and return the measures on the test part."""
-    radiographs = read_labels(data)
-    division = divide(radiographs, config.split.seed, config.split.validation, config.split.test)
-    network = _read_weights(config, weights) if weights else _fit(config, data, division.train, report)
-    torch.save(network.state_dict(), out / "weights.pt")
-    package = out / config.package.name
-    package.mkdir(exist_ok=True)
-    model = package / "model.onnx"
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Images of one part of a division, preprocessed as in service, with what is known of them."""
 
-    validation = torch.from_numpy(load_inputs(data, division.validation, config.package.input_size))
-    targets = label_indices(division.validation)
-    temperature = fit_temperature(predict_logits(network, validation), torch.from_numpy(targets))
-    calibrated = Calibrated(network, temperature)
-    write_onnx(calibrated, config.package.input_size, model)
-    parity = check_parity(calibrated, model, validation)
-    on_validation = run_onnx(model, validation.numpy())
-    thresholds = choose_thresholds(on_validation, targets, LABELS)
+    radiographs: tuple[Radiograph, ...]
+    inputs: Images
+    targets: np.ndarray[Any, np.dtype[np.int64]]
 
-    on_test = run_onnx(model, load_inputs(data, division.test, config.package.input_size))
-    numbers = CardNumbers(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        temperature=temperature,
-        validation=evaluate(on_validation, targets, LABELS, thresholds),
-        test=evaluate(on_test, label_indices(division.test), LABELS, thresholds),
-        parity=parity,
-        labels_sha256=hashlib.sha256((data / "labels.csv").read_bytes()).hexdigest(),
-    )
-    _write_package(package, config, division, thresholds, numbers)
-    report(f"test accuracy {_text(numbers.test.accuracy)}; package in {package}")
-    return numbers.test
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each image."""
+        return [radiograph.patient for radiograph in self.radiographs]
 
 
-def cross_validate(config: TrainingConfig, data: Path, out: Path, report: Report) -> Evaluation:
-    """Fit once for each fold and return the measures over all test parts together; write them to `out`."""
-    radiographs = read_labels(data)
-    probabilities, targets, folds = [], [], []
-    for number, division in enumerate(fold(radiographs, config.split.seed, config.folds)):
-        report(f"fold {number + 1} of {config.folds}")
-        network = _fit(config, data, division.train, report)
-        size = config.package.input_size
-        held = torch.from_numpy(load_inputs(data, division.validation, size))
-        held_targets = label_indices(division.validation)
-        temperature = fit_temperature(predict_logits(network, held), torch.from_numpy(held_targets))
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the program: what it was asked, and where it writes."""
+
+    config: TrainingConfig
+    data: Path
+    out: Path
+    report: Report
+    resume: bool = False
+
+    def train(self, weights: Path | None = None) -> Evaluation:
+        """Fit (or take `weights`), package into `out` and return the measures on the test part."""
+        radiographs = read_labels(self.data)
+        data_digest = digest(self.data, radiographs)
+        split = self.config.split
+        division = divide(radiographs, split.seed, split.validation, split.test)
+        network = self._read(weights) if weights else self._fit(division, self.out / "checkpoints", data_digest)
+        torch.save(network.state_dict(), self.out / "weights.pt")
+        evaluation = self._package(network, division, data_digest)
+        self.report(f"test accuracy {_text(evaluation.accuracy)}; package in {self.out / self.config.package.name}")
+        return evaluation
+
+    def cross_validate(self) -> Evaluation:
+        """Fit once for each fold and return the measures over all test parts together; write them to `out`.
+
+        Folds that an interrupted run had finished are read, not fitted again, with ``--resume``.
+        """
+        radiographs = read_labels(self.data)
+        data_digest = digest(self.data, radiographs)
+        folds, probabilities, tested = [], [], []
+        for number, division in enumerate(fold(radiographs, self.config.split.seed, self.config.folds)):
+            self.report(f"fold {number + 1} of {self.config.folds}")
+            checkpoints = self.out / "checkpoints" / f"fold-{number + 1}"
+            network = self._fit(division, checkpoints, data_digest)
+            validation, test = self._part(division.validation), self._part(division.test)
+            temperature = self._temperature(network, validation)
+            on_validation = _probabilities(network, temperature, validation)
+            thresholds = choose_thresholds(on_validation, validation.targets, LABELS)
+            probabilities.append(_probabilities(network, temperature, test))
+            tested.append(test)
+            folds.append(evaluate(probabilities[-1], test.targets, LABELS, thresholds))
+            self.report(f"fold {number + 1}: accuracy {_text(folds[-1].accuracy)}")
+        even = dict.fromkeys(LABELS, 0.5)  # thresholds differ from fold to fold, so the pooled operating point is even
+        together, targets = np.concatenate(probabilities), np.concatenate([part.targets for part in tested])
+        patients = [patient for part in tested for patient in part.patients]
+        sources = [radiograph.source for part in tested for radiograph in part.radiographs]
+        pooled = evaluate(together, targets, LABELS, even)
+        accuracies = [one.accuracy.value for one in folds]
+        summary = {
+            "pooled": dataclasses.asdict(pooled),
+            "intervals": clustered(together, targets, patients, LABELS, even),
+            "by_source": {name: dataclasses.asdict(one) for name, one in by_source(together, targets, sources).items()},
+            "folds": [dataclasses.asdict(one) for one in folds],
+            "mean_accuracy": float(np.mean(accuracies)),
+            "accuracy_deviation": float(np.std(accuracies)),
+            "data_sha256": data_digest,
+            "config": self.config.to_dict(),
+        }
+        _write_json(self.out / "cross_validation.json", summary)
+        draw(self.out, together, targets, LABELS, pooled)
+        self.report(f"pooled accuracy {_text(pooled.accuracy)}, mean of folds {np.mean(accuracies):.4f}")
+        return pooled
+
+    def _fit(self, division: Division, checkpoints: Path, data_digest: str) -> ChestXrayNetwork:
+        images = load_inputs(self.data, division.train, self.config.augmentation.base_size)
+        train = Examples(torch.from_numpy(images), torch.from_numpy(label_indices(division.train)))
+        held = self._part(division.validation)
+        validation = Examples(torch.from_numpy(held.inputs), torch.from_numpy(held.targets))
+        resume = self.resume and checkpoints.exists()
+        return fit(train, validation, len(LABELS), self.config, checkpoints, data_digest, self.report, resume=resume)
+
+    def _read(self, path: Path) -> ChestXrayNetwork:
+        network = ChestXrayNetwork(self.config.network, len(LABELS))
+        network.load_state_dict(torch.load(path, weights_only=True))
+        return network.eval()
+
+    def _part(self, radiographs: tuple[Radiograph, ...]) -> Part:
+        inputs = load_inputs(self.data, radiographs, self.config.package.input_size)
+        return Part(radiographs, inputs, label_indices(radiographs))
+
+    def _temperature(self, network: ChestXrayNetwork, part: Part) -> float:
+        return fit_temperature(predict_logits(network, torch.from_numpy(part.inputs)), torch.from_numpy(part.targets))
+
+    def _package(self, network: ChestXrayNetwork, division: Division, data_digest: str) -> Evaluation:
+        folder = self.out / self.config.package.name
+        folder.mkdir(exist_ok=True)
+        model = folder / "model.onnx"
+        size = self.config.package.input_size
+        train, validation, test = (self._part(p) for p in (division.train, division.validation, division.test))
+        temperature = self._temperature(network, validation)
         calibrated = Calibrated(network, temperature)
-        thresholds = choose_thresholds(predict_logits(calibrated, held).numpy(), held_targets, LABELS)
-        tested = predict_logits(calibrated, torch.from_numpy(load_inputs(data, division.test, size))).numpy()
-        probabilities.append(tested)
-        targets.append(label_indices(division.test))
-        folds.append(evaluate(tested, targets[-1], LABELS, thresholds))
-        report(f"fold {number + 1}: accuracy {_text(folds[-1].accuracy)}")
-    even = dict.fromkeys(LABELS, 0.5)  # the thresholds differ from fold to fold, so the pooled operating point is even
-    pooled = evaluate(np.concatenate(probabilities), np.concatenate(targets), LABELS, even)
-    accuracies = [one.accuracy.value for one in folds]
-    summary = {
-        "pooled": dataclasses.asdict(pooled),
-        "folds": [dataclasses.asdict(one) for one in folds],
-        "mean_accuracy": float(np.mean(accuracies)),
-        "accuracy_deviation": float(np.std(accuracies)),
-        "config": config.to_dict(),
-    }
-    _write_json(out / "cross_validation.json", summary)
-    report(f"pooled accuracy {_text(pooled.accuracy)}, mean of folds {np.mean(accuracies):.4f}")
-    return pooled
+        write_onnx(calibrated, size, model)
+        parity = check_parity(calibrated, model, torch.from_numpy(validation.inputs))
+        on_validation, on_test = run_onnx(model, validation.inputs), run_onnx(model, test.inputs)
+        thresholds = choose_thresholds(on_validation["probabilities"], validation.targets, LABELS)
+
+        drawn = check_inputs(size)
+        answers = run_onnx(model, drawn)
+        named: dict[str, Any] = {"input:image": drawn, **{f"output:{name}": value for name, value in answers.items()}}
+        np.savez(folder / "check.npz", **named)
+        calibration = train.inputs[:: max(1, len(train.inputs) // _CALIBRATION_IMAGES)]
+        variants = {"float32": VariantNumbers(cost(model, size), {}, _accuracy(on_test, test))}
+        tolerances = {}
+        for precision, write in (("float16", write_float16), ("int8", partial(write_int8, calibration=calibration))):
+            packaged = precision in self.config.package.variants
+            file = (folder if packaged else self.out) / f"model.{precision}.onnx"
+            write(model, file)
+            if packaged:
+                apart = max(difference(run_onnx(file, drawn), answers).values())
+                tolerances[precision] = float(f"{_SLACK * apart:.2g}")
+            there = run_onnx(file, test.inputs)
+            variants[precision] = VariantNumbers(cost(file, size), difference(there, on_test), _accuracy(there, test))
+
+        on_train = run_onnx(model, train.inputs)
+        embedding = on_train["embedding"]
+        write_gate(folder / "gate.npz", train.inputs, embedding, validation.inputs, on_validation["embedding"])
+        write_reference(folder / "reference.json", train.inputs, embedding, on_train["probabilities"], LABELS)
+
+        tested = evaluate(on_test["probabilities"], test.targets, LABELS, thresholds)
+        numbers = CardNumbers(
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            temperature=temperature,
+            validation=evaluate(on_validation["probabilities"], validation.targets, LABELS, thresholds),
+            test=tested,
+            intervals=clustered(on_test["probabilities"], test.targets, test.patients, LABELS, thresholds),
+            sources=by_source(on_test["probabilities"], test.targets, [r.source for r in test.radiographs]),
+            variants=variants,
+            parity=parity,
+            data_sha256=data_digest,
+        )
+        draw(folder, on_test["probabilities"], test.targets, LABELS, tested)
+        (folder / "MODEL_CARD.md").write_text(write_card(self.config, division, LABELS, numbers), encoding="utf-8")
+        _write_json(folder / "training.json", {"config": self.config.to_dict(), "numbers": dataclasses.asdict(numbers)})
+        metrics = {
+            "accuracy (test part)": round(tested.accuracy.value, 4),
+            "accuracy, Normal against Pneumonia (test part)": round(tested.same_source_accuracy.value, 4),
+        }
+        write_description(folder, self.config, thresholds, len(division.train), answers, tolerances, metrics)
+        return tested
 
 
-def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> npt.NDArray[np.float32]:
-    """Read and preprocess images exactly as the daemon does: float32 (N, 1, `size`, `size`) in [0, 1]."""
-    specification = preprocessing(size)
-    return np.stack([to_input(read_image(data, radiograph), specification) for radiograph in radiographs])
+def _probabilities(network: ChestXrayNetwork, temperature: float, part: Part) -> Images:
+    logits = predict_logits(network, torch.from_numpy(part.inputs))
+    return torch.softmax(logits / temperature, dim=1).numpy()
 
 
-def label_indices(radiographs: Sequence[Radiograph]) -> npt.NDArray[np.int64]:
-    """Return the index of each image's label in `LABELS`, (N,)."""
-    return np.array([LABELS.index(radiograph.label) for radiograph in radiographs], dtype=np.int64)
-
-
-def _fit(config: TrainingConfig, data: Path, part: Sequence[Radiograph], report: Report) -> ChestXrayNetwork:
-    images = torch.from_numpy(load_inputs(data, part, config.augmentation.base_size))
-    return fit(images, torch.from_numpy(label_indices(part)), len(LABELS), config, report)
-
-
-def _read_weights(config: TrainingConfig, path: Path) -> ChestXrayNetwork:
-    network = ChestXrayNetwork(config.network, len(LABELS))
-    network.load_state_dict(torch.load(path, weights_only=True))
-    network.eval()
-    return network
-
-
-def _write_package(
-    package: Path, config: TrainingConfig, division: Division, thresholds: dict[str, float], numbers: CardNumbers
-) -> None:
-    (package / "MODEL_CARD.md").write_text(write_card(config, division, LABELS, numbers), encoding="utf-8")
-    _write_json(package / "training.json", {"config": config.to_dict(), "numbers": dataclasses.asdict(numbers)})
-    write_description(package, config, thresholds, len(division.train))
+def _accuracy(answers: dict[str, Images], part: Part) -> Proportion:
+    right = answers["probabilities"].argmax(axis=1) == part.targets
+    return Proportion(int(right.sum()), len(right))
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

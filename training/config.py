@@ -5,9 +5,11 @@ shapes a model is here and nowhere else; the run writes the configuration it use
 """
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum, unique
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,21 +64,71 @@ class AugmentationConfig:
     mixup_alpha: float
 
 
+@unique
+class Schedule(StrEnum):
+    """How the learning rate falls after the warm-up."""
+
+    COSINE = "cosine"  # half a wave, to 0 at the last step
+    STEP = "step"  # by `decay` each `decay_epochs`
+    EXPONENTIAL = "exponential"  # smoothly, by `decay` in `decay_epochs`
+
+
 @dataclass(frozen=True, slots=True)
 class OptimisationConfig:
-    """The optimiser's settings: AdamW, linear warm-up, cosine decay, an exponential moving average of the weights."""
+    """The optimiser's settings: AdamW, linear warm-up, a schedule, an exponential moving average of the weights."""
 
     seed: int
-    threads: int
     epochs: int
     warmup_epochs: int
-    batch_size: int
+    batch_size: int  # of one device in one step
+    accumulate: int  # batches whose gradients are added up for one step of the optimiser
     learning_rate: float
+    schedule: Schedule
+    decay: float  # of the step and exponential schedules
+    decay_epochs: float
     weight_decay: float
+    clip: float  # largest norm of the gradient
     label_smoothing: float
     balance: float  # exponent: 0 draws classes as they come, 1 equally often
     ema_decay: float
-    bfloat16: bool
+    patience: int  # epochs without a lower loss on the validation part until the run ends; 0: never early
+
+    def __post_init__(self) -> None:
+        least = {"epochs": self.epochs, "batch_size": self.batch_size, "accumulate": self.accumulate}
+        wrong = [name for name, value in least.items() if value < 1]
+        if wrong:
+            raise ConfigError(f"[optimisation] {wrong[0]} must be at least 1")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ConfigError("[optimisation] warmup_epochs must be fewer than epochs")
+        if not 0 < self.decay <= 1 or self.decay_epochs <= 0:
+            raise ConfigError("[optimisation] decay must be above 0 and at most 1, decay_epochs above 0")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError("[optimisation] ema_decay must be at least 0 (no averaging) and below 1")
+
+
+@unique
+class Numbers(StrEnum):
+    """In which numbers the network is trained. Weights and sums are float32 in any case."""
+
+    AUTO = "auto"  # bfloat16 where the device computes in it, float16 on older GPUs
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """Where a run computes. What it computes depends on `batch_size` times `devices`, not on which devices they are."""
+
+    accelerator: str  # auto, cpu, cuda: as Lightning names them
+    devices: int  # of this machine, a process each: distributed data parallel (DDP)
+    precision: Numbers
+    threads: int  # of each process
+    checkpoints: int  # how many of the last epochs' are kept
+
+    def __post_init__(self) -> None:
+        if min(self.devices, self.threads, self.checkpoints) < 1:
+            raise ConfigError("[device] devices, threads and checkpoints must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +140,14 @@ class PackageConfig:
     input_size: int
     batch_size: int
     batch_wait_ms: int
+    variants: tuple[str, ...]  # which of float16 and int8 are put into the package; all are measured
     licence: str
     intended_use: str
+
+    def __post_init__(self) -> None:
+        strange = set(self.variants) - {"float16", "int8"}
+        if strange:
+            raise ConfigError(f"[package] variants: {sorted(strange)[0]!r} is none of float16, int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +159,13 @@ class TrainingConfig:
     network: NetworkConfig
     augmentation: AugmentationConfig
     optimisation: OptimisationConfig
+    device: DeviceConfig
     package: PackageConfig
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as they are written beside the results."""
-        return dataclasses.asdict(self)
+        """Return plain values, as JSON has them, to be written beside the results and into checkpoints."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -124,6 +184,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         "network": NetworkConfig,
         "augmentation": AugmentationConfig,
         "optimisation": OptimisationConfig,
+        "device": DeviceConfig,
         "package": PackageConfig,
     }
     unknown = set(raw) - set(sections) - {"folds"}
@@ -135,6 +196,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         network=_section("network", raw, NetworkConfig),
         augmentation=_section("augmentation", raw, AugmentationConfig),
         optimisation=_section("optimisation", raw, OptimisationConfig),
+        device=_section("device", raw, DeviceConfig),
         package=_section("package", raw, PackageConfig),
     )
 
@@ -168,8 +230,14 @@ def _section(name: str, raw: Mapping[str, Any], kind: type[_Section]) -> _Sectio
 def _typed(where: str, value: Any, kind: Any) -> Any:
     if kind == tuple[int, ...] and isinstance(value, list) and all(type(item) is int for item in value):
         return tuple(value)
+    if kind == tuple[str, ...] and isinstance(value, list) and all(type(item) is str for item in value):
+        return tuple(value)
     if kind is float and type(value) is int:
         return float(value)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        if value in list(kind):
+            return kind(value)
+        raise ConfigError(f"{where}: {value!r} is none of {', '.join(kind)}")
     if type(value) is kind:
         return value
     raise ConfigError(f"{where}: {value!r} is not {getattr(kind, '__name__', kind)}")

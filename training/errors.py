@@ -13,5 +13,9 @@ class DataError(TrainingError):
     """The data set is incomplete or contradicts itself."""
 
 
+class CheckpointError(TrainingError):
+    """A checkpoint is missing, unreadable, or of another run."""
+
+
 class ParityError(TrainingError):
     """The exported model does not compute what the trained one does."""

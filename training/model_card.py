@@ -3,11 +3,12 @@
 The headings follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.config import TrainingConfig
 from training.evaluation import Evaluation, LabelMeasures, Proportion
+from training.export import Cost
 from training.radiographs import Division, Radiograph
 
 _BIAS = """\
@@ -19,6 +20,15 @@ where you read this."""
 
 
 @dataclass(frozen=True, slots=True)
+class VariantNumbers:
+    """What one file of the model costs, how far its outputs are from those of float32, and its test accuracy."""
+
+    cost: Cost
+    apart: Mapping[str, float]
+    accuracy: Proportion
+
+
+@dataclass(frozen=True, slots=True)
 class CardNumbers:
     """What a run measured, for its card."""
 
@@ -26,8 +36,11 @@ class CardNumbers:
     temperature: float
     validation: Evaluation
     test: Evaluation
+    intervals: Mapping[str, tuple[float, float]]
+    sources: Mapping[str, Proportion]
+    variants: Mapping[str, VariantNumbers]
     parity: float
-    labels_sha256: str
+    data_sha256: str
 
 
 def write_card(config: TrainingConfig, division: Division, labels: Sequence[str], numbers: CardNumbers) -> str:
@@ -38,8 +51,11 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
         f"# {package.name} {package.version}\n\n{package.intended_use}",
         f"## Model\n\n{_model(config, labels, numbers)}",
         f"## Limits\n\n{_BIAS}",
-        f"## Data\n\n{_data(parts, labels, numbers.labels_sha256, config)}",
-        f"## Results on the test part\n\n{_results(numbers.test, labels)}",
+        f"## Data\n\n{_data(parts, labels, numbers.data_sha256, config)}",
+        f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_PLOTS}",
+        f"## Intervals over patients\n\n{_intervals(numbers)}",
+        f"## By source\n\n{_sources(numbers)}",
+        f"## Precisions\n\n{_variants(numbers)}",
         "## Results on the validation part\n\nSettings, thresholds and temperature were chosen here: these flatter."
         f"\n\n{_results(numbers.validation, labels)}",
         f"## Operating points\n\n{_operating_points(numbers)}",
@@ -54,9 +70,10 @@ def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) 
         (
             f"- Residual network, {numbers.parameters:,} parameters, trained from random weights.",
             f"- Input: one frontal chest radiograph, rendered for presentation, {size} × {size}, grey, white is bone.",
-            f"- Output: probabilities of {', '.join(labels)} that sum to 1.",
-            f"- {run.epochs} epochs, AdamW, cosine schedule; the average of the weights at the last epoch (no epoch was"
-            " picked by its score).",
+            f"- Outputs: probabilities of {', '.join(labels)} that sum to 1; a class activation map of each; the "
+            "features that they come from.",
+            f"- {run.epochs} epochs, AdamW, {run.schedule} schedule; the average of the weights at the last epoch "
+            "(no epoch was picked by its score).",
             f"- Calibrated with one temperature, {numbers.temperature:.3f}.",
             f"- Largest difference between the trained and the packaged model's probabilities: {numbers.parity:.1e}.",
             "- How it was trained, and every number of this card: `training.json` beside it.",
@@ -70,7 +87,7 @@ def _data(parts: dict[str, tuple[Radiograph, ...]], labels: Sequence[str], diges
         for name, part in parts.items()
     ]
     return (
-        f"Divided by patient (seed {config.split.seed}): no patient is in two parts. SHA-256 of the label table: "
+        f"Divided by patient (seed {config.split.seed}): no patient is in two parts. SHA-256 of images and labels: "
         f"`{digest}`.\n\n" + _table(("part", *labels, "patients"), rows)
     )
 
@@ -88,7 +105,7 @@ def _results(evaluation: Evaluation, labels: Sequence[str]) -> str:
                 [_measures(measures) for measures in evaluation.labels],
             ),
             _table(("true label ↓, likeliest label →", *labels), confusion),
-            "Intervals are 95 % score intervals over images; several images of one patient make them too narrow.",
+            "These are 95 % score intervals over images; several images of one patient make them too narrow.",
         )
     )
 
@@ -100,6 +117,40 @@ def _measures(measures: LabelMeasures) -> tuple[str, ...]:
         _percent(measures.sensitivity),
         _percent(measures.specificity),
     )
+
+
+_PLOTS = """\
+![Receiver operating characteristic](roc.png)
+![Reliability](reliability.png)
+![Confusion](confusion.png)"""
+
+
+def _intervals(numbers: CardNumbers) -> str:
+    rows = [(name, f"{low:.3f}–{high:.3f}") for name, (low, high) in numbers.intervals.items()]
+    return (
+        "95 % intervals on the test part from a bootstrap that draws whole patients. They say how another draw of "
+        "patients from the same sources would vary, nothing about another hospital.\n\n" + _table(("", "95 %"), rows)
+    )
+
+
+def _sources(numbers: CardNumbers) -> str:
+    rows = [(source, _percent(accuracy)) for source, accuracy in numbers.sources.items()]
+    return "Accuracy, three classes, on the test part.\n\n" + _table(("source", "accuracy"), rows)
+
+
+def _variants(numbers: CardNumbers) -> str:
+    rows = [
+        (
+            precision,
+            f"{one.cost.megabytes:.1f} MB",
+            f"{one.cost.milliseconds:.1f} ms",
+            _percent(one.accuracy),
+            f"{one.apart['probabilities']:.3f}" if one.apart else "",
+        )
+        for precision, one in numbers.variants.items()
+    ]
+    head = ("", "size", "one image, two CPU threads", "test accuracy", "largest difference of a probability")
+    return _table(head, rows) + "\n\nTimes are those of the machine that made it, and of what else that did."
 
 
 def _operating_points(numbers: CardNumbers) -> str:

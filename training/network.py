@@ -7,6 +7,7 @@ contrast a site renders with cannot depend on code outside the weights file.
 from typing import cast
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from training.config import NetworkConfig
@@ -61,6 +62,8 @@ class ChestXrayNetwork(nn.Module):
                 layers.append(ResidualBlock(width, outputs, 2 if block == 0 and stage > 0 else 1))
                 width = outputs
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.classes = classes
+        self.width = width  # of the embedding
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, classes))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -69,15 +72,27 @@ class ChestXrayNetwork(nn.Module):
 
 
 class Calibrated(nn.Module):
-    """A network with its temperature (Guo et al., ICML 2017): logits divided by it, then softmax to probabilities."""
+    """A network as it is packaged: probabilities, what in the image speaks for them, and the features they come from.
+
+    Logits are divided by a temperature before the softmax (Guo et al., ICML 2017). The heatmap is the class activation
+    map (Zhou et al., CVPR 2016): the last feature map weighed as the last layer weighs its mean. Of the weights of a
+    label the mean of all labels' is taken off, since what speaks for all labels alike changes no probability; what
+    speaks against a label is cut off, and the strongest place of any label is 1.
+    """
 
     temperature: Tensor
 
-    def __init__(self, network: nn.Module, temperature: float) -> None:
+    def __init__(self, network: ChestXrayNetwork, temperature: float) -> None:
         super().__init__()
-        self.network = network
+        self.maps = network.features[:-2]
+        self.head = cast(nn.Linear, network.head[1])
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return probabilities (N, classes) that sum to 1."""
-        return torch.softmax(self.network(images) / self.temperature, dim=1)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return probabilities (N, classes), whose sum is 1, heatmap (N, classes, h, w) in [0, 1], embedding (N, D)."""
+        maps = self.maps(images)
+        embedding = maps.mean(dim=(2, 3))
+        probabilities = torch.softmax(self.head(embedding) / self.temperature, dim=1)
+        weights = (self.head.weight - self.head.weight.mean(dim=0)).unsqueeze(-1).unsqueeze(-1)
+        heat = torch.relu(functional.conv2d(maps, weights))
+        return probabilities, heat / heat.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6), embedding

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from runtime.package import Grayscale, ModelPackage, Resize, write_package
 from training.config import TrainingConfig
-from training.export import INPUT_NAME, OUTPUT_NAME
+from training.export import INPUT_NAME, OUTPUT_NAMES, Answers, Images
 from training.radiographs import LABELS
 
 _SNOMED_CT = "http://snomed.info/sct"
@@ -15,6 +17,19 @@ _CODES = {
     "Pneumonia": ("233604007", "Pneumonia"),
     "COVID-19": ("840539006", "COVID-19"),
 }
+
+
+CHECK_TOLERANCE = 0.01  # of float32, between CPUs and GPUs
+
+
+def check_inputs(size: int) -> Images:
+    """Three drawn images, (3, 1, size, size): waves, a bright body with dark lungs, and noise. None is of a person."""
+    rows, columns = (axis / (size - 1) for axis in np.indices((size, size)))
+    waves = (np.sin(9 * rows) * np.sin(7 * columns) + 1) / 2
+    lungs = sum(np.exp(-(((rows - 0.45) / 0.28) ** 4) - ((columns - centre) / 0.14) ** 4) for centre in (0.3, 0.7))
+    noise = np.random.default_rng(0).random((size, size))
+    body = np.clip(0.8 - 0.6 * lungs + 0.05 * noise, 0, 1)
+    return np.stack([waves, body, noise])[:, np.newaxis].astype(np.float32)
 
 
 def preprocessing(size: int) -> Grayscale:
@@ -27,9 +42,18 @@ def preprocessing(size: int) -> Grayscale:
 
 
 def write_description(
-    directory: Path, config: TrainingConfig, thresholds: Mapping[str, float], training_images: int
+    directory: Path,
+    config: TrainingConfig,
+    thresholds: Mapping[str, float],
+    training_images: int,
+    answers: Answers,
+    tolerances: Mapping[str, float],
+    metrics: Mapping[str, float],
 ) -> ModelPackage:
-    """Complete the package in `directory`, which holds model.onnx and all other files already, and load it."""
+    """Complete the package in `directory`, which holds the models and all other files already, and load it.
+
+    `answers` are the model's to the check's inputs; `tolerances` is by precision of the variants.
+    """
     package = config.package
     size = package.input_size
     labels: list[dict[str, Any]] = []
@@ -52,8 +76,19 @@ def write_description(
             ),
             "batch": {"size": package.batch_size, "wait_ms": package.batch_wait_ms},
             "inputs": [{"name": INPUT_NAME, "dtype": "float32", "shape": ["batch", 1, size, size]}],
-            "outputs": [{"name": OUTPUT_NAME, "dtype": "float32", "shape": ["batch", len(LABELS)]}],
+            "outputs": [
+                {"name": name, "dtype": "float32", "shape": ["batch", *answers[name].shape[1:]], "role": role}
+                for name, role in zip(OUTPUT_NAMES, ("scores", "heatmap", "embedding"), strict=True)
+            ],
             "preprocessing": preprocessing(size).model_dump(mode="json"),
             "labels": labels,
+            "variants": [
+                {"file": f"model.{precision}.onnx", "precision": precision, "tolerance": tolerance}
+                for precision, tolerance in tolerances.items()
+            ],
+            "check": {"file": "check.npz", "tolerance": CHECK_TOLERANCE},
+            "gate": {"file": "gate.npz"},
+            "reference": {"file": "reference.json"},
+            "metrics": dict(metrics),
         },
     )

@@ -1,21 +1,31 @@
 """The chest radiographs that the classifier learns from: reading them, and dividing them by patient.
 
 A division must never put two images of one patient on different sides; `divide` and `fold` work on patients only.
-The data set's layout is ``labels.csv`` (file, label, patient, source) beside ``images/``.
+The data set's layout is ``labels.csv`` (file, label, patient, source) beside the files, or beside ``images/``. A file
+is an image (JPEG, PNG), a DICOM file, or a folder of DICOM files, of which the frontal ones are taken. DICOM is chosen
+and rendered as the daemon does it; it must say that it was de-identified, since nothing identified is learnt from.
 """
 
 import csv
+import hashlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from anonymize import DeidentifiedInstance
+from pipelines.chest_xray import ChestXray
+from pipelines.errors import UndecodablePixels, UnsuitableImage
+from pipelines.image import read_data_set, render
+from pipelines.pipeline import Technical
 from training.errors import DataError
 
+_PREAMBLE_BYTES: Final = 128  # before "DICM" (PS3.10 7.1)
 LABELS = ("Normal", "Pneumonia", "COVID-19")
 
 
@@ -39,7 +49,10 @@ class Division:
 
 
 def read_labels(folder: Path) -> tuple[Radiograph, ...]:
-    """Read ``labels.csv`` in `folder`, in the order of the file names. Raises `DataError` for what is missing."""
+    """Read ``labels.csv`` in `folder`, in the order of the file names; a row of a folder becomes one for each image.
+
+    Raises `DataError` for what is missing.
+    """
     path = folder / "labels.csv"
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -51,13 +64,88 @@ def read_labels(folder: Path) -> tuple[Radiograph, ...]:
     strange = {row.label for row in rows} - set(LABELS)
     if strange:
         raise DataError(f"{path}: unknown label {sorted(strange)[0]!r}; known are {LABELS}")
-    return tuple(sorted(rows, key=lambda row: row.file))
+    return tuple(sorted((image for row in rows for image in _images(folder, row)), key=lambda row: row.file))
 
 
 def read_image(folder: Path, radiograph: Radiograph) -> npt.NDArray[np.float32]:
-    """Decode one image to float32 (rows, columns) in [0, 1], 1 is white."""
-    with Image.open(folder / "images" / radiograph.file) as image:
-        return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+    """Decode one image to float32 (rows, columns) in [0, 1], 1 is white.
+
+    Raises `DataError` for a file that is missing, cannot be decoded, or is DICOM that nobody de-identified.
+    """
+    data = _read(_path(folder, radiograph.file))
+    if data[_PREAMBLE_BYTES:].startswith(b"DICM"):
+        instance = _instance(radiograph.file, data)
+        try:
+            return render(instance)
+        except (UndecodablePixels, UnsuitableImage) as error:
+            raise DataError(f"{radiograph.file}: {error.reason}") from None
+    try:
+        with Image.open(_path(folder, radiograph.file)) as image:
+            return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+    except OSError as error:
+        raise DataError(f"{radiograph.file}: is neither DICOM nor an image that can be decoded") from error
+
+
+def digest(folder: Path, radiographs: Iterable[Radiograph]) -> str:
+    """The SHA-256 of what a run learns from: every file's bytes, label, patient and source, in order."""
+    total = hashlib.sha256()
+    for one in radiographs:
+        content = hashlib.sha256(_read(_path(folder, one.file))).hexdigest()
+        total.update("\0".join((one.file, one.label, one.patient, one.source, content, "")).encode())
+    return total.hexdigest()
+
+
+def _images(folder: Path, row: Radiograph) -> Iterable[Radiograph]:
+    """The row itself; where it names a folder, one for each image of it that the daemon's pipeline would take."""
+    place = _path(folder, row.file)
+    if not place.is_dir():
+        return (row,)
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    names = [path.relative_to(place.parents[len(Path(row.file).parts) - 1]).as_posix() for path in files]
+    found = [replace(row, file=name) for name, path in zip(names, files, strict=True) if _is_frontal(name, path)]
+    if not found:
+        raise DataError(f"{row.file}: the folder holds no frontal chest radiograph for presentation")
+    return found
+
+
+def _is_frontal(name: str, path: Path) -> bool:
+    data = _read(path)
+    if not data[_PREAMBLE_BYTES:].startswith(b"DICM"):
+        return False
+    try:
+        return ChestXray().select(Technical.of_data_set(read_data_set(_instance(name, data)))).selected
+    except UndecodablePixels:
+        return False
+
+
+def _instance(name: str, data: bytes) -> DeidentifiedInstance:
+    """Take a DICOM file for de-identified only if it says so, Patient Identity Removed (0012,0062) (PS3.3 C.7.1.1)."""
+    instance = DeidentifiedInstance("", "", "", "", "", (data,))  # nothing here asks for its UIDs
+    try:
+        data_set = read_data_set(instance)
+    except UndecodablePixels as error:
+        raise DataError(f"{name}: {error.reason}") from None
+    if data_set.get("PatientIdentityRemoved") != "YES":
+        raise DataError(
+            f"{name}: does not say that it was de-identified: Patient Identity Removed (0012,0062) is not YES. "
+            "Train on what `kopru` de-identified"
+        )
+    return instance
+
+
+def _path(folder: Path, name: str) -> Path:
+    """Beside the table, or in ``images/`` beside it. A name cannot leave the data set."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"{name!r}: a file of the label table must lie in the data set's folder")
+    inside = folder / "images" / name
+    return inside if inside.exists() else folder / name
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read ({error.strerror})") from None
 
 
 def divide(radiographs: Sequence[Radiograph], seed: int, validation: float, test: float) -> Division:

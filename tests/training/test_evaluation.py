@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import DataError
-from training.evaluation import Proportion, auroc, calibration_error, choose_thresholds, evaluate
+from training.evaluation import (
+    Proportion,
+    auroc,
+    by_source,
+    calibration_error,
+    choose_thresholds,
+    clustered,
+    evaluate,
+    reliability,
+)
 
 LABELS = ("Normal", "Pneumonia", "COVID-19")
 
@@ -61,3 +70,28 @@ def test_calibration_error_is_zero_of_the_certain_and_right_and_one_of_the_certa
     certain = np.eye(3)
     assert calibration_error(certain, np.array([0, 1, 2])) == 0
     assert calibration_error(certain, np.array([1, 2, 0])) == 1
+
+
+def test_intervals_over_patients_are_wider_where_a_patients_images_are_alike():
+    generator = np.random.default_rng(0)
+    once = generator.dirichlet((1, 1, 1), 60)
+    targets = np.repeat(generator.integers(0, 3, 60), 6)
+    six = np.repeat(once, 6, axis=0)
+    even = dict.fromkeys(LABELS, 0.5)
+    low, high = clustered(six, targets, [f"p{n // 6}" for n in range(360)], LABELS, even, draws=200)["accuracy"]
+    alone_low, alone_high = clustered(six, targets, [f"p{n}" for n in range(360)], LABELS, even, draws=200)["accuracy"]
+    assert high - low > 1.8 * (alone_high - alone_low)
+    assert low < (six.argmax(axis=1) == targets).mean() < high
+
+
+def test_reliability_counts_each_image_once():
+    probabilities = np.array([[0.95, 0.05, 0], [0.91, 0.09, 0], [0.45, 0.55, 0]])
+    assert reliability(probabilities, np.array([0, 1, 1])) == (
+        (pytest.approx(0.55), 1.0, 1),
+        (pytest.approx(0.93), 0.5, 2),
+    )
+
+
+def test_each_source_has_its_own_accuracy():
+    found = by_source(np.eye(3)[[0, 1, 1]], np.array([0, 1, 2]), ["a", "b", "b"])
+    assert (found["a"].value, found["b"].value) == (1, 0.5)

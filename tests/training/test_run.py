@@ -10,11 +10,13 @@ from PIL import Image
 pytest.importorskip("torch", reason="training needs the extra: pip install kopru[torch]")
 
 from runtime import ModelPackage, to_input
+from runtime.package import Role
 from training.chest_xray import main
 from training.export import run_onnx
 from training.radiographs import LABELS, divide, read_image, read_labels
 
 SMALL = """
+    device.threads=1
     optimisation.epochs=6 optimisation.warmup_epochs=1 optimisation.batch_size=16 optimisation.learning_rate=0.01
     optimisation.ema_decay=0.8 network.widths=[8,16] network.blocks=[1,1] augmentation.base_size=40
     augmentation.mixup_alpha=0.0 package.input_size=32
@@ -59,7 +61,7 @@ def test_the_card_tells_the_numbers_of_the_package_itself(out, data):
     config = json.loads((folder / "training.json").read_text())["config"]
     held_back = divide(read_labels(data), config["split"]["seed"], 0.15, 0.15).test
     inputs = np.stack([to_input(read_image(data, radiograph), package.preprocessing) for radiograph in held_back])
-    answers = run_onnx(folder / "model.onnx", inputs).argmax(axis=1)
+    answers = run_onnx(folder / "model.onnx", inputs)["probabilities"].argmax(axis=1)
     right = sum(LABELS[answer] == radiograph.label for answer, radiograph in zip(answers, held_back, strict=True))
     card = (folder / "MODEL_CARD.md").read_text()
     said = re.search(r"test part\n\n- Accuracy, three classes: .*?\((\d+)/(\d+);", card)
@@ -67,6 +69,40 @@ def test_the_card_tells_the_numbers_of_the_package_itself(out, data):
     assert (int(said[1]), int(said[2])) == (right, len(held_back))
     for label in package.labels:
         assert f"| {label.name} | {label.threshold:.4f} |" in card
+
+
+def test_the_package_carries_what_the_runtime_asks_for(out):
+    folder = out / "chest-xray-3class"
+    package = ModelPackage.load(folder)
+    assert [(spec.name, spec.role) for spec in package.outputs] == [
+        ("probabilities", Role.SCORES),
+        ("heatmap", Role.HEATMAP),
+        ("embedding", Role.EMBEDDING),
+    ]
+    (variant,) = package.variants
+    with np.load(folder / "check.npz", allow_pickle=False) as check:
+        for file, tolerance in (("model.onnx", package.check.tolerance), (variant.file, variant.tolerance)):
+            for name, answer in run_onnx(folder / file, check["input:image"]).items():
+                assert np.abs(answer - check[f"output:{name}"]).max() <= tolerance
+        heatmap = check["output:heatmap"]
+        assert heatmap.shape[1:] == package.outputs[1].sample_shape
+        assert 0 <= heatmap.min() < heatmap.max() <= 1 + 1e-6
+    assert package.gate.file == "gate.npz"
+    assert package.reference.file == "reference.json"
+    assert (out / "model.float16.onnx").exists()
+    for picture in ("roc.png", "reliability.png", "confusion.png"):
+        with Image.open(folder / picture) as image:
+            assert min(image.size) > 300
+
+
+def test_the_heatmap_lies_where_the_pattern_is(out):
+    """The third label's images differ by a bright middle."""
+    rows, columns = np.indices((32, 32)) / 31
+    middle = np.exp(-20 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2)) * 0.8
+    answer = run_onnx(out / "chest-xray-3class" / "model.onnx", middle[None, None].astype(np.float32))
+    assert answer["probabilities"].argmax() == 2
+    heat = answer["heatmap"][0, 2]
+    assert heat.max() == answer["heatmap"].max()
 
 
 def test_an_earlier_run_is_packaged_again_bit_for_bit(out, data, tmp_path):
