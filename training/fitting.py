@@ -221,9 +221,10 @@ class _Log(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Report the epoch that ended."""
+        # Every process takes part in this mean over them; one that returned first would leave the others waiting.
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
-        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._report(
             f"epoch {trainer.current_epoch + 1}/{self._epochs}  loss {measured['loss']:.4f}  "
             f"validation {measured[_VALIDATION_LOSS]:.4f}  rate {trainer.optimizers[0].param_groups[0]['lr']:.1e}  "

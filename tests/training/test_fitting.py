@@ -96,3 +96,12 @@ def test_rare_labels_are_drawn_as_often_as_frequent_ones():
     labels = torch.tensor([0] * 900 + [1] * 80 + [2] * 20)
     drawn = labels[torch.tensor(list(BalancedSampler(labels, 3, config())))]
     assert torch.bincount(drawn).min() > 250
+
+
+@pytest.mark.soak
+def test_two_processes_share_a_run_and_hand_back_its_average(tmp_path):
+    """At length only: each process imports everything anew."""
+    chosen = config("device.devices=2", "optimisation.batch_size=8", "optimisation.epochs=2")
+    network = fit(examples(50, 40), examples(12, 32), 3, chosen, tmp_path, "digest", print)
+    kept = torch.load(tmp_path / "epoch-00002.ckpt", weights_only=True)["state_dict"]
+    assert same({f"network.{name}": value for name, value in network.state_dict().items()}, kept)

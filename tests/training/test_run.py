@@ -95,7 +95,7 @@ def test_the_package_carries_what_the_runtime_asks_for(out):
             assert min(image.size) > 300
 
 
-def test_the_heatmap_lies_where_the_pattern_is(out):
+def test_the_strongest_place_of_the_heatmap_speaks_for_the_likeliest_label(out):
     """The third label's images differ by a bright middle."""
     rows, columns = np.indices((32, 32)) / 31
     middle = np.exp(-20 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2)) * 0.8
