@@ -23,7 +23,7 @@ from daemon.destinations import open_archives, open_destinations
 from daemon.engine.schedule import Schedule
 from daemon.engine.tasks import TaskLoop
 from daemon.engine.wakeup import WakeUp
-from daemon.intake import INDEX_LEASE_SECONDS, Indexer, IndexingLost
+from daemon.intake import COMPARING_SECONDS, INDEX_LEASE_SECONDS, Indexer, IndexingLost
 from daemon.logs import configure_logging, places
 from daemon.node import Node
 from daemon.pipelines import open_pipelines
@@ -44,6 +44,7 @@ class Engine:
         log = node.settings.log
         speak = partial(configure_logging, log.level, log.format, process="worker")
         self._workers = Workers(node.settings.engine.pixel_workers, speak)
+        self._comparing = Workers(1, speak, COMPARING_SECONDS)  # no process of it runs before there is something to do
         context = Context(
             node,
             self._workers,
@@ -83,6 +84,7 @@ class Engine:
         for thread in self._threads:
             thread.join()
         self._workers.close()
+        self._comparing.close()
         self._wake.close()
         self._node.database.dispose()
         os.close(self._lock_fd)
@@ -127,7 +129,7 @@ class Engine:
         lease: Lease | None = self._node.database.retrying(
             lambda connection: acquire(connection, "indexer", self._owner, INDEX_LEASE_SECONDS)
         )
-        return Indexer(self._node, lease) if lease else None
+        return Indexer(self._node, lease, self._comparing) if lease else None
 
     def _seal_forever(self) -> None:
         try:

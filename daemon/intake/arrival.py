@@ -53,4 +53,5 @@ class Arrival:
     priority: int
     expected_instances: int | None
     rejected_uid_tags: tuple[str, ...] = ()
+    same_pixels: frozenset[str] = frozenset()  # ids of instances that show the same image (`daemon.intake.twins`)
     pseudonym: str | None = None  # its Patient ID where that has the form of our pseudonyms, which identify nobody

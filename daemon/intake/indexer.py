@@ -8,10 +8,11 @@ patient's key, so an erasure can never miss one.
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
@@ -27,9 +28,11 @@ from daemon.intake.arrival import Arrival
 from daemon.intake.closing import close_due
 from daemon.intake.placing import place
 from daemon.intake.reading import Reader
+from daemon.intake.twins import Twins
 from daemon.logs import places
 from daemon.node import Node
 from daemon.states import Standing
+from daemon.workers import Workers
 
 INDEX_LEASE_SECONDS: Final = 15.0
 DOES_NOT_OPEN: Final = "the object does not open"
@@ -63,6 +66,11 @@ class _Group:
     def __len__(self) -> int:
         return len(self.arrivals) + len(self.events) + len(self.unreadable)
 
+    def ends_with_a_twin(self) -> bool:
+        """Whether the last arrival has the SOP Instance UID of another one."""
+        *others, last = [arrival.uid_tag for arrival, *_ in self.arrivals] or [""]
+        return last in others
+
     def singles(self) -> Iterator["_Group"]:
         """A group for each member."""
         yield from (_Group(arrivals=[one]) for one in self.arrivals)
@@ -83,11 +91,12 @@ class IndexingLost(Exception):
 
 class Indexer:
     """One pass at a time, by `pass_once`, from one thread. Each transaction confirms `lease`, so that two never
-    index at once.
+    index at once. `workers` decode where an image came in two encodings.
     """
 
-    def __init__(self, node: Node, lease: Lease) -> None:
+    def __init__(self, node: Node, lease: Lease, workers: Workers) -> None:
         self._node = node
+        self._twins = Twins(node, workers)
         self.lease = lease
         self._confirmed_at = time.monotonic()
         self._entries = {entry.scope_tag: entry for entry in node.keys.patients()}
@@ -167,6 +176,10 @@ class Indexer:
         group = _Group()
         for ref in refs:
             self._read_into(group, ref)
+            if group.ends_with_a_twin():  # it is compared with the other, which must be in the index by then
+                twin = group.arrivals.pop()
+                yield group
+                group = _Group(arrivals=[twin], size=twin[0].byte_length)
             if len(group) >= _OBJECTS_PER_TRANSACTION or group.size >= _BYTES_PER_TRANSACTION:
                 yield group
                 group = _Group()
@@ -219,11 +232,26 @@ class Indexer:
                 self._commit(single)
 
     def _commit_together(self, group: _Group) -> None:
-        """Rewrap first, then one transaction for rows and audit events."""
+        """Compare and rewrap first, then one transaction for rows and audit events."""
+        twins = self._twins.of(arrival for arrival, *_ in group.arrivals)
+        group.arrivals = [
+            (self._compared(arrival, twins.get(arrival.instance_id, [])), entry, ref, receipt)
+            for arrival, entry, ref, receipt in group.arrivals
+        ]
         owners = [(ref, entry) for _, entry, ref, _ in group.arrivals]
         owners += [(ref, self._own_scope(ref)) for ref, receipt, _ in group.unreadable if receipt is not None]
         self._node.store.rewrap_each(owners)
         self._write(lambda connection: self._insert(connection, group))
+
+    def _compared(self, arrival: Arrival, twins: list[sa.Row[Any]]) -> Arrival:
+        """The arrival, knowing which of its twins show the same image. The lease is kept meanwhile."""
+        if not twins:
+            return arrival
+        with ThreadPoolExecutor(1, thread_name_prefix="twins") as thread:
+            answer = thread.submit(self._twins.same_as, arrival, twins)
+            while wait([answer], INDEX_LEASE_SECONDS / 3).not_done:
+                self._write(lambda _connection: None)
+            return replace(arrival, same_pixels=answer.result())
 
     def _insert(self, connection: sa.Connection, group: _Group) -> None:
         audit = self._node.audit

@@ -146,7 +146,7 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
     if is_named_by_a_note(connection, study_id, arrival.uid_tag):
         return _Verdict(Standing.REJECTED, NAMED_BY_A_NOTE)
     in_use = [twin for twin in twins if twin.standing in (Standing.CURRENT, Standing.UNSELECTED)]
-    if any(twin.pixel_tag != arrival.pixel_tag for twin in in_use):
+    if any(twin.pixel_tag != arrival.pixel_tag and twin.id not in arrival.same_pixels for twin in in_use):
         return _Verdict(Standing.CONFLICT, _PIXELS_DIFFER)
     wanted = Standing.CURRENT if arrival.kind is ArrivalKind.IMAGE else Standing.UNSELECTED
     for twin in in_use:

@@ -109,7 +109,7 @@ class Reader:
             modality=header.modality if header.modality in MODALITIES else None,
             content_tag=tag.of("content", data),
             identity_tag=tag.of("identity", _identity_bytes(header, issuer)),
-            pixel_tag=tag.of("pixels", _pixels(header, data)),
+            pixel_tag=pixel_tag(entry, header, data),
             byte_length=len(data),
             priority=Priority.STAT if receipt.high_priority else Priority.ROUTINE,
             expected_instances=_count(header.number_of_study_related_instances),
@@ -132,6 +132,11 @@ class _Tags:
         digest = hmac.new(self.key, kind.encode() + b"\0", hashlib.sha256)
         digest.update(data)
         return digest.hexdigest()
+
+
+def pixel_tag(entry: PatientEntry, header: Header, data: bytes) -> str:
+    """The digest of an object's pixels as encoded, under the key of a patient."""
+    return _Tags(entry.subkey("tags")).of("pixels", _pixels(header, data))
 
 
 def _scope(header: Header, issuer: str) -> str:
@@ -203,7 +208,7 @@ def _kind(header: Header, data: bytes, transfer_syntax_uid: str) -> tuple[Arriva
 def _rejected(data: bytes, transfer_syntax_uid: str) -> tuple[str, ...]:
     """The instances that a key object selection with a rejection title refers to; none for any other document."""
     try:
-        note = pydicom.dcmread(_part10(data, transfer_syntax_uid), force=False)
+        note = pydicom.dcmread(part10(data, transfer_syntax_uid), force=False)
         titles = {str(item.get("CodeValue", "")) for item in note.get("ConceptNameCodeSequence") or ()}
         if not titles & _REJECTIONS:
             return ()
@@ -217,7 +222,7 @@ def _rejected(data: bytes, transfer_syntax_uid: str) -> tuple[str, ...]:
         return ()
 
 
-def _part10(data: bytes, transfer_syntax_uid: str) -> io.BytesIO:
+def part10(data: bytes, transfer_syntax_uid: str) -> io.BytesIO:
     """The data set with the least File Meta Information that says its transfer syntax (PS3.10 7.1)."""
     uid = transfer_syntax_uid.encode()
     uid += b"\0" * (len(uid) % 2)

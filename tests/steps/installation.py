@@ -4,11 +4,11 @@ Only the model is made up, and a destination fails where a test says so. What ru
 order that a test wants: `paused_after` holds a transaction open at a given function, `meanwhile` hooks into a step.
 """
 
-import io
 import shutil
 import tempfile
 import threading
 import uuid
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +23,8 @@ import pytest
 import sqlalchemy as sa
 import structlog
 from pydicom import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from adapters.directory import DirectoryDestination
@@ -193,6 +195,7 @@ class Association:
         uids = {}
         if isinstance(data_set, Dataset):
             uids = {"sop_class_uid": data_set.SOPClassUID, "sop_instance_uid": data_set.SOPInstanceUID}
+            uids["transfer_syntax_uid"] = data_set.file_meta.TransferSyntaxUID
             data_set = _encoded(data_set)
         ref = self._installation.receiver.write(self._receipt(ReceiptKind.INSTANCE, **uids), data_set)
         self._installation.acknowledged.append(ref)
@@ -206,7 +209,7 @@ class Association:
 
     def _receipt(self, kind: ReceiptKind, **values: Any) -> Receipt:
         if kind is ReceiptKind.INSTANCE:
-            values["transfer_syntax_uid"] = str(ExplicitVRLittleEndian)
+            values.setdefault("transfer_syntax_uid", str(ExplicitVRLittleEndian))
         peer = {"calling_ae": self._calling_ae, "called_ae": "KOPRU", "peer_address": "127.0.0.1"}
         return Receipt(kind, received_at=time(), association_id=self.id, **peer, **values)
 
@@ -267,7 +270,7 @@ class Installation:
             connection.execute(sa.update(t.lease).where(t.lease.c.name == "indexer").values(until=0.0))
             lease = acquire(connection, "indexer", owner, INDEX_LEASE_SECONDS)
         assert lease is not None
-        self.indexer = Indexer(self.node, lease)
+        self.indexer = Indexer(self.node, lease, self.workers)  # type: ignore[arg-type]
         return self.indexer
 
     def send(self, *data_sets: Dataset | bytes) -> list[ObjectRef]:
@@ -425,7 +428,12 @@ def _values(folder: Path, runtime_directory: Path, database_url: str, destinatio
 
 def _encoded(data_set: Dataset) -> bytes:
     """As it goes over the network: no File Meta Information."""
-    buffer = io.BytesIO()
-    bare = Dataset(data_set)
-    bare.save_as(buffer, implicit_vr=False, little_endian=True, enforce_file_format=False)
-    return buffer.getvalue()
+    syntax = data_set.file_meta.TransferSyntaxUID
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
+    write_dataset(buffer, Dataset(data_set))
+    encoded: bytes = buffer.getvalue()
+    if not syntax.is_deflated:
+        return encoded
+    deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflating.compress(encoded) + deflating.flush()

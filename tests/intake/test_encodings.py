@@ -1,0 +1,164 @@
+"""The same image in another encoding is the same image: compared by decoded values, where nothing was lost."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import gdcm
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from tests.steps.installation import Installation, image
+
+SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+NATIVE = [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+COMPRESSED = {
+    RLELossless: gdcm.TransferSyntax.RLELossless,
+    JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+    JPEGLSLossless: gdcm.TransferSyntax.JPEGLSLossless,
+    JPEG2000Lossless: gdcm.TransferSyntax.JPEG2000Lossless,
+}
+
+
+def grey(bits: int = 12) -> Dataset:
+    """An image of 16-bit words, so that the order of bytes matters."""
+    made = image()
+    made.BitsAllocated, made.BitsStored, made.HighBit = 16, bits, bits - 1
+    rows, columns = made.Rows, made.Columns
+    values = np.add.outer(np.arange(rows), np.arange(columns)).astype("<u2") % (1 << bits)
+    made.PixelData = values.tobytes()
+    made["PixelData"].VR = "OW"
+    return made
+
+
+def colour() -> Dataset:
+    made = image()
+    made.SamplesPerPixel, made.PhotometricInterpretation, made.PlanarConfiguration = 3, "RGB", 0
+    made.PixelData = np.random.default_rng(1).integers(0, 255, (made.Rows, made.Columns, 3), np.uint8).tobytes()
+    return made
+
+
+def encoded(of: Dataset, syntax: UID) -> Dataset:
+    """The same instance as a PACS sends it that stores it otherwise."""
+    if syntax in COMPRESSED:
+        return compressed(of, COMPRESSED[syntax])
+    made = copy.deepcopy(of)
+    if syntax == ExplicitVRBigEndian and made.BitsAllocated == 16:
+        made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
+        made["PixelData"].VR = "OW"
+    made.file_meta.TransferSyntaxUID = syntax
+    return made
+
+
+def compressed(of: Dataset, syntax: int) -> Dataset:
+    """By GDCM, which many a PACS is built on."""
+    with TemporaryDirectory() as folder:
+        of.save_as(Path(folder) / "native.dcm", enforce_file_format=True)
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(f"{folder}/native.dcm")
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(f"{folder}/compressed.dcm")
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return dcmread(f"{folder}/compressed.dcm")
+
+
+@SQLITE
+@pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED])
+@pytest.mark.parametrize("make", [grey, colour])
+def test_the_same_image_in_another_lossless_encoding_is_a_variant(
+    installation: Installation, make: Callable[[], Dataset], syntax: UID
+):
+    first = make()
+    installation.send(first)
+    installation.send(encoded(first, syntax))
+    assert installation.standings() == ["current", "variant"]
+    assert installation.revisions() == ["closed"]
+
+
+def test_two_compressed_encodings_of_an_image_in_one_association_are_one_image(installation: Installation):
+    first = grey()
+    installation.send(encoded(first, JPEG2000Lossless), encoded(first, RLELossless))
+    assert installation.standings() == ["current", "variant"]
+
+
+def test_another_encoding_with_another_name_is_a_correction(installation: Installation):
+    first = grey()
+    installation.send(first)
+    corrected = encoded(first, RLELossless)
+    corrected.PatientName = "DUZELTILMIS^AD"
+    installation.send(corrected)
+    assert installation.standings() == ["corrected", "current"]
+
+
+@SQLITE
+@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, RLELossless])
+def test_another_value_of_one_pixel_holds_the_study_in_every_encoding(installation: Installation, syntax: UID):
+    first = grey()
+    installation.send(first)
+    other = copy.deepcopy(first)
+    other.PixelData = b"\1" + other.PixelData[1:]
+    installation.send(encoded(other, syntax))
+    assert installation.standings() == ["conflict", "current"]
+    assert installation.revisions()[-1] == "held"
+
+
+@SQLITE
+def test_values_that_mean_something_else_are_another_image(installation: Installation):
+    first = grey()
+    installation.send(first)
+    other = encoded(first, ImplicitVRLittleEndian)
+    other.PixelRepresentation = 1
+    other.PixelData += b"\0\0"  # so that not the bytes alone say it
+    installation.send(other)
+    assert installation.standings() == ["conflict", "current"]
+
+
+@SQLITE
+def test_what_cannot_be_decoded_or_may_have_lost_something_holds_the_study(installation: Installation):
+    first = grey()
+    installation.send(first)
+    broken = encoded(first, JPEG2000Lossless)
+    broken.PixelData = broken.PixelData[:40] + bytes(60) + broken.PixelData[100:]
+    lossy = encoded(first, JPEG2000Lossless)
+    lossy.file_meta.TransferSyntaxUID = JPEG2000
+    installation.send(broken)
+    installation.send(lossy)
+    assert installation.standings() == ["conflict", "conflict", "current"]
+
+
+@SQLITE
+def test_nothing_is_decoded_where_the_encoding_is_the_same(installation: Installation):
+    installation.workers.before = lambda: pytest.fail("pixels were decoded")
+    first = grey()
+    other = copy.deepcopy(first)
+    other.PixelData = b"\1" + other.PixelData[1:]
+    installation.send(first, image())
+    installation.send(other)
+    assert installation.standings() == ["conflict", "current", "current"]
+
+
+@SQLITE
+def test_an_object_that_does_not_open_any_more_is_not_taken_for_the_same(installation: Installation):
+    first = grey()
+    (ref,) = installation.send(first)
+    ref.path(installation.node.store.root).write_bytes(b"")
+    installation.send(encoded(first, RLELossless))
+    assert installation.standings() == ["conflict", "current"]
