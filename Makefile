@@ -57,6 +57,10 @@ bench: ## the benchmarks, one after the other, beside their peers
 docs: environment ## check that every link and path that the documents name leads somewhere
 	@$(BIN)/python -m tests.lint documents_lead_somewhere
 
+.PHONY: remote
+remote: ## add what speaks to models on other servers (Triton, KServe, OpenVINO Model Server)
+	@requirements/install remote
+
 .PHONY: torch
 torch: ## add PyTorch, to train models
 	@requirements/install torch

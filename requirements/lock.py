@@ -1,7 +1,8 @@
 """Makes the locks anew from pyproject.toml: exact versions with hashes, for every platform and Python from 3.11 on.
 
 - runtime.lock: what the daemon needs, and what builds this package. Nothing of torch.
-- dev.lock: the same, and what the tests and checks need.
+- remote.lock: what speaks to models on other servers, beside runtime.lock.
+- dev.lock: both, and what the tests and checks need.
 - peers.lock: other de-identifiers that the benchmarks run beside ours, and what they need beside dev.lock.
 - torch.lock: torch and what it needs beside dev.lock, with the hashes of its CUDA build (the one on PyPI) and of its
   CPU build (where pip is offered one). Installed without dependencies, since the two builds' differ.
@@ -44,6 +45,12 @@ def _write(name: str, entries: Entries) -> Path:
     return path
 
 
+def _beside(there: Entries, wanted: Entries) -> Entries:
+    """What is wanted and not there. Markers differ from one resolution to the next."""
+    versions = {name.partition(" ;")[0] for name in there}
+    return {name: entry for name, entry in wanted.items() if name.partition(" ;")[0] not in versions}
+
+
 def _cpu_build_hash(requirement: str) -> str:
     """The hash of torch's CPU build: of the file that pip is offered here, else the one in the lock that stands."""
     with tempfile.TemporaryDirectory() as folder:
@@ -68,14 +75,16 @@ def _cpu_build_hash(requirement: str) -> str:
 
 
 def main() -> None:
-    """Write all five."""
-    runtime = _write("runtime.lock", _compile("--group", "build"))
+    """Write all six."""
+    served = _compile("--group", "build")
+    runtime = _write("runtime.lock", served)
+    _write("remote.lock", _beside(served, _compile("--extra", "remote", constraint=runtime)))
     dev = _compile("--group", "build", "--group", "dev", constraint=runtime)
     dev_lock = _write("dev.lock", dev)
     with_peers = _compile("--group", "build", "--group", "dev", "--group", "peers", constraint=dev_lock)
-    _write("peers.lock", {name: entry for name, entry in with_peers.items() if name not in dev})
+    _write("peers.lock", _beside(dev, with_peers))
     with_torch = _compile("--extra", "torch", constraint=dev_lock)
-    beside = {name: entry for name, entry in with_torch.items() if name not in dev}
+    beside = _beside(dev, with_torch)
     cuda = {name: entry for name, entry in beside.items() if _CUDA.match(name)}
     cpu = {name: entry for name, entry in beside.items() if name not in cuda}
     requirement = next(name for name in cpu if name.startswith("torch=="))
