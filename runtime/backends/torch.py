@@ -110,7 +110,7 @@ class TorchBackend:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         inputs = [tensor.to("cuda") for tensor in tensors]
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call,unused-ignore]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP_RUNS):
@@ -187,7 +187,7 @@ def _load(package: ModelPackage, form: Variant, data: bytes, device: Device) -> 
 
 
 def _script(data: bytes, device: str) -> Any:
-    return torch.jit.load(io.BytesIO(data), map_location=device).eval()
+    return torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _exported(data: bytes, device: str) -> Any:

@@ -357,6 +357,10 @@ def _keys(section: type[Section]) -> set[str]:
 
 
 _EXAMPLES = {
+    ("console", "api_keys"),
+    ("console", "certificate_file"),
+    ("console", "port"),
+    ("console", "private_key_file"),
     ("database", "password_file"),
     ("deidentification", "pixel_script"),
     ("deidentification", "pipelines"),
@@ -369,7 +373,7 @@ def test_the_example_file_has_every_key_and_shows_the_defaults(monkeypatch: pyte
     environ = {"STATE_DIRECTORY": "/var/lib/kopru", "RUNTIME_DIRECTORY": "/run/kopru"}
     text = EXAMPLE.read_text(encoding="utf-8")
     assert load_settings(EXAMPLE, {}, environ).settings == load_settings(None, {}, environ).settings
-    filled = re.sub(r"^#(?=[a-z_]+ = |\[\[)", "", text, flags=re.MULTILINE)
+    filled = re.sub(r"^#(?=[a-z0-9_]+ = |\[\[)", "", text, flags=re.MULTILINE)
     document = tomllib.loads(filled)
     shown = {f"{section}.{key}" for section, table in document.items() if isinstance(table, dict) for key in table}
     shown |= {
@@ -389,7 +393,7 @@ def test_the_example_file_has_every_key_and_shows_the_defaults(monkeypatch: pyte
 
 
 def test_the_examples_of_the_example_file_are_valid(tmp_path: Path):
-    filled = re.sub(r"^#(?=[a-z_]+ = |\[\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    filled = re.sub(r"^#(?=[a-z0-9_]+ = |\[\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (tmp_path / "kopru.toml").write_text(filled, encoding="utf-8")
     settings = load_settings(tmp_path / "kopru.toml", {}, HOME, secrets=False).settings
     assert [destination.kind for destination in settings.destinations] == ["fhir", "directory", "dicom"]
