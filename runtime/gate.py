@@ -96,9 +96,11 @@ class Gate:
 
     def judge(self, inputs: Array, embeddings: Array | None) -> tuple[Verdict, ...]:
         """A verdict on each sample: `inputs` are those of the first input, `embeddings` the output of that role."""
-        verdicts = np.full(len(inputs), Verdict.FITS, dtype=object)
+        verdicts = [Verdict.FITS] * len(inputs)
         for broken, verdict in self._rules(inputs, embeddings):
-            verdicts[broken & (verdicts == Verdict.FITS)] = verdict
+            for position in np.flatnonzero(broken):
+                if verdicts[position].fits:
+                    verdicts[position] = verdict
         return tuple(verdicts)
 
     def _rules(self, inputs: Array, embeddings: Array | None) -> list[tuple[Any, Verdict]]:
