@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from runtime.drift import fit_reference
+from runtime.gate import fit_gate
 from training.config import TrainingConfig, read_config
 from training.errors import TrainingError
 from training.evaluation import Evaluation, Proportion, by_source, choose_thresholds, clustered, evaluate
@@ -39,7 +41,6 @@ from training.network import Calibrated, ChestXrayNetwork
 from training.packaging import check_inputs, write_description
 from training.plots import draw
 from training.radiographs import LABELS, Division, Radiograph, digest, divide, fold, read_labels
-from training.watching import write_gate, write_reference
 
 _CALIBRATION_IMAGES = 200
 _SLACK = 2.0  # of a variant's tolerance, over the largest difference that was seen
@@ -201,10 +202,12 @@ class Run:
             there = run_onnx(file, test.inputs)
             variants[precision] = VariantNumbers(cost(file, size), difference(there, on_test), _accuracy(there, test))
 
-        on_train = run_onnx(model, train.inputs)
-        embedding = on_train["embedding"]
-        write_gate(folder / "gate.npz", train.inputs, embedding, validation.inputs, on_validation["embedding"])
-        write_reference(folder / "reference.json", train.inputs, embedding, on_train["probabilities"], LABELS)
+        embeddings = run_onnx(model, train.inputs)["embedding"]
+        seen = np.concatenate([train.inputs, validation.inputs])
+        held = on_validation["embedding"]
+        fit_gate(seen, embeddings=embeddings, classes=train.targets, held_embeddings=held).write(folder / "gate.npz")
+        reference = fit_reference(validation.inputs, embeddings=held, scores=on_validation["probabilities"])
+        reference.write(folder / "reference.json")
 
         tested = evaluate(on_test["probabilities"], test.targets, LABELS, thresholds)
         numbers = CardNumbers(

@@ -10,6 +10,8 @@ from PIL import Image
 pytest.importorskip("torch", reason="training needs the extra: pip install kopru[torch]")
 
 from runtime import ModelPackage, to_input
+from runtime.drift import Reference
+from runtime.gate import Gate
 from runtime.package import Role
 from training.chest_xray import main
 from training.export import run_onnx
@@ -87,8 +89,11 @@ def test_the_package_carries_what_the_runtime_asks_for(out):
         heatmap = check["output:heatmap"]
         assert heatmap.shape[1:] == package.outputs[1].sample_shape
         assert 0 <= heatmap.min() < heatmap.max() <= 1 + 1e-6
-    assert package.gate.file == "gate.npz"
-    assert package.reference.file == "reference.json"
+        drawn = check["input:image"]
+    gate, reference = Gate.of(package), Reference.of(package)
+    noise = gate.judge(drawn[2:], run_onnx(folder / "model.onnx", drawn[2:])["embedding"])
+    assert not noise[0].fits
+    assert {"embedding.0", "score.2"} <= set(reference.features)
     assert (out / "model.float16.onnx").exists()
     for picture in ("roc.png", "reliability.png", "confusion.png"):
         with Image.open(folder / picture) as image:
