@@ -6,7 +6,8 @@ the same work in the caller's process; both are a `Runtime`.
 RuntimeFailure
 ├── PackageError          a model package is wrong, changed or incomplete (file, key)
 ├── InvalidInput          the request is not what the package declares
-├── ModelNotFound         no model of that name is loaded
+├── ModelNotFound         no model of that name and version is loaded
+├── NoRoute               none of the model's routes can answer at present   retryable
 ├── DeadlineExceeded      no answer in the caller's time                     retryable
 ├── Overloaded            the queue is full; nothing was accepted            retryable
 ├── BackendFailure        the model failed, or gave what it does not declare
@@ -24,6 +25,7 @@ from runtime.errors import (
     DeadlineExceeded,
     InvalidInput,
     ModelNotFound,
+    NoRoute,
     OutOfMemory,
     Overloaded,
     PackageError,
@@ -32,7 +34,8 @@ from runtime.errors import (
     RuntimeFailure,
     RuntimeUnavailable,
 )
-from runtime.inference import Device, InferenceResult, ModelHealth, Runtime
+from runtime.health import LaneHealth, LaneState, ModelHealth, RuntimeUsage
+from runtime.inference import Device, InferenceResult, Runtime
 from runtime.local import LocalRuntime
 from runtime.package import ModelDescription, ModelPackage, write_package
 from runtime.preprocess import to_input
@@ -45,11 +48,14 @@ __all__ = [
     "Device",
     "InferenceResult",
     "InvalidInput",
+    "LaneHealth",
+    "LaneState",
     "LocalRuntime",
     "ModelDescription",
     "ModelHealth",
     "ModelNotFound",
     "ModelPackage",
+    "NoRoute",
     "OutOfMemory",
     "Overloaded",
     "PackageError",
@@ -59,6 +65,7 @@ __all__ = [
     "RuntimeClient",
     "RuntimeFailure",
     "RuntimeUnavailable",
+    "RuntimeUsage",
     "serve",
     "to_input",
     "write_package",

@@ -1,4 +1,4 @@
-"""Joins the requests of all clients to batches for one model, and runs them one batch after the other.
+"""Joins the requests of all clients to batches for one lane of a model, and runs them one batch after the other.
 
 An idle model runs a request at once. Requests that come while it is busy wait, and run together when it is free again.
 Then it also waits for those that the last batch shows are about to come: until as many samples wait as were in the
@@ -7,12 +7,17 @@ and many clients fill batches.
 
 Smaller priorities run first, equal ones in the order they came. What nobody waits for any more (cancelled, past its
 deadline) is never run. A request never fails because of its neighbours: a batch that fails is run again one by one.
+
+A batch that does not fit into memory is run in halves, down to single samples, and the size that fitted is the largest
+from then on. What fails for the lane's own reasons ends it: every request that it has taken gets `LaneFailed`, so that
+it can be asked elsewhere, and its backend is closed.
 """
 
 import heapq
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,11 +26,17 @@ import numpy as np
 import structlog
 
 from runtime.backend import Backend
+from runtime.counters import Counters
 from runtime.errors import (
     BackendFailure,
     BackendLost,
     DeadlineExceeded,
+    OutOfMemory,
     Overloaded,
+    PackageError,
+    RemoteUnavailable,
+    RouteUnavailable,
+    RuntimeFailure,
     RuntimeUnavailable,
 )
 from runtime.inference import Array, InferenceResult
@@ -35,6 +46,16 @@ from runtime.tensors import check_outputs, is_finite
 _log = structlog.get_logger(__name__)
 
 _NEVER_STARTED: Final = 0.0
+
+_NOT_OF_THE_INPUT: Final = (BackendLost, OutOfMemory, RemoteUnavailable, RouteUnavailable, PackageError)
+
+
+class LaneFailed(Exception):  # internal to this package: the host asks the next lane
+    """The lane ended before it answered; the `cause` says nothing of the input."""
+
+    def __init__(self, cause: RuntimeFailure) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(order=True, slots=True)
@@ -49,33 +70,59 @@ class _Request:
 
 
 class Batcher:
-    """The queue and the thread of one model."""
+    """The queue and the thread of one lane, from opening its backend to closing it."""
 
-    def __init__(self, description: ModelDescription, backend: Backend, *, queue_limit: int) -> None:
-        """Start the thread. At most `queue_limit` samples wait."""
+    def __init__(
+        self,
+        description: ModelDescription,
+        open_: Callable[[], tuple[Backend, int]],
+        *,
+        queue_limit: int,
+        counters: Counters | None = None,
+        on_failure: Callable[[RuntimeFailure], None] = lambda _: None,
+        on_success: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start the thread, which calls `open_` first: it gives the backend and the most samples that fit at once.
+
+        At most `queue_limit` samples wait. `on_failure` is called in the thread with what ended it, before the requests
+        hear of that, and `on_success` after a run that gave answers.
+        """
         self._description = description
-        self._backend = backend
+        self._open = open_
         self._limit = queue_limit
+        self._counters = counters or Counters()
+        self._on_failure = on_failure
+        self._on_success = on_success
+        self._most = description.batch.size  # samples in a run
         self._changed = threading.Condition()
         self._queue: list[_Request] = []
         self._waiting = 0  # samples in the queue
         self._awaited = 1  # samples for which the next batch waits
         self._numbers = itertools.count()
         self._closing = False
-        self._lost = False
+        self._idle = False  # open, and between two runs
+        self._failure: LaneFailed | None = None
         self._run_started = _NEVER_STARTED
-        self._thread = threading.Thread(target=self._work, name=f"model {description.name}", daemon=True)
+        self._memory_bytes = 0
+        self.opened: Future[None] = Future()
+        """Done when the backend is open; fails with `LaneFailed`."""
+        self._thread = threading.Thread(target=self._live, name=f"model {description.name}", daemon=True)
         self._thread.start()
-
-    @property
-    def lost(self) -> bool:
-        """Whether the backend's device is gone; nothing is accepted then."""
-        return self._lost
 
     @property
     def waiting(self) -> int:
         """Samples in the queue."""
         return self._waiting
+
+    @property
+    def most_samples(self) -> int:
+        """The most samples that are run at once."""
+        return self._most
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the backend held after its last run; 0 while it is not open."""
+        return self._memory_bytes
 
     @property
     def running_seconds(self) -> float:
@@ -88,15 +135,17 @@ class Batcher:
     ) -> Future[InferenceResult]:
         """Queue checked inputs. `deadline` is on the monotonic clock; cancel the future to withdraw the request.
 
-        Raises `Overloaded`, and `RuntimeUnavailable` when it is closing or the device is lost. The future's own errors
-        are those of `Runtime.infer`; its callbacks run in the model's thread and must not block.
+        Raises `Overloaded`, `RuntimeUnavailable` when it is closing, and `LaneFailed`. The future's own errors are
+        those of `Runtime.infer` and `LaneFailed`; its callbacks run in the lane's thread and must not block.
         """
         now = time.monotonic()
         future: Future[InferenceResult] = Future()
         request = _Request(priority, next(self._numbers), inputs, samples, now, deadline, future)
         expired: list[_Request] = []
         with self._changed:
-            if self._closing or self._lost:
+            if self._failure is not None:
+                raise self._failure
+            if self._closing:
                 raise RuntimeUnavailable(f"{self._description.name}: the runtime is stopping; try again")
             if self._waiting + samples > self._limit:
                 expired = self._drop_unwanted(now)
@@ -117,7 +166,36 @@ class Batcher:
             self._closing = True
             self._changed.notify()
         self._thread.join(drain_seconds)
-        self._fail_waiting()
+        self._fail_waiting(RuntimeUnavailable("the runtime stopped before this ran; try again"))
+
+    def close_if_idle(self) -> bool:
+        """Accept nothing more if nothing runs or waits, and say whether that is so; `join` then waits for the end."""
+        with self._changed:
+            if self._idle and not self._queue:
+                self._closing = True
+                self._changed.notify()
+                return True
+            return False
+
+    def join(self, seconds: float) -> bool:
+        """Wait until the backend is closed; whether it is."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _live(self) -> None:
+        try:
+            self._backend, self._most = self._open()
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
+            failure = self._end(_opening_failure(error, self._description.name))
+            self.opened.set_exception(failure)
+            return
+        try:
+            self._memory_bytes = self._backend.memory_bytes
+            self.opened.set_result(None)
+            self._work()
+        finally:
+            self._backend.close()
+            self._memory_bytes = 0
 
     def _work(self) -> None:
         while True:
@@ -127,20 +205,31 @@ class Batcher:
                 self._run(batch)
             elif not expired:
                 return
-            if self._lost:
-                self._fail_waiting()
+            if self._failure is not None:
                 return
+
+    def _end(self, cause: RuntimeFailure) -> LaneFailed:
+        """Accept nothing more, and give what waits back."""
+        failure = LaneFailed(cause)
+        with self._changed:
+            self._failure = failure
+        self._counters.failures += 1
+        self._on_failure(cause)
+        self._fail_waiting(failure)
+        return failure
 
     def _next_batch(self) -> tuple[list[_Request], list[_Request]]:
         """Wait for requests; return those to run and those that are too late. Neither: closed."""
         with self._changed:
             while True:
+                self._idle = True
                 self._changed.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return [], []
                 self._wait_for_company()
                 batch, expired = self._take(time.monotonic())
                 if batch or expired:
+                    self._idle = False
                     return batch, expired
 
     def _wait_for_company(self) -> None:
@@ -154,8 +243,8 @@ class Batcher:
     def _take(self, now: float) -> tuple[list[_Request], list[_Request]]:
         batch: list[_Request] = []
         expired: list[_Request] = []
-        free = self._description.batch.size
-        while self._queue and self._queue[0].samples <= free:
+        free = self._most
+        while self._queue and (self._queue[0].samples <= free or not batch):
             request = heapq.heappop(self._queue)
             self._waiting -= request.samples
             if not request.future.set_running_or_notify_cancel():
@@ -188,20 +277,22 @@ class Batcher:
         self._run_started = started = time.monotonic()
         try:
             outputs = self._infer(batch, samples)
-        except BackendLost as error:
-            self._lost = True
-            _log.error("backend_lost", model=self._description.name, reason=str(error))
+        except _NOT_OF_THE_INPUT as cause:
+            failure = self._end(cause)
             for request in batch:
-                request.future.set_exception(BackendLost(str(error)))
+                request.future.set_exception(failure)
             return
         except BackendFailure as error:
             self._fail(batch, error)
             return
         finally:
             self._run_started = _NEVER_STARTED
-        seconds = time.monotonic() - started
-        self._awaited = min(self._description.batch.size, samples + self._waiting)
-        self._answer(batch, outputs, samples, started, seconds)
+        ended = time.monotonic()
+        self._memory_bytes = self._backend.memory_bytes
+        self._counters.ran(samples, ended - started, ended)
+        self._awaited = min(self._most, samples + self._waiting)
+        self._on_success()
+        self._answer(batch, outputs, samples, started, ended - started)
 
     def _infer(self, batch: list[_Request], samples: int) -> dict[str, Array]:
         try:
@@ -209,13 +300,37 @@ class Batcher:
                 inputs = batch[0].inputs
             else:
                 inputs = {name: np.concatenate([r.inputs[name] for r in batch]) for name in batch[0].inputs}
-            outputs = self._backend.run(inputs)
-        except BackendFailure:
+            return self._infer_within_memory(inputs, samples)
+        except RuntimeFailure:
             raise
+        except MemoryError:
+            raise OutOfMemory(
+                f"{self._description.name}: this machine has not the memory for {samples} samples"
+            ) from None
         except Exception as error:  # noqa: BLE001  # whatever a backend does, the thread lives and the clients hear of it
             raise BackendFailure(f"{self._description.name}: the backend failed ({type(error).__name__})") from None
-        check_outputs(self._description, outputs, samples)
-        return outputs
+
+    def _infer_within_memory(self, inputs: dict[str, Array], samples: int) -> dict[str, Array]:
+        """Run as many samples at once as fit. Raises `OutOfMemory` if not even one does."""
+        parts: list[dict[str, Array]] = []
+        done = 0
+        while done < samples:
+            count = min(self._most, samples - done)
+            part = inputs if count == samples else {name: array[done : done + count] for name, array in inputs.items()}
+            try:
+                outputs = self._backend.run(part)
+            except OutOfMemory:
+                if count == 1:
+                    raise
+                self._most = count // 2
+                _log.warning("batch_halved", model=self._description.name, samples=count, most_samples=self._most)
+                continue
+            check_outputs(self._description, outputs, count)
+            parts.append(outputs)
+            done += count
+        if len(parts) == 1:
+            return parts[0]
+        return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self._description.outputs}
 
     def _fail(self, batch: list[_Request], error: BackendFailure) -> None:
         """Give the failure to the one request whose it is; find it first."""
@@ -225,9 +340,9 @@ class Batcher:
             return
         for position, request in enumerate(batch):
             self._run([request])
-            if self._lost:
+            if self._failure is not None:
                 for other in batch[position + 1 :]:
-                    other.future.set_exception(BackendLost(str(error)))
+                    other.future.set_exception(self._failure)
                 return
 
     def _answer(
@@ -235,6 +350,7 @@ class Batcher:
     ) -> None:
         description = self._description
         first = 0
+        now = time.monotonic()
         for request in batch:
             part = {spec.name: outputs[spec.name][first : first + request.samples] for spec in description.outputs}
             first += request.samples
@@ -252,15 +368,26 @@ class Batcher:
                     batch_size=samples,
                     queue_seconds=started - request.submitted,
                     run_seconds=seconds,
+                    device=self._backend.device,
+                    precision=self._backend.precision,
                 )
             )
+            self._counters.answered(now - request.submitted)
 
-    def _fail_waiting(self) -> None:
+    def _fail_waiting(self, error: RuntimeFailure | LaneFailed) -> None:
         with self._changed:
             rest, self._queue, self._waiting = self._queue, [], 0
         for request in rest:
             if request.future.set_running_or_notify_cancel():
-                request.future.set_exception(RuntimeUnavailable("the runtime stopped before this ran; try again"))
+                request.future.set_exception(error)
+
+
+def _opening_failure(error: Exception, model: str) -> RuntimeFailure:
+    if isinstance(error, RuntimeFailure):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"{model}: this machine has not the memory to load it")
+    return BackendFailure(f"{model}: it cannot be opened ({type(error).__name__})")
 
 
 def _fail_expired(requests: list[_Request]) -> None:

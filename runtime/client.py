@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -22,14 +22,17 @@ from runtime.errors import (
     DeadlineExceeded,
     InvalidInput,
     ModelNotFound,
+    NoRoute,
     OutOfMemory,
     Overloaded,
+    PackageError,
     RemoteUnavailable,
     RouteUnavailable,
     RuntimeFailure,
     RuntimeUnavailable,
 )
-from runtime.inference import ROUTINE, InferenceResult, ModelHealth
+from runtime.health import ModelHealth, RuntimeUsage
+from runtime.inference import ROUTINE, InferenceResult, each_at_once
 from runtime.package import ModelDescription
 from runtime.tensors import native
 
@@ -37,8 +40,10 @@ _T = TypeVar("_T")
 
 _KEPT_CONNECTIONS: Final = 32
 _LISTING_SECONDS: Final = 5.0
+_LOADING_SECONDS: Final = 600.0
 _DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
 _HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
+_USAGE: Final = TypeAdapter(RuntimeUsage)
 _ERRORS: Final[dict[str, type[RuntimeFailure]]] = {
     kind.__name__: kind
     for kind in (
@@ -47,6 +52,7 @@ _ERRORS: Final[dict[str, type[RuntimeFailure]]] = {
         DeadlineExceeded,
         InvalidInput,
         ModelNotFound,
+        NoRoute,
         OutOfMemory,
         Overloaded,
         RemoteUnavailable,
@@ -67,16 +73,43 @@ class RuntimeClient:
         self._owner = os.getpid()
 
     def infer(
-        self, model: str, inputs: Mapping[str, np.ndarray[Any, Any]], *, priority: int = ROUTINE, timeout_seconds: float
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        version: str | None = None,
+        priority: int = ROUTINE,
+        timeout_seconds: float,
     ) -> InferenceResult:
         """See `Runtime.infer`. When the time is over the connection is closed, so that the runtime drops it."""
-        if not 0 < timeout_seconds < math.inf:
-            raise DeadlineExceeded("timeout_seconds is not a positive, finite number: no time is left")
-        end = time.monotonic() + timeout_seconds
+        end = _end(timeout_seconds)
         tensors = native(inputs)
-        request = _infer_request(model, wire.tensor_headers(tensors), priority, timeout_seconds)
+        headers = wire.tensor_headers(tensors)
         with _closing(wire.write_tensors(tensors)) as body:
-            reply, answer = self._ask(request, body, end)
+            return self._infer(_infer_request(model, version, headers, priority, timeout_seconds), body, end)
+
+    def infer_many(
+        self,
+        models: Sequence[tuple[str, str | None]],
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        priority: int = ROUTINE,
+        timeout_seconds: float,
+    ) -> tuple[InferenceResult | RuntimeFailure, ...]:
+        """See `Runtime.infer_many`. The inputs are put into shared memory once, for all of them."""
+        end = _end(timeout_seconds)
+        tensors = native(inputs)
+        headers = wire.tensor_headers(tensors)
+        with _closing(wire.write_tensors(tensors)) as body:
+            return each_at_once(
+                models,
+                lambda name, version: self._infer(
+                    _infer_request(name, version, headers, priority, timeout_seconds), body, end
+                ),
+            )
+
+    def _infer(self, request: wire.InferRequest, body: int | None, end: float) -> InferenceResult:
+        reply, answer = self._ask(request, body, end)
         with _closing(answer):
             if not isinstance(reply, wire.InferReply) or answer is None:
                 raise _not_understood()
@@ -88,15 +121,37 @@ class RuntimeClient:
                 batch_size=reply.batch_size,
                 queue_seconds=reply.queue_seconds,
                 run_seconds=reply.run_seconds,
+                device=reply.device,
+                precision=reply.precision,
+                cached=reply.cached,
             )
 
+    def load(
+        self, directory: Path, *, default: bool = False, timeout_seconds: float = _LOADING_SECONDS
+    ) -> ModelDescription:
+        """Have the runtime load a package, until it ends, and make it its model's default version if `default`.
+
+        A package that is loaded already is not loaded again, so this also says which version is the default. Raises
+        `PackageError`, `RouteUnavailable`, `RuntimeUnavailable`, `DeadlineExceeded`.
+        """
+        try:
+            request = wire.LoadRequest(directory=str(directory.absolute()), default=default)
+        except ValidationError:
+            raise PackageError(directory, "", "this path is too long to be sent") from None
+        (description,) = self._document(request, _DESCRIPTIONS, timeout_seconds)
+        return description
+
     def models(self) -> tuple[ModelDescription, ...]:
-        """All loaded models, by name. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
+        """See `Runtime.models`. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
         return self._document(wire.ModelsRequest(), _DESCRIPTIONS)
 
     def health(self) -> tuple[ModelHealth, ...]:
-        """How the models are doing, by name. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
+        """How the models are doing, in the order of `models`. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
         return self._document(wire.HealthRequest(), _HEALTH)
+
+    def usage(self) -> RuntimeUsage:
+        """What the models use together. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
+        return self._document(wire.UsageRequest(), _USAGE)
 
     def close(self) -> None:
         """Close the connections that are not in use. The client can still be used."""
@@ -113,8 +168,8 @@ class RuntimeClient:
     ) -> None:
         self.close()
 
-    def _document(self, request: wire.Request, form: TypeAdapter[_T]) -> _T:
-        reply, answer = self._ask(request, None, time.monotonic() + _LISTING_SECONDS)
+    def _document(self, request: wire.Request, form: TypeAdapter[_T], seconds: float = _LISTING_SECONDS) -> _T:
+        reply, answer = self._ask(request, None, time.monotonic() + seconds)
         with _closing(answer):
             if not isinstance(reply, wire.DocumentReply) or answer is None:
                 raise _not_understood()
@@ -186,14 +241,22 @@ class RuntimeClient:
         return RuntimeUnavailable(f"{self._path}: no runtime answers there ({reason}); is the daemon running?")
 
 
+def _end(timeout_seconds: float) -> float:
+    if not 0 < timeout_seconds < math.inf:
+        raise DeadlineExceeded("timeout_seconds is not a positive, finite number: no time is left")
+    return time.monotonic() + timeout_seconds
+
+
 def _infer_request(
-    model: str, tensors: tuple[wire.TensorHeader, ...], priority: int, timeout_seconds: float
+    model: str, version: str | None, tensors: tuple[wire.TensorHeader, ...], priority: int, timeout_seconds: float
 ) -> wire.InferRequest:
     try:
-        return wire.InferRequest(model=model, priority=priority, timeout_seconds=timeout_seconds, tensors=tensors)
+        return wire.InferRequest(
+            model=model, version=version, priority=priority, timeout_seconds=timeout_seconds, tensors=tensors
+        )
     except ValidationError:
         raise InvalidInput(
-            "the model's name, the priority or the number of inputs is beyond what can be sent"
+            "the model's name or version, the priority or the number of inputs is beyond what can be sent"
         ) from None
 
 
@@ -202,7 +265,7 @@ def _parsed(header: bytes, answer: int | None) -> wire.Reply:
     try:
         reply = wire.REPLY.validate_json(header)
         if isinstance(reply, wire.ErrorReply):
-            raise _ERRORS.get(reply.error, BackendFailure)(reply.message)
+            raise _raised(reply)
     except BaseException as error:
         if answer is not None:
             os.close(answer)
@@ -210,6 +273,13 @@ def _parsed(header: bytes, answer: int | None) -> wire.Reply:
             raise _not_understood() from None
         raise
     return reply
+
+
+def _raised(reply: wire.ErrorReply) -> RuntimeFailure:
+    if reply.error == PackageError.__name__ and reply.package_error:
+        file, key, problem = reply.package_error
+        return PackageError(Path(file), key, problem)
+    return _ERRORS.get(reply.error, BackendFailure)(reply.message)
 
 
 def _read_outputs(answer: int, reply: wire.InferReply) -> dict[str, np.ndarray[Any, Any]]:

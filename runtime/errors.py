@@ -33,7 +33,7 @@ class InvalidInput(RuntimeFailure):
 
 
 class ModelNotFound(RuntimeFailure):
-    """No model of that name is loaded."""
+    """No model of that name and version is loaded."""
 
 
 class DeadlineExceeded(RuntimeFailure):
@@ -72,6 +72,12 @@ class RemoteUnavailable(BackendFailure):
 
 class RouteUnavailable(BackendFailure):
     """A route that cannot be gone on this machine: there is no such device, or a library for it is not installed."""
+
+
+class NoRoute(RuntimeFailure):
+    """None of the model's routes can answer at present; the message says for each of them why. Nothing was answered."""
+
+    retryable = True
 
 
 class RuntimeUnavailable(RuntimeFailure):

@@ -7,9 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from runtime.errors import DeadlineExceeded
-from runtime.host import ModelHost
-from runtime.inference import ROUTINE, Device, InferenceResult
+from runtime.backend import RemoteAccess
+from runtime.errors import DeadlineExceeded, RuntimeFailure
+from runtime.health import ModelHealth
+from runtime.host import NO_ACCESS, HostSettings, ModelHost
+from runtime.inference import ROUTINE, Device, InferenceResult, each_at_once
 from runtime.package import ModelDescription, ModelPackage
 from runtime.tensors import native
 
@@ -18,24 +20,61 @@ class LocalRuntime:
     """A `Runtime` over models that it loads itself. Close it, or use it in a ``with`` statement."""
 
     def __init__(
-        self, packages: Sequence[ModelPackage], *, threads: int | None = None, device: Device = Device.AUTO
+        self,
+        packages: Sequence[ModelPackage],
+        *,
+        threads: int | None = None,
+        device: Device = Device.AUTO,
+        cache_bytes: int = 0,
+        access: RemoteAccess = NO_ACCESS,
     ) -> None:
-        """Load `packages`; `threads` share one run on the CPU, by default one a core. Raises as `ModelHost` does."""
-        self._host = ModelHost(packages, threads=threads or len(os.sched_getaffinity(0)), device=device)
+        """Load `packages`, of which the first of each name is its default version; the rest is that of `HostSettings`,
+        with a thread for each core. Raises as `ModelHost.add` does.
+        """
+        count = threads or len(os.sched_getaffinity(0))
+        settings = HostSettings(threads=count, device=device, cache_bytes=cache_bytes, access=access)
+        self._host = ModelHost(packages, settings)
 
     def infer(
-        self, model: str, inputs: Mapping[str, np.ndarray[Any, Any]], *, priority: int = ROUTINE, timeout_seconds: float
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        version: str | None = None,
+        priority: int = ROUTINE,
+        timeout_seconds: float,
     ) -> InferenceResult:
         """See `Runtime.infer`."""
-        future = self._host.submit(model, native(inputs), priority=priority, timeout_seconds=timeout_seconds)
+        asked = native(inputs)
+        future = self._host.submit(model, asked, version=version, priority=priority, timeout_seconds=timeout_seconds)
         try:
             return future.result(timeout_seconds)
         except TimeoutError:
             future.cancel()
             raise DeadlineExceeded(f"{model}: no answer within {timeout_seconds:g} s; try again later") from None
 
+    def infer_many(
+        self,
+        models: Sequence[tuple[str, str | None]],
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        priority: int = ROUTINE,
+        timeout_seconds: float,
+    ) -> tuple[InferenceResult | RuntimeFailure, ...]:
+        """See `Runtime.infer_many`."""
+        return each_at_once(
+            models,
+            lambda name, version: self.infer(
+                name, inputs, version=version, priority=priority, timeout_seconds=timeout_seconds
+            ),
+        )
+
+    def health(self) -> tuple[ModelHealth, ...]:
+        """How the models are doing, by name."""
+        return self._host.health()
+
     def models(self) -> tuple[ModelDescription, ...]:
-        """All loaded models, by name."""
+        """See `Runtime.models`."""
         return self._host.descriptions()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The runtime process: owns the models and answers clients of its own account on a Unix socket.
 
-One thread takes requests, checks them and queues them; each model's thread sends its answers itself. No peer can make
+One thread takes requests, checks them and queues them; each lane's thread sends its answers itself. No peer can make
 it block, fault or run out of memory: what is not well formed closes that peer's connection, what is not what the
 package declares gets an answer that says so, and both cost nobody else anything.
 """
@@ -15,20 +15,22 @@ import stat
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from runtime import wire
-from runtime.errors import BackendLost, InvalidInput, Overloaded, RuntimeFailure, RuntimeUnavailable
-from runtime.host import ModelHost
-from runtime.inference import Device, InferenceResult, ModelHealth
-from runtime.package import Admission, ModelDescription, ModelPackage
+from runtime.backend import RemoteAccess
+from runtime.errors import BackendLost, InvalidInput, Overloaded, PackageError, RuntimeFailure, RuntimeUnavailable
+from runtime.health import ModelHealth, RuntimeUsage
+from runtime.host import NO_ACCESS, HostSettings, ModelHost
+from runtime.inference import Device, InferenceResult
+from runtime.package import Admission, ModelDescription, ModelPackage, Route
 from runtime.tensors import count_samples
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +40,7 @@ _TICK_SECONDS: Final = 0.1
 _MOST_CONNECTIONS: Final = 4096
 _DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
 _HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
+_USAGE: Final = TypeAdapter(RuntimeUsage)
 
 
 def serve(
@@ -50,25 +53,43 @@ def serve(
     threads: int | None = None,
     device: Device = Device.AUTO,
     drain_seconds: float = 10.0,
+    lazy: bool = False,
+    memory_bytes: Mapping[Device, int] | None = None,
+    cache_bytes: int = 0,
+    routes: Mapping[str, Sequence[Route]] | None = None,
+    access: RemoteAccess = NO_ACCESS,
 ) -> None:
     """Load the packages, then answer on `socket_path` (mode 0600) until `stop` is set; `on_ready` is called in between.
 
-    `admission` says which packages are admitted, and opens sealed ones. After `stop`, requests in progress are finished
-    for at most `drain_seconds`. `threads` share one run on the CPU, by default one a core.
+    Of several versions of a model the first is its default. After `stop`, requests in progress are finished for at most
+    `drain_seconds`. `admission` is what is demanded of packages; the other settings are those of `HostSettings`.
+
+    When a device is lost, requests go on along other routes for at most `drain_seconds`, new ones wait for the next
+    process, and this one ends.
 
     Raises `PackageError` for a package that cannot be used, `BackendFailure` for a `device` that is not there,
     `RuntimeUnavailable` if another process serves the socket, and `BackendLost` when only a new process can go on.
     """
-    packages = [ModelPackage.load(directory, admission or Admission()) for directory in package_dirs]
-    host = ModelHost(packages, threads=threads or len(os.sched_getaffinity(0)), device=device)
+    admission = admission or Admission()
+    packages = [ModelPackage.load(directory, admission) for directory in package_dirs]
+    settings = HostSettings(
+        threads=threads or len(os.sched_getaffinity(0)),
+        device=device,
+        lazy=lazy,
+        memory_bytes=memory_bytes or {},
+        cache_bytes=cache_bytes,
+        routes=routes or {},
+        access=access,
+    )
+    host = ModelHost(packages, settings)
     try:
         with _listening(socket_path) as listener:
-            server = _Server(listener, host)
+            server = _Server(listener, host, admission)
             for health in host.health():
                 _log.info("model_loaded", model=health.model, version=health.version, device=health.device)
             on_ready()
             server.answer(until=lambda: stop.is_set() or host.lost)
-        server.drain(0 if host.lost else drain_seconds)
+        server.drain(drain_seconds)
         if host.lost:
             raise BackendLost("a device is lost; the runtime process must be started again")
     finally:
@@ -81,13 +102,15 @@ class _Connection:
     # Held while sending and closing: the number of a closed socket can be another client's in the next moment.
     lock: threading.Lock = field(default_factory=threading.Lock)
     open: bool = True
-    running: Future[InferenceResult] | None = None
+    running: Future[Any] | None = None
 
 
 class _Server:
-    def __init__(self, listener: socket.socket, host: ModelHost) -> None:
+    def __init__(self, listener: socket.socket, host: ModelHost, admission: Admission) -> None:
         self._listener = listener
         self._host = host
+        self._admission = admission
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, None)
         self._connections: set[_Connection] = set()
@@ -117,6 +140,7 @@ class _Server:
         for connection in list(self._connections):
             self._close(connection)
         self._selector.close()
+        self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _accept(self) -> None:
         try:
@@ -164,10 +188,10 @@ class _Server:
             request = wire.REQUEST.validate_json(header)
             if isinstance(request, wire.InferRequest):
                 self._start(connection, request, body)
-            elif isinstance(request, wire.ModelsRequest):
-                _send_document(connection, _DESCRIPTIONS.dump_json(self._host.descriptions()))
+            elif isinstance(request, wire.LoadRequest):
+                self._load(connection, request)
             else:
-                _send_document(connection, _HEALTH.dump_json(self._host.health()))
+                _send_document(connection, self._document(request))
         except (ValidationError, wire.BadMessage) as error:
             reason = str(error) if isinstance(error, wire.BadMessage) else "the header is no request"
             _send_error(connection, InvalidInput(f"{reason}; are client and runtime of the same version?"))
@@ -178,16 +202,42 @@ class _Server:
             _log.warning("request_not_read", reason=type(error).__name__)
             _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
 
+    def _document(self, request: wire.ModelsRequest | wire.HealthRequest | wire.UsageRequest) -> bytes:
+        match request:
+            case wire.ModelsRequest():
+                return _DESCRIPTIONS.dump_json(self._host.descriptions())
+            case wire.HealthRequest():
+                return _HEALTH.dump_json(self._host.health())
+            case wire.UsageRequest():
+                return _USAGE.dump_json(self._host.usage())
+
+    def _load(self, connection: _Connection, request: wire.LoadRequest) -> None:
+        """Load a package in a thread of its own, one after the other; its end is told by that thread."""
+
+        def load() -> bytes:
+            package = ModelPackage.load(Path(request.directory), self._admission)
+            self._host.add(package, default=request.default)
+            _log.info("model_loaded", model=package.name, version=package.version, default=request.default)
+            return _DESCRIPTIONS.dump_json((package.description,))
+
+        future = self._loader.submit(load)
+        connection.running = future
+        future.add_done_callback(lambda done: _send_loaded(connection, done))
+
     def _start(self, connection: _Connection, request: wire.InferRequest, body: int | None) -> None:
-        """Queue an inference; its answer is sent by the thread of the model."""
-        package = self._host.package(request.model)
+        """Queue an inference; its answer is sent by the thread of the lane."""
+        package = self._host.package(request.model, request.version)
         headers = {tensor.name: (tensor.dtype.value, tensor.shape) for tensor in request.tensors}
         if body is None or len(headers) != len(request.tensors):
             raise wire.BadMessage("the request has no body, or two tensors of one name")
         count_samples(package, headers)  # before memory is taken for them
         inputs = wire.read_tensors(body, request.tensors)
         future = self._host.submit(
-            request.model, inputs, priority=request.priority, timeout_seconds=request.timeout_seconds
+            request.model,
+            inputs,
+            version=package.version,
+            priority=request.priority,
+            timeout_seconds=request.timeout_seconds,
         )
         connection.running = future
         future.add_done_callback(lambda done: _send_result(connection, done))
@@ -207,7 +257,7 @@ class _Server:
 
 
 def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None:
-    """Send the answer of a finished request, in the thread of its model."""
+    """Send the answer of a finished request, in the thread of its lane."""
     try:
         result = done.result()
     except CancelledError:
@@ -229,8 +279,24 @@ def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None
         batch_size=result.batch_size,
         queue_seconds=result.queue_seconds,
         run_seconds=result.run_seconds,
+        device=result.device,
+        precision=result.precision,
+        cached=result.cached,
     )
     _send(connection, header, body)
+
+
+def _send_loaded(connection: _Connection, done: Future[bytes]) -> None:
+    if done.cancelled():
+        return
+    error = done.exception()
+    if error is None:
+        _send_document(connection, done.result())
+        return
+    if not isinstance(error, RuntimeFailure):
+        _log.error("package_not_loaded", reason=type(error).__name__)
+        error = RuntimeUnavailable(f"the package could not be loaded ({type(error).__name__}); see the log")
+    _send_error(connection, error)
 
 
 def _send_document(connection: _Connection, document: bytes) -> None:
@@ -238,7 +304,8 @@ def _send_document(connection: _Connection, document: bytes) -> None:
 
 
 def _send_error(connection: _Connection, error: RuntimeFailure) -> None:
-    _send(connection, wire.ErrorReply(error=type(error).__name__, message=str(error)), None)
+    parts = (str(error.file), error.key, error.problem) if isinstance(error, PackageError) else None
+    _send(connection, wire.ErrorReply(error=type(error).__name__, message=str(error), package_error=parts), None)
 
 
 def _send(connection: _Connection, header: wire.Reply, body: int | None) -> None:

@@ -23,8 +23,8 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from runtime.inference import Array
-from runtime.package import DType
+from runtime.inference import Array, Device
+from runtime.package import DType, Precision
 
 MAX_HEADER_BYTES: Final = 1 << 16
 MAX_DOCUMENT_BYTES: Final = 1 << 24
@@ -63,6 +63,7 @@ class InferRequest(_Header):
 
     verb: Literal["infer"] = "infer"
     model: str = Field(max_length=64)
+    version: str | None = Field(default=None, max_length=64)
     priority: int = Field(ge=-(1 << 31), lt=1 << 31)
     timeout_seconds: float
     tensors: Tensors
@@ -80,6 +81,20 @@ class HealthRequest(_Header):
     verb: Literal["health"] = "health"
 
 
+class UsageRequest(_Header):
+    """Say what the models use together."""
+
+    verb: Literal["usage"] = "usage"
+
+
+class LoadRequest(_Header):
+    """Load the package in this folder, and make it the model's default version if `default`."""
+
+    verb: Literal["load"] = "load"
+    directory: str = Field(max_length=4096)
+    default: bool = False
+
+
 class InferReply(_Header):
     """The answer to `InferRequest`; the tensors of the body are the outputs."""
 
@@ -91,6 +106,9 @@ class InferReply(_Header):
     batch_size: int
     queue_seconds: float
     run_seconds: float
+    device: Device | None = None
+    precision: Precision | None = None
+    cached: bool = False
 
 
 class DocumentReply(_Header):
@@ -100,14 +118,15 @@ class DocumentReply(_Header):
 
 
 class ErrorReply(_Header):
-    """`error` is the name of a class of `runtime.errors`."""
+    """`error` is the name of a class of `runtime.errors`; of a `PackageError` the parts are sent, too."""
 
     status: Literal["error"] = "error"
     error: str
     message: str
+    package_error: tuple[str, str, str] | None = None
 
 
-Request = InferRequest | ModelsRequest | HealthRequest
+Request = InferRequest | ModelsRequest | HealthRequest | UsageRequest | LoadRequest
 Reply = InferReply | DocumentReply | ErrorReply
 REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 REPLY: Final[TypeAdapter[Reply]] = TypeAdapter(Annotated[Reply, Field(discriminator="status")])

@@ -7,6 +7,7 @@ import numpy as np
 
 from runtime import Device
 from runtime.inference import Array
+from runtime.package import Precision
 
 Check = Callable[[Array], None]
 
@@ -15,10 +16,14 @@ class GatedBackend:
     """Gives the sum of each sample, once for each `open`. `fault` may raise when it sees a batch."""
 
     device = Device.CPU
+    precision = Precision.FLOAT32
+    tolerance = 0.0
+    memory_bytes = 1000
 
     def __init__(self, fault: Check | None = None) -> None:
         self.batches: list[list[float]] = []  # what ran together: the first number of each sample
         self.entered = threading.Semaphore(0)
+        self.closed = threading.Event()
         self._gate = threading.Semaphore(0)
         self._fault = fault
 
@@ -35,3 +40,6 @@ class GatedBackend:
             self._fault(image)
         total = image.reshape(len(image), -1).sum(axis=1)
         return {"probabilities": np.stack([total] * 3, axis=1).astype(np.float32)}
+
+    def close(self) -> None:
+        self.closed.set()

@@ -1,6 +1,7 @@
 """The batching queue: what runs together, in which order, what is refused, and who pays for a failure."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -15,10 +16,13 @@ from runtime import (
     DeadlineExceeded,
     InferenceResult,
     ModelPackage,
+    OutOfMemory,
     Overloaded,
+    RemoteUnavailable,
     RuntimeUnavailable,
 )
-from runtime.batcher import Batcher
+from runtime.backend import Backend
+from runtime.batcher import Batcher, LaneFailed
 from runtime.inference import Array
 from tests.runtime.gate import Check, GatedBackend
 from tests.runtime.packages import SIDE, make_package
@@ -32,7 +36,7 @@ class Queue:
 
     def __init__(self, package: ModelPackage, fault: Check | None = None, limit: int = 64) -> None:
         self.backend = GatedBackend(fault)
-        self.batcher = Batcher(package, self.backend, queue_limit=limit)
+        self.batcher = Batcher(package, lambda: (self.backend, package.batch.size), queue_limit=limit)
 
     def ask(
         self, value: float, *, samples: int = 1, priority: int = 10, seconds: float = _LATER
@@ -46,6 +50,12 @@ class Queue:
         future = self.ask(0)
         assert self.backend.entered.acquire(timeout=30)
         return future
+
+
+def _cause(future: Future[InferenceResult]) -> Exception:
+    with pytest.raises(LaneFailed) as caught:
+        future.result(30)
+    return caught.value.cause
 
 
 @pytest.fixture
@@ -212,7 +222,7 @@ def test_an_answer_that_is_not_finite_fails_only_its_own_request(package: ModelP
             bad.result(30)
 
 
-def test_a_lost_device_fails_all_and_is_said(package: ModelPackage) -> None:
+def test_a_lost_device_ends_the_lane_and_gives_everything_back(package: ModelPackage) -> None:
     def lose(_: Array) -> None:
         raise BackendLost("the device is gone")
 
@@ -220,16 +230,15 @@ def test_a_lost_device_fails_all_and_is_said(package: ModelPackage) -> None:
         running = queue.hold()
         waiting = queue.ask(1)
         queue.backend.open(2)
-        with pytest.raises(BackendLost):
-            running.result(30)
-        with pytest.raises(RuntimeUnavailable):
-            waiting.result(30)
-        assert queue.batcher.lost
-        with pytest.raises(RuntimeUnavailable):
+        for future in (running, waiting):
+            assert isinstance(_cause(future), BackendLost)
+        with pytest.raises(LaneFailed):
             queue.ask(2)
+        assert queue.backend.closed.wait(30)
+    assert queue.backend.batches == [[0]]
 
 
-def test_a_device_lost_among_retries_fails_every_request_of_the_batch(package: ModelPackage) -> None:
+def test_a_device_lost_among_retries_gives_every_request_of_the_batch_back(package: ModelPackage) -> None:
     runs = iter([None, ValueError(), BackendLost("gone")])
 
     def fault(_: Array) -> None:
@@ -241,9 +250,95 @@ def test_a_device_lost_among_retries_fails_every_request_of_the_batch(package: M
         queue.hold()
         futures = [queue.ask(1), queue.ask(2), queue.ask(3)]
         queue.backend.open(10)
-        for future in futures:
-            with pytest.raises(BackendLost):
-                future.result(30)
+        assert all(isinstance(_cause(future), BackendLost) for future in futures)
+
+
+def test_a_server_that_is_away_is_not_asked_once_for_each_request(package: ModelPackage) -> None:
+    def away(_: Array) -> None:
+        raise RemoteUnavailable("no answer within 30 s")
+
+    with _queue(package, away) as queue:
+        futures = [queue.hold(), *(queue.ask(value) for value in range(1, 20))]
+        queue.backend.open(30)
+        assert all(isinstance(_cause(future), RemoteUnavailable) for future in futures)
+    assert queue.backend.batches == [[0]]
+
+
+class _Small:
+    """A device on which `most` samples fit at once."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.tried: list[int] = []
+
+    def __call__(self, image: Array) -> None:
+        self.tried.append(len(image))
+        if len(image) > self.most:
+            raise OutOfMemory("too many")
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_run_in_halves_and_the_size_is_remembered(
+    package: ModelPackage,
+) -> None:
+    device = _Small(most=3)
+    with _queue(package, device) as queue:
+        queue.backend.open(100)
+        answer = queue.ask(5, samples=8).result(30)
+        assert (answer.outputs["probabilities"] == 5 * SIDE * SIDE).all()
+        assert answer.outputs["probabilities"].shape == (8, 3)
+        assert device.tried == [8, 4, 2, 2, 2, 2]
+        assert queue.batcher.most_samples == 2
+        device.tried.clear()
+        assert queue.ask(6, samples=5).result(30).outputs["probabilities"].shape == (5, 3)
+        assert device.tried == [2, 2, 1]
+
+
+def test_requests_that_were_joined_too_far_for_the_memory_each_get_their_own_answer(package: ModelPackage) -> None:
+    device = _Small(most=2)
+    with _queue(package, device) as queue:
+        queue.hold()
+        futures = [queue.ask(value, samples=value) for value in (1, 2, 3)]
+        queue.backend.open(100)
+        for value, future in enumerate(futures, 1):
+            outputs = future.result(30).outputs["probabilities"]
+            assert outputs.shape == (value, 3)
+            assert (outputs == value * SIDE * SIDE).all()
+
+
+def test_memory_too_small_for_one_sample_is_the_lanes_failure(package: ModelPackage) -> None:
+    device = _Small(most=0)
+    with _queue(package, device) as queue:
+        queue.backend.open(100)
+        assert isinstance(_cause(queue.ask(1, samples=8)), OutOfMemory)
+    assert device.tried == [8, 4, 2, 1]
+
+
+def test_requests_that_wait_for_a_backend_that_cannot_be_opened_are_given_back(package: ModelPackage) -> None:
+    begin, told = threading.Event(), []
+
+    def fail() -> tuple[Backend, int]:
+        assert begin.wait(30)
+        raise ValueError("the library does not say why")
+
+    batcher = Batcher(package, fail, queue_limit=8, on_failure=told.append)
+    image = np.zeros((1, 1, SIDE, SIDE), np.float32)
+    future = batcher.submit({"image": image}, 1, priority=0, deadline=time.monotonic() + _LATER)
+    begin.set()
+    cause = _cause(future)
+    assert isinstance(cause, BackendFailure)
+    assert "ValueError" in str(cause)
+    assert told == [cause]
+
+
+def test_only_an_idle_lane_is_closed_to_make_room(package: ModelPackage) -> None:
+    with _queue(package) as queue:
+        running = queue.hold()
+        assert not queue.batcher.close_if_idle()
+        queue.backend.open()
+        running.result(30)
+        wait_until(queue.batcher.close_if_idle, "the lane to be idle")
+        assert queue.batcher.join(30)
+        assert queue.backend.closed.is_set()
 
 
 def test_closing_runs_what_waits(package: ModelPackage) -> None:

@@ -15,6 +15,7 @@ from runtime import (
     BackendFailure,
     DeadlineExceeded,
     Device,
+    InferenceResult,
     InvalidInput,
     LocalRuntime,
     ModelNotFound,
@@ -108,10 +109,39 @@ def test_several_models_run_side_by_side(tmp_path: Path, package: ModelPackage) 
     assert not np.allclose(first.outputs["probabilities"], second.outputs["probabilities"])
 
 
-def test_two_packages_of_one_name_are_refused(tmp_path: Path, package: ModelPackage) -> None:
-    other = make_package(tmp_path / "other", version="2.0.0")
+def test_two_packages_of_one_name_and_version_are_refused(tmp_path: Path, package: ModelPackage) -> None:
+    other = make_package(tmp_path / "other", classifier(seed=9))
     with pytest.raises(PackageError, match="another package"):
         LocalRuntime([package, other])
+
+
+def test_several_versions_of_a_model_answer_each_under_its_own_and_the_first_by_default(
+    tmp_path: Path, package: ModelPackage
+) -> None:
+    other = make_package(tmp_path / "other", classifier(seed=9), version="2.0.0")
+    with LocalRuntime([package, other], threads=1) as runtime:
+        first, default, second = (
+            runtime.infer("tiny", {"image": images(1)}, version=version, timeout_seconds=30)
+            for version in ("1.0.0", None, "2.0.0")
+        )
+        assert [model.version for model in runtime.models()] == ["1.0.0", "2.0.0"]
+        assert [health.default for health in runtime.health()] == [True, False]
+        with pytest.raises(ModelNotFound, match=r"'3.0.0'.*loaded: 1.0.0, 2.0.0"):
+            runtime.infer("tiny", {"image": images(1)}, version="3.0.0", timeout_seconds=30)
+    assert (first.version, default.version, second.version) == ("1.0.0", "1.0.0", "2.0.0")
+    assert (first.weights_sha256, second.weights_sha256) == (package.weights_sha256, other.weights_sha256)
+    assert not np.allclose(first.outputs["probabilities"], second.outputs["probabilities"])
+
+
+def test_several_models_asked_at_once_answer_or_fail_each_for_itself(tmp_path: Path, package: ModelPackage) -> None:
+    other = make_package(tmp_path / "log", classifier(logarithm=True), name="log")
+    with LocalRuntime([package, other], threads=1) as runtime:
+        sound, unsound, missing = runtime.infer_many(
+            [("tiny", None), ("log", "1.0.0"), ("none", None)], {"image": -images(1)}, timeout_seconds=30
+        )
+    assert isinstance(sound, InferenceResult)
+    assert isinstance(unsound, BackendFailure)
+    assert isinstance(missing, ModelNotFound)
 
 
 def test_numbers_that_are_not_finite_never_leave(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from runtime import (
     RuntimeClient,
     RuntimeFailure,
     RuntimeUnavailable,
+    lanes,
     serve,
     wire,
 )
-from runtime import host as host_module
 from tests.runtime.gate import GatedBackend
 from tests.runtime.packages import classifier, images, make_package
 from tests.runtime.process import RuntimeProcess, running
@@ -248,8 +248,8 @@ class InThread:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[GatedBackend]:
     backend = GatedBackend()
-    monkeypatch.setattr(host_module, "open_backend", lambda *_, **__: backend)
-    monkeypatch.setattr(host_module, "_warm_up", lambda *_: None)
+    monkeypatch.setattr(lanes, "open_backend", lambda *_, **__: backend)
+    monkeypatch.setattr(lanes, "warm_up", lambda package, _: package.batch.size)
     yield backend
     backend.open(1000)
 
@@ -322,8 +322,8 @@ def test_a_lost_device_ends_the_process_so_that_a_new_one_can_start(
 
     backend = GatedBackend(lose)
     backend.open(10)
-    monkeypatch.setattr(host_module, "open_backend", lambda *_, **__: backend)
-    monkeypatch.setattr(host_module, "_warm_up", lambda *_: None)
+    monkeypatch.setattr(lanes, "open_backend", lambda *_, **__: backend)
+    monkeypatch.setattr(lanes, "warm_up", lambda package, _: package.batch.size)
     server = InThread(tmp_path / "socket", package, drain_seconds=30)
     with pytest.raises(RuntimeFailure) as caught:
         _ask(server.client)
