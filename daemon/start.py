@@ -62,6 +62,7 @@ def prepare(settings: Settings) -> None:
     prepare_folders(settings)
     KeyStore(settings.keys.mirrors, open_master_key(settings))
     SigningKey.load_or_create(settings.audit.signing_key_file)
+    SigningKey.load_or_create(settings.runtime.result_key_file)
     database = Database(settings.database.url)
     audit = AuditWriter(f"{settings.node.name}/supervisor")
     migrate(database, lambda connection, before, after: audit.record(connection, _migrated(before, after)))

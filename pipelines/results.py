@@ -3,8 +3,10 @@
 These values are stored sealed as JSON (`to_json`/`from_json`) and turned into a DiagnosticReport by `adapters.fhir`.
 """
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,27 @@ class InstanceOutcome:
     """What was concluded from one instance, named by its mapped (de-identified) SOP Instance UID.
 
     Either `findings` holds the model's outputs or `not_analysable` says, in words without data, why there are none.
-    `input_sha256` is the digest of the tensor the model saw, so that the answer can be reproduced.
+    `input_sha256` is the digest of the tensor the model saw, so that the answer can be reproduced, `output_sha256` that
+    of all its outputs.
     """
 
     sop_instance_uid: str
     findings: tuple[Finding, ...] = ()
     not_analysable: str | None = None
     input_sha256: str | None = None
+    output_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """Who vouches for a result, and since when: an Ed25519 signature over `StudyResult.statement`.
+
+    `at` is RFC 3339 in UTC, `key` the SHA-256 of the public key in hex, `signature` base64.
+    """
+
+    at: str
+    key: str
+    signature: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,7 @@ class StudyResult:
     outcomes: tuple[InstanceOutcome, ...]
     received_instances: int
     forced: bool  # the study was closed by a limit; more instances may exist
+    attestation: Attestation | None = None
 
     @property
     def analysable(self) -> bool:
@@ -73,12 +90,30 @@ class StudyResult:
         return any(outcome.findings for outcome in self.outcomes)
 
     def to_json(self) -> bytes:
-        """The canonical JSON form: UTF-8, sorted keys, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        """The canonical JSON form: UTF-8, sorted keys, no spaces, nothing for None: so a result that was signed before
+        a field came to be stays what was signed.
+        """
+        return _canonical(asdict(self, dict_factory=_without_nothing))
+
+    def statement(self, at: str) -> bytes:
+        """What is signed at that moment: model, inputs and outputs by their digests, and all that was concluded."""
+        concluded = replace(self, attestation=None).to_json()
+        return _canonical(
+            {
+                "purpose": "kopru result 1",  # so that no signature made for something else is one of a result
+                "at": at,
+                "model": self.model.name,
+                "version": self.model.version,
+                "weights_sha256": self.model.weights_sha256,
+                "inputs_sha256": [outcome.input_sha256 for outcome in self.outcomes],
+                "outputs_sha256": [outcome.output_sha256 for outcome in self.outcomes],
+                "result_sha256": hashlib.sha256(concluded).hexdigest(),
+            }
+        )
 
     @classmethod
     def from_json(cls, data: bytes) -> "StudyResult":
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote, also before results were signed."""
         raw = json.loads(data)
         outcomes = tuple(
             InstanceOutcome(
@@ -86,9 +121,25 @@ class StudyResult:
                 findings=tuple(
                     Finding(f["label"], Coding(**f["coding"]), f["probability"], f["threshold"]) for f in o["findings"]
                 ),
-                not_analysable=o["not_analysable"],
-                input_sha256=o["input_sha256"],
+                not_analysable=o.get("not_analysable"),
+                input_sha256=o.get("input_sha256"),
+                output_sha256=o.get("output_sha256"),
             )
             for o in raw["outcomes"]
         )
-        return cls(raw["pipeline"], ModelIdentity(**raw["model"]), outcomes, raw["received_instances"], raw["forced"])
+        return cls(
+            pipeline=raw["pipeline"],
+            model=ModelIdentity(**raw["model"]),
+            outcomes=outcomes,
+            received_instances=raw["received_instances"],
+            forced=raw["forced"],
+            attestation=Attestation(**raw["attestation"]) if raw.get("attestation") else None,
+        )
+
+
+def _without_nothing(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in items if value is not None}
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

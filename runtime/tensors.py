@@ -3,6 +3,7 @@
 Messages name tensors, dtypes and shapes, never a value.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -66,6 +67,15 @@ def check_finite_inputs(inputs: Tensors) -> None:
 def is_finite(array: Array) -> bool:
     """Whether all numbers are finite; integers always are."""
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def digest(tensors: Tensors) -> str:
+    """The SHA-256, in hex, of tensors with their names, dtypes and shapes, in the order of their names."""
+    total = hashlib.sha256()
+    for name, array in sorted(tensors.items()):
+        total.update(f"{name}\0{array.dtype.name}\0{list(array.shape)}\0".encode())
+        total.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    return total.hexdigest()
 
 
 def check_outputs(description: ModelDescription, outputs: Tensors, samples: int) -> None:

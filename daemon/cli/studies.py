@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import QUARANTINED_OR_HELD, Json, Limit, options
+from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, Json, Limit, options
 from daemon.cli.output import print_json, print_table, say
 
 app = typer.Typer(help="Studies, under their pseudonyms.", no_args_is_help=True)
@@ -56,6 +56,19 @@ def show_study(context: typer.Context, study: Study, json: Json = False) -> None
         )
     if answer["revisions"] and answer["revisions"][-1]["state"] in ("held", "quarantined"):
         raise typer.Exit(QUARANTINED_OR_HELD)
+
+
+@app.command("verify")
+def verify_study(context: typer.Context, study: Study, json: Json = False) -> None:
+    """Check that the study's results are what the engine signed; exits with 1 where one is not."""
+    rows = options(context).daemon().ask("studies.verify", study=study)
+    if json:
+        print_json(rows)
+    else:
+        columns = ("revision", "model", "version", "standing", "signed_at", "key", "reason")
+        print_table(rows, columns, "Results", empty="no results", first_to_go=("key", "signed_at"))
+    if any(row["standing"] not in ("valid", "unsigned") for row in rows):
+        raise typer.Exit(FAILED)
 
 
 @app.command("reprocess")

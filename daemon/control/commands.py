@@ -30,6 +30,7 @@ from daemon.control.quarantine import (
     quarantine_restore,
     quarantine_retry,
 )
+from daemon.control.results import studies_verify
 from daemon.control.server import Command
 from daemon.database import schema as t
 from daemon.engine.tasks import STEPS
@@ -335,6 +336,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "studies.list": studies_list,
     "studies.show": studies_show,
     "studies.reprocess": studies_reprocess,
+    "studies.verify": studies_verify,
     "quarantine.list": quarantine_list,
     "quarantine.release": quarantine_release,
     "quarantine.reject": quarantine_reject,

@@ -45,7 +45,10 @@ def folder_defaults(data: Path, runtime: Path, environ: Mapping[str, str]) -> di
     """The defaults that follow from the two folders of `[node]`, as sections of the settings."""
     return {
         "node": {"data": str(data), "runtime_directory": str(runtime)},
-        "runtime": {"socket": str(runtime / "runtime.sock")},
+        "runtime": {
+            "socket": str(runtime / "runtime.sock"),
+            "result_key_file": str(credential("runtime.result_key", environ) or data / "result-signing.key"),
+        },
         "database": {"url": f"sqlite:///{data / 'kopru.sqlite'}"},
         "store": {"path": str(data / "store")},
         "keys": {

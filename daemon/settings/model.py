@@ -348,6 +348,9 @@ class RuntimeSettings(Section):
     require_signatures: bool = Field(default=False, description="true or false; true wants runtime.trusted_keys")
     threads: int = Field(ge=1, le=1024, description="1 to 1024 threads for one inference on the CPU")
     socket: AbsolutePath = Field(description="an absolute path, by default in node.runtime_directory")
+    result_key_file: AbsolutePath = Field(
+        description="the absolute path of a file with mode 0600: the key that signs results"
+    )
 
     @model_validator(mode="after")
     def _someone_can_sign(self) -> Self:
