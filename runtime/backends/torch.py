@@ -1,7 +1,7 @@
 """Runs TorchScript (`.ts`) and torch.export (`.pt2`) models with PyTorch, on the CPU or on CUDA.
 
-Both are programs, which `runtime.package.archives` keeps from most harm before PyTorch sees them; TorchScript can still
-do whatever PyTorch can, so take it only from those you trust.
+Both are programs. `ModelPackage.read` keeps pickles and native code away from PyTorch; TorchScript can still do whatever
+PyTorch can, so take it only from those you trust.
 
 In another precision than that of its file, a model runs under PyTorch's autocast, which keeps float32 where it matters.
 """
@@ -20,7 +20,6 @@ from runtime.backends.batches import filled, fitting, run_sizes
 from runtime.errors import BackendFailure, BackendLost, OutOfMemory, PackageError, RouteUnavailable
 from runtime.inference import Array, Device
 from runtime.package import Format, ModelPackage, Place, Precision, Variant
-from runtime.package.archives import check_archive, without_pickles
 
 _log = structlog.get_logger(__name__)
 
@@ -175,11 +174,8 @@ class _Captured:
 def _load(package: ModelPackage, form: Variant, data: bytes, device: Device) -> Any:
     file = package.directory / form.file
     try:
-        if form.format is Format.TORCHSCRIPT:
-            check_archive(file, data)
-            return _script(data, device.value)
-        return _exported(without_pickles(file, data), device.value)
-    except (PackageError, torch.OutOfMemoryError, torch.AcceleratorError):
+        return (_script if form.format is Format.TORCHSCRIPT else _exported)(data, device.value)
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except Exception as error:  # noqa: BLE001  # what a broken file makes of the library cannot be foreseen
         problem = str(error).partition("\n")[0] or type(error).__name__

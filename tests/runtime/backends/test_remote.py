@@ -363,10 +363,12 @@ def test_no_server_holds_a_request_longer_than_it_may_take(tmp_path: Path, proto
 
     def hold() -> None:
         client, _ = listener.accept()
+        if dribble:
+            client.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         while not over.wait(0.05):
             if dribble:
                 try:
-                    client.sendall(b"H")
+                    client.sendall(b"h")
                 except OSError:
                     break
         client.close()

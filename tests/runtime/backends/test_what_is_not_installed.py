@@ -34,7 +34,8 @@ packages = [ModelPackage.load(f.parent) for f in Path(pipelines.__file__).parent
 with LocalRuntime(packages, threads=1) as runtime:
     print(*sorted(model.name for model in runtime.models()))
 """)
-    assert (done.stdout.split(), done.stderr) == (["chest-xray-3class", "news2"], "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "chest-xray-3class news2"
 
 
 def test_the_daemon_and_its_runtime_process_import_neither() -> None:
