@@ -10,7 +10,9 @@ AnonymizeError
 └── InvalidProfile        the table of rules is damaged
 """
 
-from anonymize.deidentification import Deidentified, deidentify
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
 from anonymize.errors import (
     RELEASABLE,
     AnonymizeError,
@@ -21,13 +23,16 @@ from anonymize.errors import (
     QuarantineReason,
     UnreadableText,
 )
-from anonymize.file_meta import FileMetaInformation, read_file_meta_information
-from anonymize.header import Header, read_header
-from anonymize.instances import DeidentifiedInstance, PatientPseudonym, ReceivedInstance
 from anonymize.options import BASIC, Claim, Option, Policy
-from anonymize.rules import Action, Rule
-from anonymize.trail import Decision
-from anonymize.uids import map_uid
+
+if TYPE_CHECKING:
+    from anonymize.deidentification import Deidentified, deidentify
+    from anonymize.file_meta import FileMetaInformation, read_file_meta_information
+    from anonymize.header import Header, read_header
+    from anonymize.instances import DeidentifiedInstance, PatientPseudonym, ReceivedInstance
+    from anonymize.rules import Action, Rule
+    from anonymize.trail import Decision
+    from anonymize.uids import map_uid
 
 __all__ = [
     "BASIC",
@@ -56,3 +61,20 @@ __all__ = [
     "read_file_meta_information",
     "read_header",
 ]
+
+_ELSEWHERE: Final = {
+    **dict.fromkeys(("Deidentified", "deidentify"), "deidentification"),
+    **dict.fromkeys(("FileMetaInformation", "read_file_meta_information"), "file_meta"),
+    **dict.fromkeys(("Header", "read_header"), "header"),
+    **dict.fromkeys(("DeidentifiedInstance", "PatientPseudonym", "ReceivedInstance"), "instances"),
+    **dict.fromkeys(("Action", "Rule"), "rules"),
+    "Decision": "trail",
+    "map_uid": "uids",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for. Settings and commands know policies by name, and need not wait a second for the rest."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module 'anonymize' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"anonymize.{_ELSEWHERE[name]}"), name)

@@ -1,49 +1,60 @@
 """Puts the commands together. Imports of the daemon's parts happen inside commands, so that `--help` is quick."""
 
+import importlib
 import importlib.metadata
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from daemon.cli.audit import app as audit_app
-from daemon.cli.config import app as config_app
-from daemon.cli.deidentify import deidentify
-from daemon.cli.demo import demo
-from daemon.cli.infer import infer
-from daemon.cli.models import app as models_app
 from daemon.cli.options import FAILED, USAGE, Options
 from daemon.cli.output import fail
-from daemon.cli.quarantine import app as quarantine_app
-from daemon.cli.send import send
-from daemon.cli.serve import serve
-from daemon.cli.status import status
-from daemon.cli.studies import app as studies_app
-from daemon.cli.tasks import app as tasks_app
 from daemon.control import CommandFailed, ControlError
 from daemon.logs import places
 from daemon.settings import SettingsError
 
+_COMMANDS: Final = (
+    *("serve", "demo", "status", "send", "deidentify", "infer"),
+    *("studies", "quarantine", "tasks", "audit", "models", "config"),
+)
+"""In the order of the help. Each has a module of its name, with a function of that name or, for several, an `app`."""
+
+
+class _Commands(TyperGroup):
+    """Loads a command when it is asked for: what de-identifies or verifies takes a second to load."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(_COMMANDS)  # type: ignore[assignment]  # the names, for "did you mean"
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"daemon.cli.{cmd_name}")
+        if hasattr(module, "app"):
+            group = get_group(module.app)
+            group.name = cmd_name
+            return group
+        single = typer.Typer(add_completion=False)
+        single.command(cmd_name)(getattr(module, cmd_name))
+        return get_command(single)
+
+
 app = typer.Typer(
     name="kopru",
     help="Bridge between a PACS and an EHR: receives studies, de-identifies them, runs models, reports back.",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (serve, demo, status, send, deidentify, infer):
-    app.command(command.__name__)(command)
-for name, group in (
-    ("studies", studies_app),
-    ("quarantine", quarantine_app),
-    ("tasks", tasks_app),
-    ("audit", audit_app),
-    ("models", models_app),
-    ("config", config_app),
-):
-    app.add_typer(group, name=name)
 
 
 def _print_version(wanted: bool) -> None:

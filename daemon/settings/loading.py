@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from pydantic import ValidationError
 
 from daemon.settings.defaults import (
@@ -200,6 +199,8 @@ def _resolve_secrets(draft: Draft, environ: Mapping[str, str]) -> None:
             _read_secret(draft, path, file, OriginKind.CREDENTIAL)
     url, password = draft.values.get(("database", "url")), draft.values.get(("database", "password"))
     if isinstance(url, str) and isinstance(password, str):
+        import sqlalchemy as sa  # not needed by most commands, and as long to load as all of them
+
         try:
             complete = sa.make_url(url).set(password=password).render_as_string(hide_password=False)
         except sa.exc.ArgumentError:

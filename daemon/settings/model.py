@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from anonymize import InvalidPolicy, Option, Policy
@@ -48,6 +47,8 @@ def _time_zone(value: str) -> str:
 
 
 def _database_url(value: str) -> str:
+    import sqlalchemy as sa
+
     try:
         url = sa.make_url(value)
     except sa.exc.ArgumentError:
@@ -124,6 +125,8 @@ class DatabaseSettings(Section):
     @property
     def shown_url(self) -> str:
         """The URL as it can be shown and logged: without the password."""
+        import sqlalchemy as sa
+
         return sa.make_url(self.url).render_as_string(hide_password=True)
 
 

@@ -119,9 +119,10 @@ def test_settings_and_models_are_whole_too(run: Run):
     for row in settings:
         assert row["key"] in said
         assert not isinstance(row["value"], str) or all(word in said for word in row["value"].split())
-    (model,) = json.loads(run("models", "list", "--json").out)
-    assert model["weights_sha256"] in run("models", "list", columns=120).out.split()
-    assert model["weights_sha256"] in run("models", "show", model["name"], columns=80).out.split()
+    models = json.loads(run("models", "list", "--json").out)
     narrow = run("models", "list", columns=80).out
     assert "no room for: weights sha256" in narrow
-    assert textwrap.shorten(model["intended_use"], 60, placeholder="") in " ".join(narrow.split())
+    for model in models:
+        assert model["weights_sha256"] in run("models", "list", columns=120).out.split()
+        assert model["weights_sha256"] in run("models", "show", model["name"], columns=80).out.split()
+        assert textwrap.shorten(model["intended_use"], 60, placeholder="") in " ".join(narrow.split())
