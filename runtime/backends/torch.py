@@ -1,7 +1,7 @@
 """Runs TorchScript (`.ts`) and torch.export (`.pt2`) models with PyTorch, on the CPU or on CUDA.
 
-Both are programs. `ModelPackage.read` keeps pickles and native code away from PyTorch; TorchScript still can whatever
-PyTorch can, so take it only from those you trust.
+Both are programs. `ModelPackage.read` keeps pickles and native code away from PyTorch; but TorchScript can still do
+all that PyTorch can, so take it only from those you trust.
 
 In another precision than that of its file, a model runs under PyTorch's autocast, which keeps float32 where it matters.
 """
