@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-import structlog
-
 from runtime.backend import RemoteAccess
 from runtime.batcher import LaneFailed
 from runtime.cache import AnswerCache, key_of
@@ -39,8 +37,7 @@ from runtime.lanes import DEVICES, Lane, Surroundings
 from runtime.memory import MemoryBudget, default_limits
 from runtime.package import DESCRIPTION, ModelDescription, ModelPackage, Route
 from runtime.tensors import check_finite_inputs, count_samples, forms
-
-_log = structlog.get_logger(__name__)
+from runtime.watch import DriftReport, Watch, guarded
 
 NO_ACCESS: Final = RemoteAccess()
 
@@ -56,11 +53,13 @@ class HostSettings:
     cache_bytes: int = 0
     routes: Mapping[str, Sequence[Route]] = field(default_factory=dict)  # by model, in the place of its package's
     access: RemoteAccess = NO_ACCESS
+    logs: bool = False  # what becomes of lanes, as a process of its own should; others hear of it by their errors
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
     package: ModelPackage
+    watch: Watch | None  # None for a package that brings nothing to watch by
     lanes: tuple[Lane, ...]
 
 
@@ -75,7 +74,7 @@ class ModelHost:
         self._settings = settings
         self._cache = AnswerCache(settings.cache_bytes)
         budget = MemoryBudget({**default_limits(), **settings.memory_bytes})
-        self._surroundings = Surroundings(settings.threads, settings.access, budget)
+        self._surroundings = Surroundings(settings.threads, settings.access, budget, settings.logs)
         self._lock = threading.Lock()
         self._models: dict[str, dict[str, _Model]] = {}  # by name and version; the default version comes first
         try:
@@ -102,7 +101,7 @@ class ModelHost:
         if found is not None and found.package.description != package.description:
             problem = f"another package is called {package.name!r} {package.version} too"
             raise PackageError(package.directory / DESCRIPTION, "name", problem)
-        model = found or _Model(package, tuple(self._lanes(package)))
+        model = found or _Model(package, Watch.of(package), tuple(self._lanes(package)))
         if found is None and not self._settings.lazy:
             try:
                 _open_first(model)
@@ -131,6 +130,10 @@ class ModelHost:
             for _, versions in sorted(self._models.items())
             for position, model in enumerate(versions.values())
         )
+
+    def drift(self) -> tuple[DriftReport, ...]:
+        """How far what the models see and say has moved, for those whose packages can tell, in the same order."""
+        return tuple(model.watch.report() for model in self._all() if model.watch)
 
     def usage(self) -> RuntimeUsage:
         """What the models use together."""
@@ -212,7 +215,6 @@ def _open_first(model: _Model) -> None:
         raise RouteUnavailable(f"{model.package.name}: no route of its package leads to the device that is demanded")
     if all(isinstance(obstacle, RouteUnavailable) for obstacle in obstacles):
         raise obstacles[-1]
-    _log.warning("no_route_yet", model=model.package.name, version=model.package.version, reason=str(obstacles[-1]))
 
 
 class _Journey:
@@ -322,7 +324,8 @@ class _Journey:
 def _ask(
     model: _Model, inputs: dict[str, Array], samples: int, priority: int, deadline: float
 ) -> Future[InferenceResult]:
-    return _Journey(model, inputs, samples, priority, deadline).begin()
+    journey = _Journey(model, inputs, samples, priority, deadline)
+    return guarded(model.watch, inputs, journey.begin) if model.watch else journey.begin()
 
 
 def _health(model: _Model, *, default: bool) -> ModelHealth:

@@ -48,11 +48,14 @@ DEVICES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all lanes of a host share. `threads` share one run on the CPU."""
+    """What all lanes of a host share. `threads` share one run on the CPU; `logs` is whether what becomes of lanes is
+    logged.
+    """
 
     threads: int
     access: RemoteAccess
     budget: MemoryBudget
+    logs: bool
 
 
 class Lane:
@@ -144,7 +147,7 @@ class Lane:
             if batcher is None or not batcher.close_if_idle():
                 return False
             self._batcher = None
-        _log.info("lane_unloaded", model=self._package.name, version=self._package.version, lane=self.name)
+        self._tell("lane_unloaded")
         return batcher.join(timeout_seconds)
 
     def close(self, drain_seconds: float) -> None:
@@ -213,16 +216,8 @@ class Lane:
                 self._final = cause
             else:
                 self._breaker.failed(time.monotonic())
-        say = _log.info if isinstance(cause, RouteUnavailable) else _log.error
-        kind = type(cause).__name__
-        say(
-            "lane_failed",
-            model=self._package.name,
-            version=self._package.version,
-            lane=self.name,
-            kind=kind,
-            reason=str(cause),
-        )
+        level = "info" if isinstance(cause, RouteUnavailable) else "error"
+        self._tell("lane_failed", level, kind=type(cause).__name__, reason=str(cause))
 
     def _succeeded(self) -> None:
         if self._failure is not None:
@@ -244,16 +239,13 @@ class Lane:
                 backend.close()
                 raise
         self._opened_before = True
-        _log.info(
-            "lane_opened",
-            model=self._package.name,
-            version=self._package.version,
-            lane=self.name,
-            device=backend.device,
-            memory_bytes=backend.memory_bytes,
-            most_samples=most,
-        )
+        self._tell("lane_opened", device=backend.device, memory_bytes=backend.memory_bytes, most_samples=most)
         return backend, most
+
+    def _tell(self, event: str, level: str = "info", **details: object) -> None:
+        if self._surroundings.logs:
+            package = self._package
+            getattr(_log, level)(event, model=package.name, version=package.version, lane=self.name, **details)
 
     def _load(self) -> Backend:
         threads, access = self._surroundings.threads, self._surroundings.access

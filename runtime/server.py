@@ -32,6 +32,7 @@ from runtime.host import NO_ACCESS, HostSettings, ModelHost
 from runtime.inference import Device, InferenceResult
 from runtime.package import Admission, ModelDescription, ModelPackage, Route
 from runtime.tensors import count_samples
+from runtime.watch import DriftReport
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ _MOST_CONNECTIONS: Final = 4096
 _DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
 _HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
 _USAGE: Final = TypeAdapter(RuntimeUsage)
+_DRIFT: Final = TypeAdapter(tuple[DriftReport, ...])
 
 
 def serve(
@@ -80,6 +82,7 @@ def serve(
         cache_bytes=cache_bytes,
         routes=routes or {},
         access=access,
+        logs=True,
     )
     host = ModelHost(packages, settings)
     try:
@@ -202,12 +205,14 @@ class _Server:
             _log.warning("request_not_read", reason=type(error).__name__)
             _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
 
-    def _document(self, request: wire.ModelsRequest | wire.HealthRequest | wire.UsageRequest) -> bytes:
+    def _document(self, request: wire.DocumentRequest) -> bytes:
         match request:
             case wire.ModelsRequest():
                 return _DESCRIPTIONS.dump_json(self._host.descriptions())
             case wire.HealthRequest():
                 return _HEALTH.dump_json(self._host.health())
+            case wire.DriftRequest():
+                return _DRIFT.dump_json(self._host.drift())
             case wire.UsageRequest():
                 return _USAGE.dump_json(self._host.usage())
 
@@ -282,6 +287,7 @@ def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None
         device=result.device,
         precision=result.precision,
         cached=result.cached,
+        gate=result.gate,
     )
     _send(connection, header, body)
 

@@ -25,6 +25,7 @@ from runtime import (
     InvalidInput,
     ModelDescription,
     ModelNotFound,
+    NoRoute,
     Overloaded,
     Runtime,
     RuntimeFailure,
@@ -42,6 +43,7 @@ _MOST_BODY_BYTES: Final = 1 << 30  # of all requests that are being read or run
 _STATUSES: Final[Mapping[type[RuntimeFailure], int]] = {
     InvalidInput: 400,
     ModelNotFound: 404,
+    NoRoute: 503,
     Overloaded: 503,
     RuntimeUnavailable: 503,
     DeadlineExceeded: 504,
@@ -179,7 +181,7 @@ class _Application:
         """Decode, ask, encode: in a thread."""
         asked = wire.read_request(body, header_length)
         seconds = min(asked.timeout_seconds or LONGEST_SECONDS, LONGEST_SECONDS)
-        result = self._runtime.infer(model.name, asked.inputs, timeout_seconds=seconds)
+        result = self._runtime.infer(model.name, asked.inputs, version=model.version, timeout_seconds=seconds)
         return wire.write_answer(asked, result)
 
 

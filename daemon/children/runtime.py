@@ -5,16 +5,21 @@ master key only what is derived for sealed packages, and only where there are an
 from daemon.models import admission
 from daemon.settings import Settings
 from daemon.supervision.child import Child
-from runtime import serve
+from runtime import Device, serve
 
 
 def run(settings: Settings, child: Child) -> None:
     """Load the packages, serve them on the socket until told to stop."""
+    limits = {Device.CPU: settings.runtime.memory_bytes.cpu, Device.CUDA: settings.runtime.memory_bytes.cuda}
     serve(
         settings.runtime.socket,
         list(settings.runtime.packages),
         admission=admission(settings),
         threads=settings.runtime.threads,
+        lazy=settings.runtime.lazy,
+        memory_bytes={device: limit for device, limit in limits.items() if limit is not None},
+        cache_bytes=settings.runtime.cache_bytes,
+        routes={model: [each.route() for each in routes] for model, routes in settings.runtime.routes.items()},
         on_ready=child.ready,
         stop=child.stop,
     )

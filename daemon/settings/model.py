@@ -14,6 +14,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from anonymize import InvalidPolicy, Option, Policy
+from runtime.package import Place, Precision, Route
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LONGEST_SOCKET_DIRECTORY_BYTES = 84
@@ -341,6 +342,36 @@ class DeidentificationSettings(PolicySettings):
         return self.pipelines.get(pipeline, self).policy()
 
 
+class MemorySettings(Section):
+    """`[runtime.memory_bytes]`: what loaded models may hold of each device."""
+
+    cpu: int | None = Field(default=None, ge=1, description="a number of bytes; not set: no limit")
+    cuda: int | None = Field(default=None, ge=1, description="a number of bytes; not set: 80 % of the GPU's memory")
+
+
+class RouteSettings(Section):
+    """One of `[[runtime.routes.MODEL]]`: see `runtime.package.Route`."""
+
+    on: Place = Field(description="cuda, tensorrt, cpu or remote")
+    precision: Precision | None = Field(default=None, description="float32, float16, bfloat16 or int8")
+    file: str | None = Field(default=None, description="the name of a file of the package")
+    min_samples: int | None = Field(default=None, ge=1, description="only requests of so many samples or more")
+    max_samples: int | None = Field(default=None, ge=1, description="only requests of so many samples at most")
+    priority_at_most: int | None = Field(default=None, description="only requests so urgent; smaller is more urgent")
+    waiting_at_least: int | None = Field(
+        default=None, ge=0, description="only while so many samples wait for the route before it"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_route(self) -> Self:
+        self.route()
+        return self
+
+    def route(self) -> Route:
+        """The route, as the runtime takes it."""
+        return Route(**dict(self))
+
+
 class RuntimeSettings(Section):
     """`[runtime]`: the process that owns the models."""
 
@@ -350,6 +381,14 @@ class RuntimeSettings(Section):
     )
     require_signatures: bool = Field(default=False, description="true or false; true wants runtime.trusted_keys")
     threads: int = Field(ge=1, le=1024, description="1 to 1024 threads for one inference on the CPU")
+    lazy: bool = Field(default=False, description="true or false; true loads a model when it is first needed")
+    memory_bytes: MemorySettings = Field(default_factory=MemorySettings)
+    cache_bytes: int = Field(
+        default=64 << 20, ge=0, description="a number of bytes for answers to identical inputs; 0: none are kept"
+    )
+    routes: dict[Text, tuple[RouteSettings, ...]] = Field(
+        default_factory=dict, description="for a model by name, tables in the place of its package's [[routes]]"
+    )
     socket: AbsolutePath = Field(description="an absolute path, by default in node.runtime_directory")
     result_key_file: AbsolutePath = Field(
         description="the absolute path of a file with mode 0600: the key that signs results"

@@ -364,7 +364,9 @@ _EXAMPLES = {
     ("database", "password_file"),
     ("deidentification", "pixel_script"),
     ("deidentification", "pipelines"),
+    ("runtime", "memory_bytes"),
     ("runtime", "packages"),
+    ("runtime", "routes"),
 }
 
 
