@@ -7,14 +7,16 @@ are refused. Defaults that depend on the machine (folders, cores) are made in `d
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from anonymize import InvalidPolicy, Option, Policy
-from runtime.package import Place, Precision, Route
+
+if TYPE_CHECKING:
+    from runtime.package import Route
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LONGEST_SOCKET_DIRECTORY_BYTES = 84
@@ -352,8 +354,10 @@ class MemorySettings(Section):
 class RouteSettings(Section):
     """One of `[[runtime.routes.MODEL]]`: see `runtime.package.Route`."""
 
-    on: Place = Field(description="cuda, tensorrt, cpu or remote")
-    precision: Precision | None = Field(default=None, description="float32, float16, bfloat16 or int8")
+    on: Literal["cuda", "tensorrt", "cpu", "remote"] = Field(description="cuda, tensorrt, cpu or remote")
+    precision: Literal["float32", "float16", "bfloat16", "int8"] | None = Field(
+        default=None, description="float32, float16, bfloat16 or int8"
+    )
     file: str | None = Field(default=None, description="the name of a file of the package")
     min_samples: int | None = Field(default=None, ge=1, description="only requests of so many samples or more")
     max_samples: int | None = Field(default=None, ge=1, description="only requests of so many samples at most")
@@ -367,9 +371,11 @@ class RouteSettings(Section):
         self.route()
         return self
 
-    def route(self) -> Route:
+    def route(self) -> "Route":
         """The route, as the runtime takes it."""
-        return Route(**dict(self))
+        from runtime.package import Route  # late: most commands read settings, and few of them need numpy
+
+        return Route.model_validate_json(self.model_dump_json())
 
 
 class RuntimeSettings(Section):
