@@ -40,12 +40,15 @@ from runtime.local import LocalRuntime
 from runtime.package import ModelDescription, ModelPackage, write_package
 from runtime.preprocess import to_input
 from runtime.server import serve
+from runtime.verdict import Verdict
+from runtime.watch import DriftReport
 
 __all__ = [
     "BackendFailure",
     "BackendLost",
     "DeadlineExceeded",
     "Device",
+    "DriftReport",
     "InferenceResult",
     "InvalidInput",
     "LaneHealth",
@@ -66,6 +69,7 @@ __all__ = [
     "RuntimeFailure",
     "RuntimeUnavailable",
     "RuntimeUsage",
+    "Verdict",
     "serve",
     "to_input",
     "write_package",

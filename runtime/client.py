@@ -35,6 +35,7 @@ from runtime.health import ModelHealth, RuntimeUsage
 from runtime.inference import ROUTINE, InferenceResult, each_at_once
 from runtime.package import ModelDescription
 from runtime.tensors import native
+from runtime.watch import DriftReport
 
 _T = TypeVar("_T")
 
@@ -44,6 +45,7 @@ _LOADING_SECONDS: Final = 600.0
 _DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
 _HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
 _USAGE: Final = TypeAdapter(RuntimeUsage)
+_DRIFT: Final = TypeAdapter(tuple[DriftReport, ...])
 _ERRORS: Final[dict[str, type[RuntimeFailure]]] = {
     kind.__name__: kind
     for kind in (
@@ -124,6 +126,7 @@ class RuntimeClient:
                 device=reply.device,
                 precision=reply.precision,
                 cached=reply.cached,
+                gate=reply.gate,
             )
 
     def load(
@@ -148,6 +151,10 @@ class RuntimeClient:
     def health(self) -> tuple[ModelHealth, ...]:
         """How the models are doing, in the order of `models`. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
         return self._document(wire.HealthRequest(), _HEALTH)
+
+    def drift(self) -> tuple[DriftReport, ...]:
+        """How far what the models see and say has moved. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
+        return self._document(wire.DriftRequest(), _DRIFT)
 
     def usage(self) -> RuntimeUsage:
         """What the models use together. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""

@@ -42,6 +42,7 @@ from runtime.verdict import Verdict
 _FORMAT: Final = 1
 _MOST_BYTES: Final = 1 << 26
 _MARGIN: Final = 0.25  # by which limits lie further out than what was seen, in distances from the median
+_SLACK: Final = 1e-3  # for what is the same in all of them, but for rounding
 _TAIL: Final = 0.005  # the share of the training data that may lie beyond a limit before that margin
 
 _BROKEN: Final = {
@@ -194,7 +195,7 @@ def fit_gate(
     traits, thumbnails = measure(inputs, *levels)
     template = template_of(thumbnails)
     limits = {trait: _limits(values) for trait, values in traits.items()}
-    images = Images(*levels, limits, template, _limits(likeness(thumbnails, template), lowest=-1.0)[0])
+    images = Images(*levels, limits, template, _limits(likeness(thumbnails, template))[0])
     if embeddings is None:
         return Gate(images)
     if held_embeddings is None:
@@ -218,10 +219,9 @@ def withhold(outputs: Mapping[str, Array], verdicts: Sequence[Verdict]) -> dict[
     return kept
 
 
-def _limits(values: Numbers, lowest: float = 0.0) -> tuple[float, float]:
-    low, middle, high = np.quantile(values, [_TAIL, 0.5, 1 - _TAIL])
-    below, above = low - _MARGIN * (middle - low), high + _MARGIN * (high - middle)
-    return max(lowest, float(below)), min(1.0, float(above))  # no trait of what lies between black and white is more
+def _limits(values: Numbers) -> tuple[float, float]:
+    low, middle, high = (float(value) for value in np.quantile(values, [_TAIL, 0.5, 1 - _TAIL]))
+    return low - _MARGIN * (middle - low) - _SLACK, high + _MARGIN * (high - middle) + _SLACK
 
 
 def _fit_embeddings(embeddings: Array, groups: Array, held: Array, admitted: float) -> Embeddings:

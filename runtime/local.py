@@ -14,6 +14,7 @@ from runtime.host import NO_ACCESS, HostSettings, ModelHost
 from runtime.inference import ROUTINE, Device, InferenceResult, each_at_once
 from runtime.package import ModelDescription, ModelPackage
 from runtime.tensors import native
+from runtime.watch import DriftReport
 
 
 class LocalRuntime:
@@ -68,6 +69,10 @@ class LocalRuntime:
                 name, inputs, version=version, priority=priority, timeout_seconds=timeout_seconds
             ),
         )
+
+    def drift(self) -> tuple[DriftReport, ...]:
+        """How far what the models see and say has moved."""
+        return self._host.drift()
 
     def health(self) -> tuple[ModelHealth, ...]:
         """How the models are doing, by name."""

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from runtime.inference import Array, Device
 from runtime.package import DType, Precision
+from runtime.verdict import Verdict
 
 MAX_HEADER_BYTES: Final = 1 << 16
 MAX_DOCUMENT_BYTES: Final = 1 << 24
@@ -81,6 +82,12 @@ class HealthRequest(_Header):
     verb: Literal["health"] = "health"
 
 
+class DriftRequest(_Header):
+    """Say how far what the models see and say has moved."""
+
+    verb: Literal["drift"] = "drift"
+
+
 class UsageRequest(_Header):
     """Say what the models use together."""
 
@@ -109,6 +116,7 @@ class InferReply(_Header):
     device: Device | None = None
     precision: Precision | None = None
     cached: bool = False
+    gate: tuple[Verdict, ...] = ()
 
 
 class DocumentReply(_Header):
@@ -126,7 +134,8 @@ class ErrorReply(_Header):
     package_error: tuple[str, str, str] | None = None
 
 
-Request = InferRequest | ModelsRequest | HealthRequest | UsageRequest | LoadRequest
+DocumentRequest = ModelsRequest | HealthRequest | DriftRequest | UsageRequest
+Request = InferRequest | LoadRequest | DocumentRequest
 Reply = InferReply | DocumentReply | ErrorReply
 REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 REPLY: Final[TypeAdapter[Reply]] = TypeAdapter(Annotated[Reply, Field(discriminator="status")])
