@@ -7,6 +7,7 @@
 - torch.lock: torch and what it needs beside dev.lock, with the hashes of its CUDA build (the one on PyPI) and of its
   CPU build (where pip is offered one). Installed without dependencies, since the two builds' differ.
 - cuda.lock: the libraries that only the CUDA build needs.
+- mlserver.lock: the peer that serves models in the tests, in an environment of its own (it needs an older world).
 
 Run by `make lock`. Locks name neither hosts nor paths, so that they hold behind any mirror.
 """
@@ -24,14 +25,19 @@ _COMPILE = [
     *("uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11", "--generate-hashes"),
     *("--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links"),
 ]
+_MLSERVER = "mlserver==1.7.1"
 _CUDA = re.compile(r"nvidia-|cuda-|triton==")
 
 Entries = dict[str, str]  # requirement line ("torch==2.13.0") to the whole entry with its hashes
 
 
 def _compile(*options: str, constraint: Path | None = None) -> Entries:
-    command = [*_COMPILE, *options, *(["--constraint", str(constraint)] if constraint else []), PROJECT.name]
-    answer = subprocess.run(command, cwd=PROJECT.parent, capture_output=True, text=True)
+    """Resolve what pyproject.toml asks for."""
+    return _resolve([*options, *(["--constraint", str(constraint)] if constraint else []), PROJECT.name])
+
+
+def _resolve(arguments: list[str], requirements: str = "", folder: Path = PROJECT.parent) -> Entries:
+    answer = subprocess.run([*_COMPILE, *arguments], cwd=folder, input=requirements, capture_output=True, text=True)
     if answer.returncode != 0:
         raise SystemExit(answer.stderr)
     entries = re.split(r"\n(?=\S)", answer.stdout.strip())
@@ -75,7 +81,7 @@ def _cpu_build_hash(requirement: str) -> str:
 
 
 def main() -> None:
-    """Write all six."""
+    """Write them all."""
     served = _compile("--group", "build")
     runtime = _write("runtime.lock", served)
     _write("remote.lock", _beside(served, _compile("--extra", "remote", constraint=runtime)))
@@ -92,6 +98,7 @@ def main() -> None:
     cpu[requirement] = f"# CPU build of {requirement}: {digest}\n{cpu[requirement]} \\\n    --hash=sha256:{digest}"
     _write("torch.lock", cpu)
     _write("cuda.lock", cuda)
+    _write("mlserver.lock", _resolve(["--no-config", "-"], _MLSERVER))
 
 
 if __name__ == "__main__":

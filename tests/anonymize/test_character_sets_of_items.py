@@ -1,4 +1,4 @@
-"""Text of a sequence item is judged by the item's own Specific Character Set, or by that around it (PS3.3 C.12.1.1.2)."""
+"""Text of an item is judged by the item's own Specific Character Set, or by that around it (PS3.3 C.12.1.1.2)."""
 
 import pytest
 from pydicom.dataset import Dataset

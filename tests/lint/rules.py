@@ -17,7 +17,7 @@ from tests.lint.files import ROOT, texts
 
 Rule = Callable[[], Iterable[str]]
 
-LOCKS = ("runtime", "dev", "peers", "torch", "cuda")
+LOCKS = ("runtime", "remote", "dev", "peers", "torch", "cuda", "mlserver")
 
 _LICENCES = {
     "0BSD",
