@@ -1,13 +1,14 @@
-"""Brings each clinical pipeline of the settings together with the model package it asks."""
+"""Brings each clinical pipeline of the settings together with the packages of the model it asks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from daemon.models import admission
+from daemon.registry import Packages
 from daemon.settings import Settings
 from pipelines.chest_xray import ChestXray
 from pipelines.pipeline import Pipeline
-from runtime import ModelPackage
+from runtime import ModelPackage, PackageError
 
 _KNOWN: Final[Mapping[str, tuple[Pipeline, str]]] = {"chest-xray": (ChestXray(), "chest-xray-3class")}
 """Pipeline by name, with the name of its model package."""
@@ -17,23 +18,35 @@ class UnknownPipeline(Exception):
     """The settings name a pipeline or need a model package that is not there."""
 
 
-def open_pipelines(settings: Settings) -> Mapping[str, tuple[Pipeline, ModelPackage]]:
-    """The enabled pipelines with their packages. Raises `UnknownPipeline`, `runtime.PackageError`."""
+def load_packages(settings: Settings) -> tuple[ModelPackage, ...]:
+    """All packages that the settings name. Raises `runtime.PackageError`, also for the same version twice."""
     admitted = admission(settings)
-    packages = {
-        package.name: package
-        for package in (ModelPackage.load(directory, admitted) for directory in settings.runtime.packages)
-    }
+    packages: dict[tuple[str, str], ModelPackage] = {}
+    for directory in settings.runtime.packages:
+        package = ModelPackage.load(directory, admitted)
+        if packages.setdefault((package.name, package.version), package) is not package:
+            raise PackageError(directory, "version", f"another package is {package.name} {package.version} too")
+    return tuple(packages.values())
+
+
+def open_pipelines(
+    settings: Settings, packages: Sequence[ModelPackage] | None = None
+) -> Mapping[str, tuple[Pipeline, Packages]]:
+    """The enabled pipelines, each with all versions of its model's package. Raises `UnknownPipeline`,
+    `PackageError`.
+    """
+    loaded = load_packages(settings) if packages is None else packages
     found = {}
     for name in settings.pipelines:
         if name not in _KNOWN:
             raise UnknownPipeline(f"pipelines: there is no {name!r}; there are: {', '.join(_KNOWN)}")
-        pipeline, package = _KNOWN[name]
-        if package not in packages:
+        pipeline, model = _KNOWN[name]
+        versions = {package.version: package for package in loaded if package.name == model}
+        if not versions:
             raise UnknownPipeline(
-                f"pipelines: {name} needs the model package {package}, which is not in runtime.packages"
+                f"pipelines: {name} needs the model package {model}, which is not in runtime.packages"
             )
-        found[name] = (pipeline, packages[package])
+        found[name] = (pipeline, Packages(model, versions))
     return found
 
 

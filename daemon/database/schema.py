@@ -181,6 +181,89 @@ result = sa.Table(
     sa.Column("created_at", _Time, nullable=False),
 )
 
+# A version of a model that this installation has met. `stage` changes only through `daemon.registry.stages`.
+model_version = sa.Table(
+    "model_version",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("weights_sha256", sa.String(64), nullable=False),
+    sa.Column("package_sha256", sa.String(64), nullable=False),  # of the whole description, so of every file
+    sa.Column("stage", _State, nullable=False),  # see daemon.registry.Stage
+    sa.Column("decided_by_person", sa.Boolean, nullable=False, default=False),  # the stage was; else it followed
+    sa.Column("replaced_id", _Id, sa.ForeignKey("model_version.id")),  # what was in production before: for a rollback
+    sa.Column("imported_at", _Time, nullable=False),
+    sa.Column("stage_since", _Time, nullable=False),
+    sa.UniqueConstraint("name", "version"),
+)
+sa.Index(
+    "uq_model_version_production",
+    model_version.c.name,
+    unique=True,
+    sqlite_where=model_version.c.stage == "production",
+    postgresql_where=model_version.c.stage == "production",
+)
+
+# Two versions of one model compared on the studies that come: which share of them the challenger gets, and whether its
+# answers are reported (ab) or only logged (shadow).
+experiment = sa.Table(
+    "experiment",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("kind", _State, nullable=False),  # see daemon.registry.ExperimentKind
+    sa.Column("model", sa.String(64), nullable=False, index=True),
+    sa.Column("control_id", _Id, sa.ForeignKey("model_version.id"), nullable=False),
+    sa.Column("challenger_id", _Id, sa.ForeignKey("model_version.id"), nullable=False),
+    sa.Column("share", sa.Double, nullable=False),
+    sa.Column("state", _State, nullable=False),  # running, ended
+    sa.Column("looks", sa.Integer, nullable=False, default=0),  # how often its figures were read while it ran
+    sa.Column("started_at", _Time, nullable=False),
+    sa.Column("ended_at", _Time),
+)
+sa.Index(
+    "uq_experiment_running",
+    experiment.c.model,
+    unique=True,
+    sqlite_where=experiment.c.state == "running",
+    postgresql_where=experiment.c.state == "running",
+)
+
+# What a model was asked and how it answered, a row for each instance. What it answered is sealed.
+inference = sa.Table(
+    "inference",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("revision_id", _Id, sa.ForeignKey("revision.id"), nullable=False, index=True),
+    sa.Column("patient_id", _Id, sa.ForeignKey("patient.id"), nullable=False),
+    sa.Column("version_id", _Id, sa.ForeignKey("model_version.id"), nullable=False, index=True),
+    sa.Column("experiment_id", _Id, sa.ForeignKey("experiment.id"), index=True),
+    sa.Column("reported", sa.Boolean, nullable=False),  # false: the answer of a shadow
+    sa.Column("instance_tag", _Tag, nullable=False),  # under the patient's key
+    sa.Column("input_tag", _Tag, nullable=False),  # under the patient's key
+    sa.Column("route", sa.String(32)),
+    sa.Column("precision", sa.String(16)),
+    sa.Column("batch_size", sa.Integer),
+    sa.Column("queue_ms", sa.Double),
+    sa.Column("run_ms", sa.Double),
+    sa.Column("latency_ms", sa.Double),  # as the engine saw it
+    sa.Column("cached", sa.Boolean, nullable=False, default=False),
+    sa.Column("gate", sa.String(24)),
+    sa.Column("confidence", sa.Double),  # the highest score, not of which label
+    sa.Column("failure", sa.String(64)),  # the kind of error; then there is no answer
+    sa.Column("sealed_answer", sa.LargeBinary),
+    sa.Column("at", _Time, nullable=False, index=True),
+)
+
+# What a person found when signing a revision's report off.
+sign_off = sa.Table(
+    "sign_off",
+    metadata,
+    sa.Column("revision_id", _Id, sa.ForeignKey("revision.id"), primary_key=True),
+    sa.Column("outcome", _State, nullable=False),  # see daemon.registry.SignOff
+    sa.Column("at", _Time, nullable=False),
+)
+
 # The outbox: one row for each revision and destination. `sealed_document` is what is sent, byte for byte, on each
 # attempt.
 delivery = sa.Table(

@@ -26,7 +26,8 @@ from daemon.engine.wakeup import WakeUp
 from daemon.intake import COMPARING_SECONDS, INDEX_LEASE_SECONDS, Indexer, IndexingLost
 from daemon.logs import configure_logging, places
 from daemon.node import Node
-from daemon.pipelines import open_pipelines
+from daemon.pipelines import load_packages, open_pipelines
+from daemon.registry import register
 from daemon.steps import Context
 from daemon.workers import Workers
 
@@ -45,10 +46,12 @@ class Engine:
         speak = partial(configure_logging, log.level, log.format, process="worker")
         self._workers = Workers(node.settings.engine.pixel_workers, speak)
         self._comparing = Workers(1, speak, COMPARING_SECONDS)  # no process of it runs before there is something to do
+        packages = load_packages(node.settings)
+        node.database.retrying(lambda connection: register(connection, node.audit, packages))
         context = Context(
             node,
             self._workers,
-            open_pipelines(node.settings),
+            open_pipelines(node.settings, packages),
             open_destinations(node.settings),
             open_archives(node.settings),
             Recipes(node.settings),

@@ -1,38 +1,38 @@
-"""Step 2: prepare the de-identified instances, ask the runtime, conclude, seal the result, open the outbox.
+"""Step 2: prepare the de-identified instances, ask the runtime, conclude, sign and seal the result, open the outbox.
 
-Sees no identity: it opens de-identified objects only. The answer must come from the very weights of the package whose
-labels are used; if the runtime has loaded another version meanwhile, the task waits.
+Sees no identity: it opens de-identified objects only. The registry says which version of the model answers, and must
+still say so when the result is committed; the answer must come from the very weights of that version's package. Where
+that is not so, the task waits.
 """
 
 import hashlib
 import hmac
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
-from adapters.storage import ObjectRef
-from anonymize import DeidentifiedInstance
 from daemon import queue
+from daemon.attestation import attest, result_key
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
+from daemon.registry import Assignment, NotServed, Packages, assign
+from daemon.registry.log import About, record
 from daemon.settings import Destination, DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
+from daemon.steps import shadow
+from daemon.steps.asking import Answers, NoAnswer, Prepared, ask, deidentified_refs, prepare
 from daemon.steps.outbox import settle
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import seal_column
 from pipelines.errors import InvalidOutput
-from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput
 from pipelines.results import StudyResult
 from runtime import ModelPackage, RuntimeFailure
 
 KIND: Final = "infer"
-_TIMEOUT_SECONDS: Final = 60.0
 _WAITS: Final = 1000  # attempts, ten minutes apart in the end: a study waits for its model
 
 
@@ -51,28 +51,27 @@ class Infer:
                 .join(t.study, t.study.c.id == t.revision.c.study_id)
                 .where(t.revision.c.id == revision_id)
             ).one()
-            rows = connection.execute(
-                sa.select(t.revision_instance.c.deidentified_ref).where(
-                    t.revision_instance.c.revision_id == revision_id
-                )
-            ).scalars()
-            refs = [ref for ref in rows if ref]
+            refs = deidentified_refs(connection, revision_id)
             received = connection.execute(
                 sa.select(sa.func.count())
                 .select_from(t.revision_instance)
                 .where(t.revision_instance.c.revision_id == revision_id)
             ).scalar_one()
-        if revision.state != RevisionState.DEIDENTIFIED:
-            return nothing
-        pipeline, package = context.pipelines[revision.pipeline]
-        files = [node.store.open(ObjectRef.parse(ref))[1] for ref in sorted(refs)]
-        prepared = context.workers.call(_prepare, pipeline, files, package)
-        outputs = _ask(context, package, prepared, revision.priority)
+            if revision.state != RevisionState.DEIDENTIFIED:
+                return nothing
+            pipeline, packages = context.pipelines[revision.pipeline]
+            assignment, package = _assigned(context, connection, packages, revision.uid_tag)
+        prepared = prepare(context, refs, pipeline, package)
+        answers = _ask(context, package, prepared, revision.priority)
         try:
-            result = pipeline.conclude(prepared, outputs, package, received_instances=received, forced=revision.forced)
+            concluded = pipeline.conclude(
+                answers.prepared, answers.outputs, package, received_instances=received, forced=revision.forced
+            )
         except InvalidOutput as error:
             raise GiveUp(str(error)) from None
-        return _commit(context, revision_id, revision.uid_tag, revision.patient_id, result, revision.priority)
+        key = result_key(node.settings.runtime.result_key_file)
+        result = attest(concluded, answers.outputs_sha256, key, datetime.now(UTC))
+        return _commit(context, revision, packages, assignment, result, answers)
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The revision fails; it can be reprocessed."""
@@ -84,93 +83,109 @@ class Infer:
         move(connection, audit, revision_id, RevisionState.FAILED, reason=reason)
 
 
-def _prepare(
-    pipeline: Pipeline, files: Sequence[bytes], package: ModelPackage
-) -> tuple[PreparedInput | NotAnalysable, ...]:
-    """In a worker process: decodes untrusted pixels."""
-    return pipeline.prepare([DeidentifiedInstance.from_bytes(file) for file in files], package)
+def _assigned(
+    context: Context, connection: sa.Connection, packages: Packages, study_tag: str, *, lock: bool = False
+) -> tuple[Assignment, ModelPackage]:
+    """Which version answers about the study, and its package. A study waits for a version that is not here."""
+    key = context.node.master.subkey("experiments")
+    try:
+        assignment = assign(connection, key, packages.model, study_tag, lock=lock)
+        return assignment, packages.of(assignment.version)
+    except NotServed as error:
+        raise TryAgain(str(error), maximum_attempts=_WAITS) from None
 
 
-def _ask(
-    context: Context, package: ModelPackage, prepared: Sequence[PreparedInput | NotAnalysable], priority: int
-) -> Mapping[str, npt.NDArray[np.float32]]:
-    """The model's output for each prepared instance. A package has one input and one output (checked when it is
-    loaded).
-    """
-    outputs: dict[str, npt.NDArray[np.float32]] = {}
-    for item in prepared:
-        if isinstance(item, NotAnalysable):
-            continue
-        try:
-            answer = context.node.runtime.infer(
-                package.name,
-                {package.inputs[0].name: item.tensor[np.newaxis]},
-                priority=priority,
-                timeout_seconds=_TIMEOUT_SECONDS,
-            )
-        except RuntimeFailure as error:
-            reason = f"the runtime gave no answer: {type(error).__name__}"
-            if error.retryable:
-                raise TryAgain(reason, maximum_attempts=_WAITS) from None
-            raise GiveUp(reason) from None
-        if answer.weights_sha256 != package.weights_sha256:
-            raise TryAgain("the runtime has loaded another version of the model", maximum_attempts=_WAITS)
-        outputs[item.sop_instance_uid] = answer.outputs[package.outputs[0].name][0]
-    return outputs
+def _ask(context: Context, package: ModelPackage, prepared: Prepared, priority: int) -> Answers:
+    try:
+        return ask(context, package, prepared, priority)
+    except NoAnswer as error:
+        raise TryAgain(str(error), maximum_attempts=_WAITS) from None
+    except RuntimeFailure as error:
+        reason = f"the runtime gave no answer: {type(error).__name__}"
+        if error.retryable:
+            raise TryAgain(reason, maximum_attempts=_WAITS) from None
+        raise GiveUp(reason) from None
 
 
 def _commit(
-    context: Context, revision_id: str, study_tag: str, patient_id: str, result: StudyResult, priority: int
+    context: Context,
+    revision: sa.Row[Any],
+    packages: Packages,
+    assignment: Assignment,
+    result: StudyResult,
+    answers: Answers,
 ) -> Commit:
     node = context.node
     result_id = str(uuid.uuid4())
-    sealed = seal_column(node.keys.patient(patient_id), "result", result_id, result.to_json())
-    report_id = report_id_of(node.keys.patient(patient_id).subkey("report"), study_tag, result.pipeline)
+    patient = node.keys.patient(revision.patient_id)
+    sealed = seal_column(patient, "result", result_id, result.to_json())
+    about = About(
+        revision_id=revision.id,
+        patient=patient,
+        patient_id=revision.patient_id,
+        version_id=assignment.version.id,
+        experiment_id=assignment.experiment or assignment.shadow,
+        reported=True,
+    )
 
     def commit(connection: sa.Connection) -> None:
-        move(connection, node.audit, revision_id, RevisionState.INFERRED)
+        now, _ = _assigned(context, connection, packages, revision.uid_tag, lock=True)
+        if now.version.id != assignment.version.id:
+            raise TryAgain("another version of the model was promoted meanwhile", maximum_attempts=_WAITS)
+        move(connection, node.audit, revision.id, RevisionState.INFERRED)
         connection.execute(
             sa.insert(t.result).values(
                 id=result_id,
-                revision_id=revision_id,
-                patient_id=patient_id,
+                revision_id=revision.id,
+                patient_id=revision.patient_id,
                 sealed_result=sealed,
                 model=result.model.name,
                 model_version=result.model.version,
                 created_at=database_now(),
             )
         )
+        record(connection, about, answers.logged)
+        if assignment.shadow and answers.logged:
+            payload = {"revision": revision.id, "experiment": assignment.shadow}
+            queue.enqueue(connection, shadow.KIND, revision.id, payload, priority=shadow.PRIORITY)
         details: dict[str, Detail] = {
-            "revision": Id(revision_id),
+            "revision": Id(revision.id),
             "model": Name(result.model.name),
             "version": Name(f"v{result.model.version}"),
             "weights": Id(result.model.weights_sha256),
             "analysable": result.analysable,
         }
         node.audit.record(connection, AuditEvent(Kind.INFERRED, actor="engine", details=details))
-        for destination in node.settings.destinations:
-            if isinstance(destination, DicomDestination) and not destination.takes(result.pipeline):
-                continue
-            delivery_id = str(uuid.uuid4())
-            withheld = result.model.research_only and not _may_have_research(destination)
-            connection.execute(
-                sa.insert(t.delivery).values(
-                    id=delivery_id,
-                    revision_id=revision_id,
-                    destination=destination.name,
-                    report_id=report_id,
-                    patient_id=patient_id,
-                    state=DeliveryState.WITHHELD if withheld else DeliveryState.PENDING,
-                    created_at=database_now(),
-                    updated_at=database_now(),
-                )
-            )
-            if not withheld:
-                kind = "copy" if isinstance(destination, DicomDestination) else "report"
-                queue.enqueue(connection, kind, delivery_id, {"delivery": delivery_id}, priority=priority)
-        settle(connection, node.audit, revision_id)
+        _open_outbox(context, connection, revision, result)
 
     return commit
+
+
+def _open_outbox(context: Context, connection: sa.Connection, revision: sa.Row[Any], result: StudyResult) -> None:
+    """A delivery for each destination, with the task that makes its document."""
+    node = context.node
+    report_key = node.keys.patient(revision.patient_id).subkey("report")
+    for destination in node.settings.destinations:
+        if isinstance(destination, DicomDestination) and not destination.takes(result.pipeline):
+            continue
+        delivery_id = str(uuid.uuid4())
+        withheld = result.model.research_only and not _may_have_research(destination)
+        connection.execute(
+            sa.insert(t.delivery).values(
+                id=delivery_id,
+                revision_id=revision.id,
+                destination=destination.name,
+                report_id=report_id_of(report_key, revision.uid_tag, result.pipeline),
+                patient_id=revision.patient_id,
+                state=DeliveryState.WITHHELD if withheld else DeliveryState.PENDING,
+                created_at=database_now(),
+                updated_at=database_now(),
+            )
+        )
+        if not withheld:
+            kind = "copy" if isinstance(destination, DicomDestination) else "report"
+            queue.enqueue(connection, kind, delivery_id, {"delivery": delivery_id}, priority=revision.priority)
+    settle(connection, node.audit, revision.id)
 
 
 def _may_have_research(destination: Destination) -> bool:

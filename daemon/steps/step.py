@@ -11,9 +11,9 @@ from daemon.deidentification import Recipes
 from daemon.destinations import Archive, Destination
 from daemon.node import Node
 from daemon.queue import Task
+from daemon.registry import Packages
 from daemon.workers import Workers
 from pipelines.pipeline import Pipeline
-from runtime import ModelPackage
 
 Commit = Callable[[sa.Connection], None]
 
@@ -55,7 +55,7 @@ class Context:
 
     node: Node
     workers: Workers
-    pipelines: Mapping[str, tuple[Pipeline, ModelPackage]]
+    pipelines: Mapping[str, tuple[Pipeline, Packages]]
     destinations: Mapping[str, Destination]
     archives: Mapping[str, Archive]
     recipes: Recipes

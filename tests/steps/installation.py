@@ -40,15 +40,16 @@ from daemon.destinations import Destination, open_archives, open_destinations
 from daemon.engine.tasks import STEPS, TaskLoop
 from daemon.intake import INDEX_LEASE_SECONDS, Indexer
 from daemon.node import Node, prepare_folders
-from daemon.pipelines import open_pipelines
+from daemon.pipelines import load_packages, open_pipelines
 from daemon.queue import Task, TaskState
+from daemon.registry import Packages, register
 from daemon.settings import Settings
 from daemon.settings.defaults import folder_defaults, machine_defaults
 from daemon.states import TERMINAL, DeliveryState, RevisionState, Standing
 from daemon.steps import Context
 from pipelines.identity import PatientIdentity
-from runtime import ModelPackage
 from runtime.inference import InferenceResult
+from runtime.verdict import Verdict
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image
 from tests.waiting import wait_until
 
@@ -78,21 +79,25 @@ def another(of: Dataset, seed: int = 99) -> Dataset:
 
 
 class Model:
-    """Stands in for the runtime process: the same answer for every image, from the weights of the package.
+    """Stands in for the runtime process: the same answer for every image, from the weights of the version asked for.
 
-    `before` is called before each answer.
+    `before` is called before each answer; `scores` are the answers of versions that give another; `verdict` is what the
+    gate says of each image, None if the runtime does not judge.
     """
 
-    def __init__(self, package: ModelPackage) -> None:
-        self._package = package
+    def __init__(self, packages: Packages) -> None:
+        self._packages = packages
         self.before: Callable[[], object] = lambda: None
+        self.scores: dict[str, list[float]] = {}
+        self.verdict: Verdict | None = Verdict.FITS
 
-    def infer(self, model: str, inputs: Any, *, priority: int, timeout_seconds: float) -> InferenceResult:
+    def infer(self, model: str, inputs: Any, *, version: str, priority: int, timeout_seconds: float) -> InferenceResult:
         self.before()
-        answer = np.array([[0.7, 0.2, 0.1]], dtype=np.float32)
-        package = self._package
+        package = self._packages.by_version[version]
+        answer = np.array([self.scores.get(version, [0.7, 0.2, 0.1])], dtype=np.float32)
         outputs = {package.outputs[0].name: answer}
-        return InferenceResult(outputs, package.name, package.version, package.weights_sha256, 1, 0.0, 0.0)
+        gate = (self.verdict,) if self.verdict else ()
+        return InferenceResult(outputs, package.name, package.version, package.weights_sha256, 1, 0.0, 0.0, gate=gate)
 
     def models(self) -> tuple[()]:
         return ()
@@ -229,17 +234,20 @@ class Installation:
         archives: Sequence[dict[str, Any]] = (),
         **sections: Any,
     ) -> None:
+        self.folder = folder
         self._runtime_directory = Path(tempfile.mkdtemp(prefix="kopru-test-"))  # sockets want short paths
         values = _values(folder, self._runtime_directory, database_url, destinations) | sections
         values["destinations"] += [{"kind": "dicom", "address": "127.0.0.1"} | archive for archive in archives]
         self.settings = Settings.model_validate(values)
         prepare_folders(self.settings)
-        pipelines = open_pipelines(self.settings)
-        (_, package) = pipelines["chest-xray"]
-        self.model = Model(package)
+        packages = load_packages(self.settings)
+        pipelines = open_pipelines(self.settings, packages)
+        self.packages = pipelines["chest-xray"][1]
+        self.model = Model(self.packages)
         self.node = replace(Node.open(self.settings, "engine"), runtime=self.model)  # type: ignore[arg-type]
         self.database = self.node.database
         self.receiver = IntakeWriter(self.node.store, "receiver-1", objects_per_batch=4)
+        self.database.retrying(lambda connection: register(connection, self.node.audit, packages))
         self.acknowledged: list[ObjectRef] = []
         self.destinations = {name: SpoiltDestination(d) for name, d in open_destinations(self.settings).items()}
         self.workers = InProcess()

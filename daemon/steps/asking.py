@@ -1,0 +1,146 @@
+"""Asking a model about a revision's de-identified instances: shared by the step that reports and the one that shadows.
+
+Sees no identity. An answer counts only if it comes from the very weights of the package whose labels are used, and
+where the package has a gate, only if the runtime has judged the input by it and found that it fits.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from adapters.storage import ObjectRef
+from anonymize import DeidentifiedInstance
+from daemon.database import schema as t
+from daemon.registry.log import Logged, Run
+from daemon.steps.step import Context
+from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput
+from runtime import InferenceResult, ModelPackage
+from runtime.verdict import Verdict
+
+_TIMEOUT_SECONDS: Final = 60.0
+
+Prepared = tuple[PreparedInput | NotAnalysable, ...]
+
+
+class NoAnswer(Exception):
+    """What the runtime said is no answer of the package's: of other weights, or not judged by its gate. It may be later
+    on. The message holds no data.
+    """
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model said: `outputs` that the package's labels are about, (labels,), and the SHA-256 of all outputs, by
+    SOP Instance UID. In `prepared`, what the gate refused is not analysable any more.
+    """
+
+    prepared: Prepared
+    outputs: Mapping[str, npt.NDArray[np.float32]]
+    outputs_sha256: Mapping[str, str]
+    logged: tuple[Logged, ...]
+
+
+def prepare(context: Context, refs: Sequence[str], pipeline: Pipeline, package: ModelPackage) -> Prepared:
+    """The model's inputs from the objects of these references, made in a worker process."""
+    files = [context.node.store.open(ObjectRef.parse(ref))[1] for ref in sorted(refs)]
+    return context.workers.call(_prepare, pipeline, files, package)
+
+
+def deidentified_refs(connection: sa.Connection, revision_id: str) -> list[str]:
+    """Where the revision's de-identified instances lie."""
+    query = sa.select(t.revision_instance.c.deidentified_ref).where(t.revision_instance.c.revision_id == revision_id)
+    return [ref for ref in connection.execute(query).scalars() if ref]
+
+
+def _prepare(pipeline: Pipeline, files: Sequence[bytes], package: ModelPackage) -> Prepared:
+    """In a worker process: decodes untrusted pixels."""
+    return pipeline.prepare([DeidentifiedInstance.from_bytes(file) for file in files], package)
+
+
+def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: int) -> Answers:
+    """Ask about each prepared instance. A package's first input and first output are those that the pipeline knows.
+
+    Raises `runtime.RuntimeFailure`, `NoAnswer`.
+    """
+    judged: list[PreparedInput | NotAnalysable] = []
+    outputs: dict[str, npt.NDArray[np.float32]] = {}
+    digests: dict[str, str] = {}
+    logged = []
+    for item in prepared:
+        if isinstance(item, NotAnalysable):
+            judged.append(item)
+            continue
+        began = time.monotonic()
+        answer = context.node.runtime.infer(
+            package.name,
+            {package.inputs[0].name: item.tensor[np.newaxis]},
+            version=package.version,
+            priority=priority,
+            timeout_seconds=_TIMEOUT_SECONDS,
+        )
+        run = _run(answer, (time.monotonic() - began) * 1000)
+        verdict = _verdict(package, answer)
+        if verdict is not None and not verdict.fits:
+            judged.append(NotAnalysable(item.sop_instance_uid, verdict.sentence))
+            logged.append(Logged(item.sop_instance_uid, item.sha256, run))
+            continue
+        judged.append(item)
+        outputs[item.sop_instance_uid] = answer.outputs[package.outputs[0].name][0]
+        digests[item.sop_instance_uid] = _digest(answer.outputs)
+        logged.append(_logged(item, package, outputs[item.sop_instance_uid], run))
+    return Answers(tuple(judged), outputs, digests, tuple(logged))
+
+
+def _verdict(package: ModelPackage, answer: InferenceResult) -> Verdict | None:
+    """What the package's gate says of the one sample, None without a gate. Raises `NoAnswer`."""
+    if answer.weights_sha256 != package.weights_sha256:
+        raise NoAnswer("the runtime has loaded another version of the model")
+    if package.gate is None:
+        return None
+    if len(answer.gate) != 1:
+        raise NoAnswer("the runtime has not judged the input by the package's gate")
+    return answer.gate[0]
+
+
+def _digest(outputs: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The SHA-256 of all outputs: of each, by name, its name, dtype, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(outputs):
+        array = np.ascontiguousarray(outputs[name])
+        digest.update(f"{name}/{array.dtype.str}/{array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def failures(prepared: Prepared, error: Exception) -> tuple[Logged, ...]:
+    """What is logged where the model gave no answer about these."""
+    return tuple(
+        Logged(item.sop_instance_uid, item.sha256, failure=type(error).__name__)
+        for item in prepared
+        if isinstance(item, PreparedInput)
+    )
+
+
+def _run(answer: InferenceResult, latency_ms: float) -> Run:
+    return Run(
+        route=answer.device,
+        precision=answer.precision,
+        batch_size=answer.batch_size,
+        queue_ms=answer.queue_seconds * 1000,
+        run_ms=answer.run_seconds * 1000,
+        latency_ms=latency_ms,
+        cached=answer.cached,
+        gate=answer.gate[0] if answer.gate else None,
+    )
+
+
+def _logged(item: PreparedInput, package: ModelPackage, scores: npt.NDArray[np.float32], run: Run) -> Logged:
+    by_label = {label.name: float(scores[label.index]) for label in package.labels}
+    present = [label.name for label in package.labels if by_label[label.name] >= label.threshold]
+    return Logged(item.sop_instance_uid, item.sha256, run, by_label, present)

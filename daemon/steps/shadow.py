@@ -1,0 +1,76 @@
+"""Beside the steps of a study: ask the challenger of a shadow experiment, and log what it says.
+
+Runs after everything that is reported, in a task of its own: whatever happens to it, be it that the model fails, hangs
+or takes its worker down, the study has its result already and never hears of it.
+"""
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from daemon.database import schema as t
+from daemon.queue import Task
+from daemon.registry import ExperimentState, NotServed
+from daemon.registry.experiments import find_experiment
+from daemon.registry.log import About, Logged, record
+from daemon.registry.versions import by_id
+from daemon.steps.asking import NoAnswer, Prepared, ask, deidentified_refs, failures, prepare
+from daemon.steps.step import Commit, Context, TryAgain, nothing
+from runtime import ModelPackage, RuntimeFailure
+
+KIND: Final = "shadow"
+PRIORITY: Final = 20
+"""Behind all that somebody waits for."""
+_ATTEMPTS: Final = 6
+
+
+class Shadow:
+    """Adds rows to the log of inferences; changes nothing else."""
+
+    kind = KIND
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """Ask the challenger about the revision's instances, unless the experiment has ended."""
+        revision_id, experiment_id = str(task.payload["revision"]), str(task.payload["experiment"])
+        with context.node.database.read() as connection:
+            experiment = find_experiment(connection, experiment_id)
+            challenger = by_id(connection, experiment.challenger_id)
+            revision = connection.execute(
+                sa.select(t.revision.c.pipeline, t.study.c.patient_id)
+                .join(t.study, t.study.c.id == t.revision.c.study_id)
+                .where(t.revision.c.id == revision_id)
+            ).one()
+            refs = deidentified_refs(connection, revision_id)
+        if experiment.state is not ExperimentState.RUNNING:
+            return nothing
+        pipeline, packages = context.pipelines[revision.pipeline]
+        try:
+            package = packages.of(challenger)
+        except NotServed as error:
+            raise TryAgain(str(error), maximum_attempts=_ATTEMPTS) from None
+        logged = _answers(context, package, prepare(context, refs, pipeline, package), task)
+        about = About(
+            revision_id=revision_id,
+            patient=context.node.keys.patient(revision.patient_id),
+            patient_id=revision.patient_id,
+            version_id=challenger.id,
+            experiment_id=experiment_id,
+            reported=False,
+        )
+        return lambda connection: record(connection, about, logged)
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """Nothing becomes of the revision: it never waited for this."""
+
+
+def _answers(context: Context, package: ModelPackage, prepared: Prepared, task: Task) -> tuple[Logged, ...]:
+    """What the challenger says; what it fails at counts in the experiment too."""
+    try:
+        return ask(context, package, prepared, PRIORITY).logged
+    except NoAnswer as error:
+        raise TryAgain(str(error), maximum_attempts=_ATTEMPTS) from None
+    except RuntimeFailure as error:
+        if error.retryable and task.attempts < _ATTEMPTS:
+            reason = f"the runtime gave no answer: {type(error).__name__}"
+            raise TryAgain(reason, maximum_attempts=_ATTEMPTS) from None
+        return failures(prepared, error)
