@@ -30,8 +30,8 @@ class Verdict(StrEnum):
     def sentence(self) -> str:
         """The verdict in words, for a report."""
         if self.fits:
-            return "the input is like those that the model was made for"
-        return f"the input is unlike those that the model was made for: {_SENTENCES[self]}"
+            return "like what the model was made for"
+        return f"unlike what the model was made for: {_SENTENCES[self]}"
 
 
 _SENTENCES = {

@@ -1,7 +1,8 @@
 """The HTTP side: routes, statuses, limits. An ASGI application over a `Runtime`; who serves it is not known here.
 
-Statuses: 400 the request is wrong, 401 no valid key, 404 no such model or version, 413 too large, 415 compressed, 429
-too many requests, 503 the runtime is busy or away (both with Retry-After), 504 no answer in time, 500 the model failed.
+Statuses: 400 the request is wrong, 401 no valid key, 404 no such model or version, 413 too large, 415 compressed, 422
+a sample is not what the model was made for, 429 too many requests, 503 the runtime is busy or away (both with
+Retry-After), 504 no answer in time, 500 the model failed.
 """
 
 import functools
@@ -182,6 +183,9 @@ class _Application:
         asked = wire.read_request(body, header_length)
         seconds = min(asked.timeout_seconds or LONGEST_SECONDS, LONGEST_SECONDS)
         result = self._runtime.infer(model.name, asked.inputs, version=model.version, timeout_seconds=seconds)
+        refused = [f"sample {n}: {verdict.sentence}" for n, verdict in enumerate(result.gate) if not verdict.fits]
+        if refused:  # what stands in the place of their answers must not be taken for one
+            raise _Refusal(422, f"not analysable, so there is no answer: {'; '.join(refused)}")
         return wire.write_answer(asked, result)
 
 

@@ -77,6 +77,9 @@ def _answer(path: Path, package: ModelPackage, runtime: Runtime) -> dict[str, An
         output = runtime.infer(package.name, {package.inputs[0].name: tensor[np.newaxis]}, timeout_seconds=60.0)
     except (NotDicom, OSError, RuntimeFailure, UnknownPipeline) as error:
         return about | {"error": f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"}
+    refused = [verdict.sentence for verdict in output.gate if not verdict.fits]
+    if refused:
+        return about | {"not_analysable": refused[0]}
     scores = output.outputs[package.outputs[0].name][0]
     probabilities = {label.name: round(float(scores[label.index]), 6) for label in package.labels}
     return about | {"label": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 from adapters.open_inference import new_api_key
 from daemon.http import HttpServer
 from daemon.settings import ApiKeySettings, ConsoleSettings
-from runtime import LocalRuntime, Overloaded, Runtime, RuntimeUnavailable
+from runtime import LocalRuntime, Overloaded, Runtime, RuntimeUnavailable, Verdict
 from tests.peers.process import free_port
 from tests.runtime.packages import CLASSES, images, make_package
 
@@ -181,6 +182,20 @@ class _Failing:
         if isinstance(self._error, RuntimeUnavailable):
             raise self._error
         return self._real.models()
+
+
+def test_a_sample_that_the_model_was_not_made_for_gets_no_answer_but_the_reason(
+    runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judged(*args: Any, **options: Any) -> Any:
+        return replace(LocalRuntime.infer(runtime, *args, **options), gate=(Verdict.UNLIKE,))
+
+    monkeypatch.setattr(runtime, "infer", judged)
+    with _served(runtime) as address, _http(address) as session:
+        answer = session.post("/v2/models/tiny/infer", json=_request())
+    assert answer.status_code == 422
+    assert Verdict.UNLIKE.sentence in answer.json()["error"]
+    assert "outputs" not in answer.json()
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), RuntimeUnavailable("away")], ids=["busy", "away"])

@@ -58,7 +58,7 @@ def test_what_is_unusual_is_told_with_its_reason(change: Any, verdict: Verdict) 
     limits = {trait: limits for trait, limits in fitted.limits.items() if trait not in judged_before}
     gate = Gate(replace(fitted, template=None, limits=limits))
     assert set(gate.judge(change(usual(3, seed=1)).astype(np.float32), None)) == {verdict}
-    assert verdict.sentence.startswith("the input is unlike those that the model was made for: ")
+    assert verdict.sentence.startswith("unlike what the model was made for: ")
 
 
 @pytest.mark.parametrize("change", [lambda x: 1 - x, lambda x: x[..., ::-1], lambda x: np.swapaxes(x, 2, 3)])
