@@ -1,8 +1,8 @@
 """Answers identical requests to the same version of a model without running it again.
 
 Identical is what has the same names, dtypes, shapes and bytes; the version is told by its weights' digest. What fails
-is never kept. A request that comes while an identical one runs shares that run, unless it is more urgent or has more
-time than those that wait for it.
+is never kept. A request that comes while an identical one runs shares that run, unless it is more urgent. If that run
+comes to nothing, those who had joined it are asked again.
 """
 
 import hashlib
@@ -44,7 +44,6 @@ class _Waiter:
 @dataclass(slots=True, eq=False)
 class _Run:
     priority: int
-    deadline: float
     waiters: list[_Waiter] = field(default_factory=list)  # the first one's request is the one that runs
     future: Future[InferenceResult] | None = None
 
@@ -71,7 +70,7 @@ class AnswerCache:
         with self._lock:
             return CacheUse(len(self._answers), self._used, self._limit, self._hits, self._joined, self._misses)
 
-    def answer(self, key: Key, ask: Ask, *, priority: int, deadline: float) -> Future[InferenceResult]:
+    def answer(self, key: Key, ask: Ask, *, priority: int) -> Future[InferenceResult]:
         """The kept answer, a share of the run of an identical request, or what `ask` gives. Raises what `ask` raises.
 
         Cancel the future to withdraw; the run goes on while others wait for it.
@@ -83,9 +82,9 @@ class AnswerCache:
                 waiter.future.set_result(kept)
                 return waiter.future
             run = self._runs.get(key)
-            joins = run is not None and run.priority <= priority and run.deadline >= deadline
+            joins = run is not None and run.priority <= priority
             if run is None or not joins:
-                run = self._runs[key] = _Run(priority, deadline)
+                run = self._runs[key] = _Run(priority)
                 self._misses += 1
             else:
                 self._joined += 1

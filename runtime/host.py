@@ -161,7 +161,7 @@ class ModelHost:
         ask = partial(_ask, found, inputs, samples, priority, deadline)
         if not self._cache.enabled:
             return ask()
-        return self._cache.answer(key_of(found.package, inputs), ask, priority=priority, deadline=deadline)
+        return self._cache.answer(key_of(found.package, inputs), ask, priority=priority)
 
     def close(self, drain_seconds: float) -> None:
         """Finish what was accepted, within `drain_seconds`, and fail the rest with `RuntimeUnavailable`."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.backend import RemoteAccess
 from runtime.errors import DeadlineExceeded, RuntimeFailure
-from runtime.health import ModelHealth
+from runtime.health import ModelHealth, RuntimeUsage
 from runtime.host import NO_ACCESS, HostSettings, ModelHost
 from runtime.inference import ROUTINE, Device, InferenceResult, each_at_once
 from runtime.package import ModelDescription, ModelPackage
@@ -77,6 +77,10 @@ class LocalRuntime:
     def health(self) -> tuple[ModelHealth, ...]:
         """How the models are doing, by name."""
         return self._host.health()
+
+    def usage(self) -> RuntimeUsage:
+        """What the models use together."""
+        return self._host.usage()
 
     def models(self) -> tuple[ModelDescription, ...]:
         """See `Runtime.models`."""
