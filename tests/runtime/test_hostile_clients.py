@@ -126,6 +126,11 @@ def test_any_bytes_get_an_answer_or_the_door(process: RuntimeProcess, header: by
         b"x" * 65_536,
         _infer(priority=1 << 70),
         _infer(timeout_seconds="soon"),
+        _infer(version="1" * 65),
+        _infer(version=1),
+        b'{"verb": "load"}',
+        b'{"verb": "load", "directory": "/", "admission": null}',
+        json.dumps({"verb": "load", "directory": "/" * 5000}).encode(),
         _infer(tensors=[{"name": "image", "dtype": "float32", "shape": [-1]}]),
         _infer(tensors=[{"name": "image", "dtype": "object", "shape": [1]}]),
         _infer(tensors=[{"name": f"t{i}", "dtype": "int8", "shape": [1]} for i in range(1000)]),
@@ -137,6 +142,13 @@ def test_headers_that_are_no_request_are_said_to_be_none(process: RuntimeProcess
         _send(connection, header, _memfd())
         assert _answer(connection)["error"] == "InvalidInput"
         assert _is_closed(connection)
+
+
+@pytest.mark.parametrize("directory", ["", "/", "/dev", "/proc/self/fd", "/nonexistent", "\0", "/tmp/\0", "é" * 300])
+def test_folders_that_are_no_packages_are_refused(process: RuntimeProcess, directory: str) -> None:
+    with _connected(process) as connection:
+        _send(connection, json.dumps({"verb": "load", "directory": directory}).encode())
+        assert _answer(connection)["error"] in ("PackageError", "RuntimeUnavailable")
 
 
 def test_a_message_that_is_too_long_closes_the_connection(process: RuntimeProcess) -> None:

@@ -15,6 +15,7 @@ import pytest
 from runtime import (
     BackendLost,
     DeadlineExceeded,
+    InferenceResult,
     InvalidInput,
     LocalRuntime,
     ModelNotFound,
@@ -117,6 +118,58 @@ def test_health_lists_the_models(client: RuntimeClient) -> None:
         ("log", "cpu", 0),
         ("tiny", "cpu", 0),
     ]
+
+
+def test_another_version_is_loaded_while_it_runs_and_made_the_default_when_it_is_said(
+    tmp_path: Path, package: ModelPackage
+) -> None:
+    later = make_package(tmp_path / "later", classifier(seed=4), version="2.0.0")
+    path = tmp_path / "socket"
+    with running(path, [package.directory], tmp_path / "log.txt"), RuntimeClient(path) as client:
+        before = client.infer("tiny", {"image": images(1)}, timeout_seconds=30)
+        with pytest.raises(ModelNotFound, match=r"'2.0.0'.*loaded: 1.0.0"):
+            client.infer("tiny", {"image": images(1)}, version="2.0.0", timeout_seconds=30)
+        assert client.load(later.directory) == later.description
+        assert client.infer("tiny", {"image": images(1)}, timeout_seconds=30).version == "1.0.0"
+        after = client.infer("tiny", {"image": images(1)}, version="2.0.0", timeout_seconds=30)
+        assert after.weights_sha256 == later.weights_sha256 != before.weights_sha256
+        client.load(later.directory, default=True)
+        assert client.infer("tiny", {"image": images(1)}, timeout_seconds=30).version == "2.0.0"
+        assert [model.version for model in client.models()] == ["2.0.0", "1.0.0"]
+        assert [(each.version, each.default) for each in client.health()] == [("2.0.0", True), ("1.0.0", False)]
+        both = client.infer_many([("tiny", "1.0.0"), ("tiny", "2.0.0")], {"image": images(1)}, timeout_seconds=30)
+        assert [each.version for each in both if isinstance(each, InferenceResult)] == ["1.0.0", "2.0.0"]
+
+
+def test_a_package_that_cannot_be_loaded_is_told_and_leaves_the_others_alone(
+    tmp_path: Path, process: RuntimeProcess, client: RuntimeClient
+) -> None:
+    wrong = make_package(tmp_path / "wrong", name="wrong")
+    (wrong.directory / "model.onnx").write_bytes(b"something else")
+    with pytest.raises(PackageError, match="was changed") as caught:
+        client.load(wrong.directory)
+    assert (caught.value.file, caught.value.key) == (wrong.directory / "model.toml", "files.model.onnx")
+    with pytest.raises(PackageError, match="is not there"):
+        client.load(tmp_path / "nothing")
+    other = make_package(tmp_path / "other", classifier(seed=5))
+    with pytest.raises(PackageError, match=r"another package is called 'tiny' 1\.0\.0"):
+        client.load(other.directory)
+    assert [model.name for model in client.models()] == ["log", "tiny"]
+
+
+def test_an_answer_tells_where_and_how_it_was_made(client: RuntimeClient) -> None:
+    answer = client.infer("tiny", {"image": images(1)}, timeout_seconds=30)
+    assert (answer.device, answer.precision, answer.cached) == ("cpu", "float32", False)
+
+
+def test_what_the_models_use_is_told(client: RuntimeClient) -> None:
+    _ask(client)
+    usage = client.usage()
+    assert [(each.device, each.limit_bytes) for each in usage.memory if each.used_bytes] == [("cpu", None)]
+    tiny = client.health()[1].lanes[-1]
+    assert (tiny.on, tiny.state, tiny.batch_size) == ("cpu", "ready", 8)
+    assert 0 < tiny.batches <= tiny.samples
+    assert sum(tiny.latency_counts) > 0
 
 
 def test_the_socket_belongs_to_its_account_alone(process: RuntimeProcess) -> None:
