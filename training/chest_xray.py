@@ -21,9 +21,10 @@ import torch
 
 from runtime.drift import fit_reference
 from runtime.gate import fit_gate
+from runtime.statistics import Proportion
 from training.config import TrainingConfig, read_config
 from training.errors import TrainingError
-from training.evaluation import Evaluation, Proportion, by_source, choose_thresholds, clustered, evaluate
+from training.evaluation import Evaluation, by_source, choose_thresholds, clustered, evaluate
 from training.export import (
     Images,
     check_parity,

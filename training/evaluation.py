@@ -10,44 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from runtime.evaluation import LabelMeasures, Probabilities, Targets, auroc, measure
+from runtime.statistics import Proportion
 from training.errors import DataError
-
-Probabilities = npt.NDArray[np.floating]
-Targets = npt.NDArray[np.integer]
-
-
-@dataclass(frozen=True, slots=True)
-class Proportion:
-    """`hits` of `total`, with the 95 % score interval of Wilson (J. Am. Stat. Assoc. 1927)."""
-
-    hits: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """The proportion, NaN of nothing."""
-        return self.hits / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Lower and upper end, NaN of nothing."""
-        if not self.total:
-            return math.nan, math.nan
-        z = 1.959963984540054
-        centre = self.hits + z * z / 2
-        spread = z * math.sqrt(self.hits * (self.total - self.hits) / self.total + z * z / 4)
-        return (centre - spread) / (self.total + z * z), (centre + spread) / (self.total + z * z)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelMeasures:
-    """One label against all others. Sensitivity and specificity are at `threshold`."""
-
-    label: str
-    auroc: float
-    threshold: float
-    sensitivity: Proportion
-    specificity: Proportion
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +35,13 @@ def evaluate(
     The measures named same_source are of the first two labels (Normal and Pneumonia, which come from one source) with
     the third left out of both the images and the choice, so that a model which only tells sources apart gains nothing.
     """
-    predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, (targets, predicted), 1)
+    measures = measure(probabilities, targets, labels, thresholds)
     pair = targets < 2
     share = probabilities[pair, 1] / probabilities[pair, :2].sum(axis=1)
     return Evaluation(
-        accuracy=Proportion(int((predicted == targets).sum()), len(targets)),
-        labels=tuple(
-            _measure(label, probabilities[:, index], targets == index, thresholds[label])
-            for index, label in enumerate(labels)
-        ),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        accuracy=measures.accuracy,
+        labels=measures.labels,
+        confusion=measures.confusion,
         calibration_error=calibration_error(probabilities, targets),
         same_source_accuracy=Proportion(int(((share >= 0.5) == (targets[pair] == 1)).sum()), int(pair.sum())),
         same_source_auroc=auroc(share, targets[pair] == 1),
@@ -180,29 +140,7 @@ def choose_thresholds(probabilities: Probabilities, targets: Targets, labels: Se
     return chosen
 
 
-def auroc(scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]) -> float:
-    """Return the chance that a positive scores above a negative, ties counted half; NaN if either is missing."""
-    high, low = scores[positive], scores[~positive]
-    if not len(high) or not len(low):
-        return math.nan
-    order = np.sort(low)
-    below, up_to = np.searchsorted(order, high, "left"), np.searchsorted(order, high, "right")
-    return float((below + up_to).mean() / (2 * len(low)))
-
-
 def calibration_error(probabilities: Probabilities, targets: Targets, bins: int = 10) -> float:
     """Return the expected calibration error of the top label (Guo et al., ICML 2017), in equal-width bins."""
     filled = reliability(probabilities, targets, bins)
     return float(sum(abs(confidence - right) * count for confidence, right, count in filled) / len(targets))
-
-
-def _measure(
-    label: str, scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_], threshold: float
-) -> LabelMeasures:
-    return LabelMeasures(
-        label=label,
-        auroc=auroc(scores, positive),
-        threshold=threshold,
-        sensitivity=Proportion(int((scores[positive] >= threshold).sum()), int(positive.sum())),
-        specificity=Proportion(int((scores[~positive] < threshold).sum()), int((~positive).sum())),
-    )

@@ -6,8 +6,10 @@ The headings follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 201
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runtime.evaluation import LabelMeasures
+from runtime.statistics import Proportion
 from training.config import TrainingConfig
-from training.evaluation import Evaluation, LabelMeasures, Proportion
+from training.evaluation import Evaluation
 from training.export import Cost
 from training.radiographs import Division, Radiograph
 

@@ -8,7 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.evaluation import Evaluation, Probabilities, Targets, reliability
+from runtime.evaluation import Probabilities, Targets
+from training.evaluation import Evaluation, reliability
 
 _COLOURS = ("#0b6e99", "#d1662b", "#4d8b31", "#7b4ea3", "#8a8a8a")
 _STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120}
