@@ -82,6 +82,7 @@ class Kind(StrEnum):
     MODEL_UNLIKE = "model.unlike"
     EXPERIMENT_STARTED = "experiment.started"
     EXPERIMENT_ENDED = "experiment.ended"
+    SIGNED_OFF = "report.signed-off"
     INFERRED = "inference.done"
     INFERENCE_FAILED = "inference.failed"
     REPORTED = "report.made"

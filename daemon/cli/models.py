@@ -6,12 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from adapters.keys import KeyStoreError
+from daemon.cli import model_versions
 from daemon.cli.options import FAILED, Json, options
 from daemon.cli.output import fail, print_json, print_table, say
+from daemon.control import ControlError
 from daemon.models import admission, site_key
+from daemon.registry import package_sha256
 from runtime import ModelPackage, PackageError, RuntimeFailure
 
 app = typer.Typer(help="Model packages.", no_args_is_help=True)
+app.add_typer(model_versions.app)
 
 _DETAILS = ("name", "version", "intended_use", "licence", "training_data")
 
@@ -50,14 +54,27 @@ def _described(package: ModelPackage) -> dict[str, Any]:
     }
 
 
+def _staged(context: typer.Context, packages: list[ModelPackage]) -> list[dict[str, Any]]:
+    """The packages with the stage that the daemon's registry gives each; None where no daemon answers."""
+    try:
+        known = options(context).daemon().ask("models.versions")
+    except ControlError:
+        known = []
+    stages = {(row["name"], row["version"], row["package_sha256"]): row["stage"] for row in known}
+    return [
+        _described(package) | {"stage": stages.get((package.name, package.version, package_sha256(package)))}
+        for package in packages
+    ]
+
+
 @app.command("list")
 def list_models(context: typer.Context, json: Json = False) -> None:
-    """List the packages of the settings, each verified against its checksums."""
-    rows = [_described(package) for package in _packages(context)]
+    """List the packages of the settings, each verified against its checksums, with its stage while the daemon runs."""
+    rows = _staged(context, _packages(context))
     if json:
         print_json(rows)
     else:
-        columns = ("name", "version", "research_only", "weights_sha256", "intended_use")
+        columns = ("name", "version", "stage", "research_only", "weights_sha256", "intended_use")
         print_table(rows, columns, empty="no models", first_to_go=("weights_sha256",))
 
 
@@ -65,21 +82,37 @@ def list_models(context: typer.Context, json: Json = False) -> None:
 def show_model(
     context: typer.Context, model: Annotated[str, typer.Argument(help="The package's name.")], json: Json = False
 ) -> None:
-    """Show one package: what it is for, what it was trained on, its labels and thresholds."""
-    found = next((p for p in _packages(context) if p.name == model), None)
-    if found is None:
+    """Show one package: its stage, what it is for, what it was trained on, measures, routes, files, labels.
+
+    Of several versions, the one in production.
+    """
+    of_name = [package for package in _packages(context) if package.name == model]
+    if not of_name:
         raise typer.BadParameter(
             f"there is no model {model}; `kopru models list` shows those there are", param_hint="MODEL"
         )
-    described = _described(found)
+    staged = list(zip(of_name, _staged(context, of_name), strict=True))
+    found, described = next((pair for pair in staged if pair[1]["stage"] == "production"), staged[0])
+    described |= {"routes": [route.model_dump(mode="json") for route in found.chosen_routes], "files": found.files}
     if json:
         print_json(described)
         return
-    for key in ("name", "version", "research_only", "intended_use", "training_data", "licence", "weights_sha256"):
+    for key in (
+        "name",
+        "version",
+        "stage",
+        "research_only",
+        "intended_use",
+        "training_data",
+        "licence",
+        "weights_sha256",
+    ):
         say((key.replace("_", " "), "bold"), f"  {described[key]}")
     say(("signed by", "bold"), f"  {found.signed_by or 'nobody'}")
     for name, value in found.metrics.items():
         say((name, "bold"), f"  {value:g}")
+    print_table(described["routes"], ("on", "precision", "file", "min_samples", "max_samples"), "Routes")
+    print_table([{"file": name, "sha256": digest} for name, digest in found.files.items()], ("file", "sha256"), "Files")
     print_table(described["labels"], ("name", "system", "code", "threshold"), "Labels")
 
 

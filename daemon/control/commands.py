@@ -22,6 +22,15 @@ from daemon.audit.export import export
 from daemon.control.answers import report_as_json
 from daemon.control.errors import CommandFailed, no_such_study
 from daemon.control.limits import MOST_ROWS, REFERENCE, CloseReason, rows
+from daemon.control.models import (
+    models_experiment_show,
+    models_experiment_start,
+    models_experiment_stop,
+    models_feedback,
+    models_promote,
+    models_rollback,
+    models_versions,
+)
 from daemon.control.processing import process_again
 from daemon.control.quarantine import (
     quarantine_list,
@@ -350,6 +359,13 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "audit.tail": audit_tail,
     "audit.export": audit_export,
     "models.list": models_list,
+    "models.versions": models_versions,
+    "models.promote": models_promote,
+    "models.rollback": models_rollback,
+    "models.experiment-start": models_experiment_start,
+    "models.experiment-stop": models_experiment_stop,
+    "models.experiment-show": models_experiment_show,
+    "models.feedback": models_feedback,
 }
 
 

@@ -1,0 +1,251 @@
+"""The figures of an experiment: what control and challenger answered, how sure and fast they were, what people found.
+
+The unit is the study, by its newest revision that was answered, since images of one study are alike. In an A/B
+experiment the arms are different studies; in a shadow one both answered about the same, so they are compared as pairs.
+Answers that cannot be opened any more (the patient's key was erased) are left out and counted.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from adapters.keys import KeyStore, KeyStoreError
+from daemon.database import schema as t
+from daemon.registry.experiments import Experiment, ExperimentKind
+from daemon.registry.log import open_answer
+from daemon.registry.signing_off import SignOff
+from runtime.statistics import (
+    Difference,
+    Mean,
+    Proportion,
+    compare_means,
+    compare_paired_means,
+    compare_paired_proportions,
+    compare_proportions,
+)
+
+_SIGNIFICANT: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What one version said of one study: the labels that are present in any instance, the mean of its confidences and
+    latencies. `failed` where it gave no answer about an instance.
+    """
+
+    study_id: str
+    present: frozenset[str]
+    confidence: float | None
+    latency_ms: float | None
+    failed: bool
+    sign_off: SignOff | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure of both arms. `clear`: the difference is unlikely to be chance even with this many figures looked at
+    (Bonferroni); it does not make up for looking at many times.
+    """
+
+    name: str
+    control: Proportion | Mean
+    challenger: Proportion | Mean
+    difference: Difference
+    clear: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Numbers only; what is not known is None."""
+        return {
+            "measure": self.name,
+            "control": _figure(self.control),
+            "challenger": _figure(self.challenger),
+            "difference": {
+                "value": _known(self.difference.value),
+                "low": _known(self.difference.interval[0]),
+                "high": _known(self.difference.interval[1]),
+                "p_value": _known(self.difference.p_value),
+                "test": self.difference.test,
+            },
+            "clear": self.clear,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All figures. `agreement` is of a shadow: the share of studies in which both found the same labels."""
+
+    measures: tuple[Measure, ...]
+    agreement: Proportion | None
+    studies: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
+
+
+def compare(connection: sa.Connection, keys: KeyStore, experiment: Experiment) -> Comparison:
+    """The figures as they are now."""
+    rows = connection.execute(_newest_answers(experiment)).all()
+    opened, left_out = _opened(keys, rows)
+    control = _by_study(row for row in opened if row[0].version_id == experiment.control_id)
+    challenger = _by_study(row for row in opened if row[0].version_id == experiment.challenger_id)
+    if experiment.kind is ExperimentKind.SHADOW:
+        both = sorted(control.keys() & challenger.keys())
+        return _paired([control[s] for s in both], [challenger[s] for s in both], left_out)
+    arms = (list(control.values()), list(challenger.values()))
+    measures = _independent(*arms)
+    return Comparison(_judged(measures), None, {"control": len(arms[0]), "challenger": len(arms[1])}, left_out)
+
+
+def _independent(control: Sequence[Answered], challenger: Sequence[Answered]) -> list[Measure]:
+    def share(name: str, hit: Callable[[Answered], bool | None]) -> Measure:
+        first, second = (_proportion(hit, arm) for arm in (control, challenger))
+        return Measure(name, first, second, compare_proportions(first, second))
+
+    def mean(name: str, number: Callable[[Answered], float | None]) -> Measure:
+        first, second = (Mean.of(_numbers(number, arm)) for arm in (control, challenger))
+        return Measure(name, first, second, compare_means(first, second))
+
+    return [
+        *(share(f"present: {label}", _finds(label)) for label in _labels([*control, *challenger])),
+        share("signed off as right", _right),
+        share("failed", _failed),
+        mean("confidence", _confidence),
+        mean("latency_ms", _latency),
+    ]
+
+
+def _paired(control: Sequence[Answered], challenger: Sequence[Answered], left_out: int) -> Comparison:
+    pairs = list(zip(control, challenger, strict=True))
+
+    def share(name: str, hit: Callable[[Answered], bool | None]) -> Measure:
+        told = [(a, b) for x, y in pairs if (a := hit(x)) is not None and (b := hit(y)) is not None]
+        first, second = (Proportion(sum(pair[arm] for pair in told), len(told)) for arm in (0, 1))
+        only = (sum(a and not b for a, b in told), sum(b and not a for a, b in told))
+        return Measure(name, first, second, compare_paired_proportions(*only, len(told)))
+
+    def mean(name: str, number: Callable[[Answered], float | None]) -> Measure:
+        told = [(a, b) for x, y in pairs if (a := number(x)) is not None and (b := number(y)) is not None]
+        first, second = (Mean.of([pair[arm] for pair in told]) for arm in (0, 1))
+        return Measure(name, first, second, compare_paired_means([b - a for a, b in told]))
+
+    answered = [(x, y) for x, y in pairs if not x.failed and not y.failed]
+    measures = [
+        *(share(f"present: {label}", _finds(label)) for label in _labels([*control, *challenger])),
+        share("failed", _failed),
+        mean("confidence", _confidence),
+        mean("latency_ms", _latency),
+    ]
+    agreement = Proportion(sum(x.present == y.present for x, y in answered), len(answered))
+    return Comparison(_judged(measures), agreement, {"control": len(pairs), "challenger": len(pairs)}, left_out)
+
+
+def _judged(measures: Sequence[Measure]) -> tuple[Measure, ...]:
+    limit = _SIGNIFICANT / len(measures)
+    return tuple(
+        Measure(m.name, m.control, m.challenger, m.difference, clear=m.difference.p_value < limit) for m in measures
+    )
+
+
+def _finds(label: str) -> Callable[[Answered], bool | None]:
+    return lambda answered: None if answered.failed else label in answered.present
+
+
+def _right(answered: Answered) -> bool | None:
+    return None if answered.sign_off is None else answered.sign_off is SignOff.RIGHT
+
+
+def _failed(answered: Answered) -> bool:
+    return answered.failed
+
+
+def _confidence(answered: Answered) -> float | None:
+    return answered.confidence
+
+
+def _latency(answered: Answered) -> float | None:
+    return answered.latency_ms
+
+
+def _proportion(hit: Callable[[Answered], bool | None], arm: Iterable[Answered]) -> Proportion:
+    told = [found for answered in arm if (found := hit(answered)) is not None]
+    return Proportion(sum(told), len(told))
+
+
+def _numbers(number: Callable[[Answered], float | None], arm: Iterable[Answered]) -> list[float]:
+    return [found for answered in arm if (found := number(answered)) is not None]
+
+
+def _labels(answers: Iterable[Answered]) -> list[str]:
+    return sorted({label for answered in answers for label in answered.present})
+
+
+def _newest_answers(experiment: Experiment) -> sa.Select[Any]:
+    newest = (
+        sa.select(t.revision.c.study_id, t.inference.c.version_id, sa.func.max(t.revision.c.number).label("number"))
+        .join(t.revision, t.revision.c.id == t.inference.c.revision_id)
+        .where(t.inference.c.experiment_id == experiment.id)
+        .group_by(t.revision.c.study_id, t.inference.c.version_id)
+        .subquery()
+    )
+    return (
+        sa.select(t.inference, t.revision.c.study_id, t.sign_off.c.outcome)
+        .join(t.revision, t.revision.c.id == t.inference.c.revision_id)
+        .join(
+            newest,
+            sa.and_(
+                newest.c.study_id == t.revision.c.study_id,
+                newest.c.number == t.revision.c.number,
+                newest.c.version_id == t.inference.c.version_id,
+            ),
+        )
+        .outerjoin(t.sign_off, t.sign_off.c.revision_id == t.revision.c.id)
+        .where(t.inference.c.experiment_id == experiment.id)
+        .order_by(t.inference.c.at, t.inference.c.id)
+    )
+
+
+_Opened = tuple[sa.Row[Any], frozenset[str]]
+
+
+def _opened(keys: KeyStore, rows: Sequence[sa.Row[Any]]) -> tuple[list[_Opened], int]:
+    opened, left_out = [], 0
+    for row in rows:
+        try:
+            answer = open_answer(keys.patient(row.patient_id), row.id, row.sealed_answer) if row.sealed_answer else None
+        except KeyStoreError:
+            left_out += 1
+            continue
+        opened.append((row, answer[1] if answer else frozenset()))
+    return opened, left_out
+
+
+def _by_study(rows: Iterable[_Opened]) -> dict[str, Answered]:
+    of_study: dict[str, list[_Opened]] = {}
+    for row in rows:
+        of_study.setdefault(row[0].study_id, []).append(row)
+    return {study: _answered(study, found) for study, found in of_study.items()}
+
+
+def _answered(study: str, rows: Sequence[_Opened]) -> Answered:
+    confidences = [row.confidence for row, _ in rows if row.confidence is not None]
+    latencies = [row.latency_ms for row, _ in rows if row.latency_ms is not None and not row.cached]
+    outcome = rows[0][0].outcome
+    return Answered(
+        study_id=study,
+        present=frozenset().union(*(present for _, present in rows)),
+        confidence=fmean(confidences) if confidences else None,
+        latency_ms=fmean(latencies) if latencies else None,
+        failed=any(row.failure is not None for row, _ in rows),
+        sign_off=SignOff(outcome) if outcome else None,
+    )
+
+
+def _figure(figure: Proportion | Mean) -> dict[str, Any]:
+    low, high = figure.interval
+    plain = {name: value for name, value in asdict(figure).items() if name in ("hits", "total", "count")}
+    return plain | {"value": _known(figure.value), "low": _known(low), "high": _known(high)}
+
+
+def _known(number: float) -> float | None:
+    return number if number == number else None  # NaN is no JSON
