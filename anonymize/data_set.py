@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from pydicom.uid import UID
 
-from anonymize import codes, values
+from anonymize import codes, measured_ages, values
+from anonymize.bulk_search import SHORTEST
 from anonymize.character_sets import character_sets_of, decode
 from anonymize.defined_terms import without_terms
 from anonymize.dummies import dummy
@@ -36,7 +37,7 @@ from anonymize.proofs import UNIT_BYTES, are_attribute_tags, is_sound_binary
 from anonymize.record import BURNED_IN_ANNOTATION, METHOD, blanked, methods, record
 from anonymize.rules import PATIENT_ID, PATIENT_NAME, Action, Rule, Rules, Verdict, of_overlay
 from anonymize.safe_private import block_of, load_safe_private, reserved_block
-from anonymize.spelled import LEAST_BYTES, spells_text
+from anonymize.spelled import spells_text
 from anonymize.trail import Decision
 from anonymize.uids import map_uid
 from anonymize.waveforms import WAVEFORM_DATA, WAVEFORM_TAGS, WaveformShape
@@ -60,13 +61,16 @@ _NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS | DESCRIPTOR
 _DECIMALS: Final = frozenset({"DS", "IS"})
 _TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
 _RUNS_OF_DIGITS: Final = re.compile(rb"\d{5,}")  # four are met by chance, behind a decimal point above all
+_SHORT_HEAD: Final = 8  # bytes, of an element whose length has 16 bits, and of any in implicit VR
 _PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
 
 
 class _Container:
     """A sequence or a data set that is being written: its finished parts, by tag or, for items, by number."""
 
-    __slots__ = ("character_sets", "code", "creators", "descriptors", "parent", "parts", "path", "tag", "waveform")
+    __slots__ = (
+        *("character_sets", "code", "creators", "descriptors", "parent", "parts", "path", "tag", "unit", "waveform"),
+    )
 
     def __init__(self, tag: int, path: tuple[int, ...], parent: int, character_sets: tuple[str, ...] = ()) -> None:
         self.tag = tag
@@ -78,6 +82,7 @@ class _Container:
         self.creators: dict[tuple[int, int], _Creator] = {}
         self.waveform = WaveformShape()
         self.descriptors: dict[int, bytes] = {}  # of look-up tables
+        self.unit = ""  # of a measured value
 
     def chunks(self) -> list[Bytes]:
         """Give the parts in ascending order (PS3.5 7.1), whatever order the sender had."""
@@ -178,6 +183,8 @@ class DataSetWriter:
     def _finish(self, container: _Container) -> None:
         if container.code:
             self._coded_entry(container.code)
+        if container.parent == measured_ages.MEASURED_VALUES:
+            self._group_measured_age(container)
         kept_blocks = {block_of(tag) for tag, _ in container.parts} if container.creators else set()
         for block, creator in container.creators.items():
             if block in kept_blocks:
@@ -199,6 +206,19 @@ class DataSetWriter:
         if verdict.action not in _WITHOUT_VALUE:  # and this has no value
             verdict = Verdict(Action.REMOVE, Rule.VR_CONFLICT)
         self._apply(element, verdict)
+
+    def _group_measured_age(self, measured: _Container) -> None:
+        """Tell an age over 89 as 90, in whatever form the number is given."""
+        values = {tag: bytes(part)[_SHORT_HEAD:] for tag, part in measured.parts if tag in measured_ages.VALUES}
+        told = measured_ages.told(measured.unit, values, self._encoding.order)
+        if told is None:
+            return
+        measured.parts[:] = [part for part in measured.parts if part[0] not in values]
+        self._write(measured_ages.NUMERIC_VALUE, "DS", told)
+        for at, decision in enumerate(self.trail):
+            if decision.path == measured.path and decision.tag in values:
+                stays = decision.tag == measured_ages.NUMERIC_VALUE
+                self.trail[at] = decision._replace(action=Action.GROUP_AGE if stays else Action.REMOVE)
 
     def _unknown_sequence(self, element: Element) -> None:
         """Go into a sequence that is encoded as UN of known length, if it proves to be one."""
@@ -322,24 +342,26 @@ class DataSetWriter:
             value, is_sound = read_table(element.tag, value, descriptor, order)
             if not is_sound:
                 self.doubts.add(QuarantineReason.UNSOUND_LOOK_UP_TABLE)
-        if len(value) >= LEAST_BYTES:
+        if len(value) >= SHORTEST:
             self.bulk.append(value)
             if spells_text(value, UNIT_BYTES[vr], order, is_table=is_table):
                 self.doubts.add(QuarantineReason.TEXT_IN_NUMBERS)
         return value
 
     def _kept_characters(self, element: Element, verdict: Verdict) -> bytes | None:
-        """What may stay of a value of characters. What a site retains by an option need not be of known words."""
+        """What may stay of a value of characters. What a site retains by an option need not be of known words, but for
+        code strings, which say one of a few things.
+        """
         vr, raw, character_sets = verdict.vr, self._bytes(element), self._open[-1].character_sets
         value = values.kept(vr, raw, character_sets, is_time_zone=element.tag == _TIMEZONE_OFFSET)
-        if not value or verdict.option not in _SWEPT:
+        if not value or (verdict.option not in _SWEPT and vr != "CS"):
             return value
         if vr in _DECIMALS:
             if len(value) >= _TELLING_DIGITS:
                 self.texts += _RUNS_OF_DIGITS.findall(value)
             return value
         value = values.of_known_words(element.tag, vr, value, character_sets)
-        if value:
+        if value and verdict.option in _SWEPT:
             self._note_text(without_terms(element.tag, value))
         return value
 
@@ -391,6 +413,8 @@ class DataSetWriter:
 
     def _coded_entry(self, code: dict[int, Element]) -> None:
         texts = {tag: self._text(element) for tag, element in code.items()}
+        if self._open[-1].parent == measured_ages.UNITS:
+            self._open[-3].unit = texts.get(codes.CODE_VALUE, "")
         value_tag = next((tag for tag in _CODE_VALUES if tag in texts), codes.CODE_VALUE)
         judged = codes.judge(
             texts.get(value_tag, ""),

@@ -31,6 +31,11 @@ SOURCES: Final = {
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _SHORTEST_WITH_DIGITS: Final = 4
+_SHORTEST_IN_PIECES: Final = 5
+_DIGITS: Final = re.compile(r"[0-9]{6,}")
+_TELLING_DIGITS: Final = 3  # different ones: 000001 is where many things begin
+_GAP: Final = r"(?:_|[^\w\n]){0,2}"  # between the pieces of a word
+_NO_WORD: Final = re.compile(r"[\W_]+")
 _PARTS: Final = re.compile(rb"[\\^= \0]+")
 _TURKISH: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})
 
@@ -65,9 +70,10 @@ class Identifiers:
         tokens = self.words(character_sets)
         if not tokens:
             return False
-        ascii_texts = b" ".join(text for text in texts if text.isascii()).decode("ascii")
+        ascii_texts = b"\n".join(text for text in texts if text.isascii()).decode("ascii")
         others = [decode(text, character_sets) or "" for text in texts if not text.isascii()]
-        return any(not tokens.isdisjoint(_WORD.findall(folded(text))) for text in (ascii_texts, *others, *decoded))
+        every = [folded(text) for text in (ascii_texts, *others, *decoded)]
+        return any(not tokens.isdisjoint(_WORD.findall(text)) or _in_pieces(text, tokens) for text in every)
 
     def in_bulk(self) -> BulkSearch:
         """A search for the parts of these as they were encoded, of six bytes or more."""
@@ -88,3 +94,15 @@ class Identifiers:
                 shortest = _SHORTEST_WITH_DIGITS if with_digits else SOURCES[tag]
                 if len(word) >= shortest or not word.isascii():
                     yield word
+                if SOURCES[tag] == _NUMBER:  # the digits of a number that has letters, too
+                    yield from (digits for digits in _DIGITS.findall(word) if len(set(digits)) >= _TELLING_DIGITS)
+
+
+def _in_pieces(text: str, words: Iterable[str]) -> bool:
+    """Whether one of `words` stands in the folded `text` in pieces, as in K E M A L or 77 18 293, on one line."""
+    compact = _NO_WORD.sub("", text)
+    return any(
+        re.search(rf"(?<![^\W_]){_GAP.join(map(re.escape, word))}(?![^\W_])", text) is not None
+        for word in words
+        if len(word) >= _SHORTEST_IN_PIECES and word in compact
+    )

@@ -14,6 +14,7 @@ from anonymize.character_sets import character_sets_of, decode, encode, is_chara
 from anonymize.identifiers import folded
 from anonymize.proofs import sound_text
 from anonymize.rules import Action
+from anonymize.text.roles import is_short_name
 
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _WORDED: Final = frozenset({"CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
@@ -75,8 +76,11 @@ def cleaned(
 
 
 def _redacted(between: str, names: frozenset[str]) -> str:
-    known = vocabulary.redacted(between)
-    return _WORD.sub(lambda word: "[-]" if folded(word[0]) in names else word[0], known) if names else known
+    def kept_or_marked(match: re.Match[str]) -> str:
+        word = folded(match[0])
+        return "[-]" if word in names or is_short_name(word) else match[0]
+
+    return _WORD.sub(kept_or_marked, vocabulary.redacted(between))
 
 
 def _moved(day: date, days: int) -> date:

@@ -28,6 +28,11 @@ _YEAR: Final = r"(?:19|20)\d\d"
 _DATE: Final = re.compile(rf"(?<!\d)(?:\d{{1,2}}([./-])\d{{1,2}}\1{_YEAR}|{_YEAR}([./-])\d{{1,2}}\2\d{{1,2}})(?!\d)")
 _MOST_DIGITS: Final = 10  # of a version; a telephone number has more
 _DATE_OR_TOKEN: Final = re.compile(r"(?P<date>\d{1,4}([./-])\d{1,2}\2\d{1,4})|[^\W_]+")
+_NO_DECIMAL: Final = r"(?!\d+\.\d+(?![.\d]))"
+_APART: Final = re.compile(  # a word letter by letter, a number in groups of digits
+    r"(?<![^\W_])[^\W\d_](?:[\s.,_/-]{1,2}[^\W\d_](?![^\W_])){3,}"
+    rf"|(?<![\w.,])(?=(?:\D?\d){{6}}){_NO_DECIMAL}\d{{1,3}}(?:(?:[\s/-]{_NO_DECIMAL}|\.)\d{{1,3}}){{2,}}(?!\w|[.,]\d)"
+)
 _MARK: Final = "[-]"
 _SHORT: Final = 3
 _SHORT_MIXED: Final = 6  # letters and digits, as in B30f or VB20P
@@ -63,8 +68,10 @@ def _is_short(token: str) -> bool:
 
 
 def redacted(text: str) -> str:
-    """`text` with a mark in the place of each word that is not known, of dates and of numbers that may be a year."""
-    return _DATE_OR_TOKEN.sub(_kept_or_marked, plain(text))
+    """`text` with a mark in the place of each word that is not known, of dates, of numbers that may be a year, and of
+    words and numbers in pieces.
+    """
+    return _DATE_OR_TOKEN.sub(_kept_or_marked, _APART.sub(_MARK, plain(text)))
 
 
 def _kept_or_marked(match: re.Match[str]) -> str:

@@ -65,6 +65,14 @@ def role_of(plain: str, *, capital: bool) -> int:
     return (_of_inflected_name(plain) if capital else Role.NONE) or _of_unlisted(plain)
 
 
+def is_short_name(word: str) -> bool:
+    """Whether a folded word of two or three letters is a usual name, and no word that images are described by."""
+    if len(word) > _STEM - 1:
+        return False
+    role = _roles().get(word, Role.NONE)
+    return bool(role & NAME) and not role & NEVER and word not in known_words() and word not in table("everyday")
+
+
 @cache
 def _roles() -> dict[str, int]:
     roles: dict[str, int] = {}
