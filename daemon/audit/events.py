@@ -77,6 +77,8 @@ class Kind(StrEnum):
     VAULT_ANSWERED = "vault.answered"
     VAULT_REFUSED = "vault.refused"
     MODEL_LOADED = "model.loaded"
+    DRIFT_BEGAN = "model.drift-began"
+    DRIFT_ENDED = "model.drift-ended"
     MODEL_REGISTERED = "model.registered"
     MODEL_MOVED = "model.moved"
     MODEL_UNLIKE = "model.unlike"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.keys import KeyStoreError
-from daemon.cli import model_versions
+from daemon.cli import model_drift, model_versions
 from daemon.cli.options import FAILED, Json, options
 from daemon.cli.output import fail, print_json, print_table, say
 from daemon.control import ControlError
@@ -16,6 +16,7 @@ from runtime import ModelPackage, PackageError, RuntimeFailure
 
 app = typer.Typer(help="Model packages.", no_args_is_help=True)
 app.add_typer(model_versions.app)
+app.add_typer(model_drift.app)
 
 _DETAILS = ("name", "version", "intended_use", "licence", "training_data")
 

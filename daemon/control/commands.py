@@ -20,6 +20,7 @@ from daemon import queue
 from daemon.audit import AuditError, AuditEvent, Detail, Kind, Name, PublicKey, public_key_path, verify
 from daemon.audit.export import export
 from daemon.control.answers import report_as_json
+from daemon.control.drift import models_drift
 from daemon.control.errors import CommandFailed, no_such_study
 from daemon.control.limits import MOST_ROWS, REFERENCE, CloseReason, rows
 from daemon.control.models import (
@@ -359,6 +360,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "audit.tail": audit_tail,
     "audit.export": audit_export,
     "models.list": models_list,
+    "models.drift": models_drift,
     "models.versions": models_versions,
     "models.promote": models_promote,
     "models.rollback": models_rollback,

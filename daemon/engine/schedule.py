@@ -12,9 +12,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from daemon import queue
 from daemon.node import Node
+from daemon.steps.drift import KIND as DRIFT
 from daemon.steps.maintenance import EPOCHS, LEFTOVERS
 
-_EVERY_SECONDS: Final = {EPOCHS: 60, LEFTOVERS: 300}
+_EVERY_SECONDS: Final = {EPOCHS: 60, LEFTOVERS: 300, DRIFT: 300}
 
 
 class Schedule:

@@ -19,6 +19,7 @@ from daemon.steps import Context, GiveUp, Step, TryAgain
 from daemon.steps.copy import Copy
 from daemon.steps.deidentify import Deidentify
 from daemon.steps.deliver import Deliver
+from daemon.steps.drift import Drift
 from daemon.steps.infer import Infer
 from daemon.steps.maintenance import MAINTENANCE
 from daemon.steps.report import Report
@@ -28,7 +29,7 @@ _IDLE_SECONDS: Final = 0.2
 _MOST_ATTEMPTS: Final = 2000  # whatever a step allows itself; beyond it, the task has ended its worker each time
 _log = structlog.get_logger(__name__)
 STEPS: Final[dict[str, Step]] = {
-    step.kind: step for step in (Deidentify(), Infer(), Report(), Copy(), Deliver(), Shadow(), *MAINTENANCE)
+    step.kind: step for step in (Deidentify(), Infer(), Report(), Copy(), Deliver(), Shadow(), Drift(), *MAINTENANCE)
 }
 
 _OUTSIDE: Final = (Report.kind, Deliver.kind)
