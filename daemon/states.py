@@ -53,7 +53,7 @@ class Standing(StrEnum):
     DUPLICATE = "duplicate"  # same UID, same bytes
     VARIANT = "variant"  # same UID; identity, UIDs and pixels agree, something else differs: the first stays in use
     CORRECTED = "corrected"  # replaced by a later instance with another identity
-    CONFLICT = "conflict"  # same UID, other pixels, or another patient's study: a person decides
+    CONFLICT = "conflict"  # same UID, other pixels, or another patient's study: held until that is settled
     OWN_RESULT = "own-result"  # something we made that came back
     REJECTED = "rejected"  # taken back by a rejection note (IHE IOCM)
     REJECTED_BY_OPERATOR = "rejected-by-operator"  # taken out of its study here; it can be restored
@@ -94,7 +94,8 @@ MOVES = MappingProxyType(
     }
 )
 """For each state, the states from which it may be entered. `assembling` is only ever where a revision begins (as is
-`held`, for a study whose contradiction was found after its last revision was closed)."""
+`held`, for a study whose contradiction was found after its last revision was closed, and `inferred`, for a revision
+that takes back what was sent about the wrong patient)."""
 
 TERMINAL = frozenset(
     {
@@ -141,7 +142,7 @@ def move(
     before = connection.execute(
         sa.select(t.revision.c.state, t.patient.c.audit_tag)
         .join(t.study, t.study.c.id == t.revision.c.study_id)
-        .join(t.patient, t.patient.c.id == t.study.c.patient_id)
+        .join(t.patient, t.patient.c.id == sa.func.coalesce(t.revision.c.former_patient_id, t.study.c.patient_id))
         .where(t.revision.c.id == revision_id)
         .with_for_update(of=t.revision)
     ).one_or_none()

@@ -7,7 +7,7 @@ have no access: they get a `PatientPseudonym`, which holds nothing of the identi
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -19,11 +19,17 @@ from daemon.database import schema as t
 from daemon.states import Standing
 from pipelines.identity import PatientIdentity, StudyDescription
 
+IDENTITY: Final = "instance.identity"
+CORRECTION: Final = "instance.correction"
+STUDY_DESCRIPTION: Final = "study.description"
+"""Names of sealed columns."""
+
 
 class Purpose(StrEnum):
     """Why an identity is asked for."""
 
     REPORT = "report"
+    WITHDRAWAL = "withdrawal"
     MATCHING = "matching"
     CARE = "care"
     ERASURE = "erasure"
@@ -66,12 +72,28 @@ class Vault:
         self._database.retrying(lambda connection: self._audit.record(connection, event))
         entry = self._keys.patient(rows[0].patient_id)
         one_for_each = {row.identity_tag: row for row in rows}.values()
-        said = [_read(open_column(entry, "instance.identity", row.id, row.sealed_identity)) for row in one_for_each]
+        said = [_read(open_column(entry, row.said_in, row.id, row.sealed_identity)) for row in one_for_each]
         try:
             return _agreed([identity for identity, _ in said]), said[-1][1]
         except IdentityContradiction:
             self._refuse(revision_id, actor, "contradiction", rows[0].audit_tag)
             raise
+
+    def withdraw(self, revision_id: str, actor: str) -> StudyDescription:
+        """What the hospital calls the study of a revision, to take back what was said of its former patient."""
+        query = (
+            sa.select(t.study.c.sealed_description, t.study.c.patient_id, t.patient.c.audit_tag)
+            .join(t.revision, t.revision.c.study_id == t.study.c.id)
+            .join(t.patient, t.patient.c.id == t.revision.c.former_patient_id)
+            .where(t.revision.c.id == revision_id)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one()
+        details: dict[str, Detail] = {"revision": Id(revision_id), "purpose": Purpose.WITHDRAWAL}
+        event = AuditEvent(Kind.VAULT_ANSWERED, actor=actor, subject=row.audit_tag, details=details)
+        self._database.retrying(lambda connection: self._audit.record(connection, event))
+        entry = self._keys.patient(row.patient_id)
+        return StudyDescription.from_json(open_column(entry, STUDY_DESCRIPTION, "", row.sealed_description))
 
     def _refuse(self, revision_id: str, actor: str, reason: str, subject: str | None = None) -> None:
         """Record that nobody was named, and why."""
@@ -118,25 +140,54 @@ def _normal(name: str, value: str) -> str:
     return "=".join(group.strip().rstrip(" ^") for group in value.casefold().split("=")).rstrip("=")
 
 
-def _said() -> sa.Select[Any]:
-    columns = (t.instance.c.id, t.instance.c.identity_tag, t.instance.c.sealed_identity, t.patient.c.audit_tag)
+def _said(revision_id: str) -> sa.Select[Any]:
+    """What the instances of a revision's study say; what a person has decided against one counts from then on, not for
+    revisions about a former patient.
+    """
+    former = t.revision.c.former_patient_id
+    corrected = sa.and_(former.is_(None), t.instance.c.sealed_correction.is_not(None))
     return (
-        sa.select(*columns, t.patient.c.id.label("patient_id"))
-        .join(t.patient, t.patient.c.id == t.instance.c.patient_id)
-        .where(t.instance.c.sealed_identity.is_not(None))
+        sa.select(
+            t.instance.c.id,
+            t.instance.c.identity_tag,
+            t.instance.c.patient_id,
+            sa.case((corrected, CORRECTION), else_=IDENTITY).label("said_in"),
+            sa.case((corrected, t.instance.c.sealed_correction), else_=t.instance.c.sealed_identity).label(
+                "sealed_identity"
+            ),
+            t.patient.c.audit_tag,
+        )
+        .join(t.study, t.study.c.id == t.instance.c.study_id)
+        .join(t.revision, t.revision.c.study_id == t.study.c.id)
+        .join(t.patient, t.patient.c.id == sa.func.coalesce(former, t.instance.c.patient_id))
+        .where(t.revision.c.id == revision_id, t.instance.c.sealed_identity.is_not(None))
         .order_by(t.instance.c.received_at, t.instance.c.id)
     )
 
 
 def _of_members(revision_id: str) -> sa.Select[Any]:
     members = sa.select(t.revision_instance.c.instance_id).where(t.revision_instance.c.revision_id == revision_id)
-    return _said().where(t.instance.c.id.in_(members))
+    return _said(revision_id).where(t.instance.c.id.in_(members))
 
 
 def _of_rejected(revision_id: str) -> sa.Select[Any]:
-    study = sa.select(t.revision.c.study_id).where(t.revision.c.id == revision_id).scalar_subquery()
     rejected = (Standing.REJECTED, Standing.REJECTED_BY_OPERATOR)
-    return _said().where(t.instance.c.study_id == study, t.instance.c.standing.in_(rejected))
+    of_its_patient = t.instance.c.patient_id == t.study.c.patient_id  # what was set aside may be another's
+    return _said(revision_id).where(of_its_patient, t.instance.c.standing.in_(rejected))
+
+
+def sealed_anew(before: PatientEntry, after: PatientEntry, column: str, row_id: str, sealed: bytes) -> bytes:
+    """A column's value under another patient's key. Nobody learns it."""
+    return seal_column(after, column, row_id, open_column(before, column, row_id, sealed))
+
+
+def corrected_identity(entry: PatientEntry, instance_id: str, sealed: bytes, by: str, sealed_by: bytes) -> bytes:
+    """The column `CORRECTION` of an instance: what it says of its study, and who the patient is as the instance `by`
+    says. Both `sealed…` are columns `IDENTITY`. Nobody learns them.
+    """
+    _, description = _read(open_column(entry, IDENTITY, instance_id, sealed))
+    identity, _ = _read(open_column(entry, IDENTITY, by, sealed_by))
+    return seal_column(entry, CORRECTION, instance_id, said_by_instance(identity, description))
 
 
 def seal_column(entry: PatientEntry, column: str, row_id: str, value: bytes) -> bytes:

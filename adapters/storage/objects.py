@@ -18,11 +18,20 @@ from typing import BinaryIO, Final
 
 from adapters.durable_files import Buffer, fsync_directory, make_directory, write_synced
 from adapters.keys import KeyStore, PatientEntry
-from adapters.storage.container import Header, KeyKind, KeyName, OpenObject, Wrap, seal_object
+from adapters.storage.container import (
+    HEADER_BYTES,
+    WRAP_BYTES,
+    Header,
+    KeyKind,
+    KeyName,
+    OpenObject,
+    Wrap,
+    seal_object,
+)
 from adapters.storage.errors import ObjectDamaged, ObjectMissing, store_errors
 from adapters.storage.receipt import Receipt, ReceiptKind
 from adapters.storage.references import DERIVED, INTAKE, SUFFIX, Batch, ObjectRef
-from adapters.storage.wraps import FILE_NAME, append_wraps, pack_record, read_wraps
+from adapters.storage.wraps import FILE_NAME, append_wraps, forget_earlier_wraps, pack_record, read_wraps
 
 TEMPORARY: Final = ".tmp"
 TEMPORARY_FOLDER: Final = "tmp"
@@ -80,6 +89,32 @@ class ObjectStore:
         for folder, packed in records.items():
             with store_errors(f"rewrapping in {folder}"):
                 append_wraps(self.root / folder, packed)
+
+    def hand_over(self, refs: Iterable[ObjectRef], patient: PatientEntry) -> None:
+        """Leave the patient's key the only one that opens the objects; durable on return, and the same if repeated.
+
+        Other than `rewrap`, it overwrites what earlier keys wrapped. (What a copying file system, a flash disk or a
+        backup has kept is beyond it.) What was deleted meanwhile is passed over.
+        """
+        there_are = [ref for ref in refs if ref.path(self.root).exists()]
+        self.rewrap(there_are, patient)
+        by_folder: dict[str, set[str]] = defaultdict(set)
+        for ref in there_are:
+            by_folder[ref.folder].add(ref.id)
+        for folder, ids in by_folder.items():
+            with store_errors(f"handing over in {folder}"):
+                forget_earlier_wraps(self.root / folder, ids)
+        for ref in there_are:
+            with self._file(ref) as (_, header):
+                if header.wrap.key.kind is KeyKind.PATIENT and header.wrap.key.id != patient.id:
+                    self._replace_wrap(ref, self._wrap(ref, header))
+
+    def _replace_wrap(self, ref: ObjectRef, wrap: Wrap) -> None:
+        """Write the wrap that counts over that in the object's header, which the stream does not authenticate."""
+        with store_errors(f"handing over {ref}"), ref.path(self.root).open("r+b", buffering=0) as file:
+            file.seek(HEADER_BYTES - WRAP_BYTES)
+            file.write(wrap.pack())
+            os.fsync(file.fileno())
 
     # Derived objects and deletion
 

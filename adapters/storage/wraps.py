@@ -1,4 +1,4 @@
-"""`wraps.log`: which key now opens which object of a folder. Append-only; the last valid record of an object wins.
+"""`wraps.log`: which key now opens which object of a folder. Appended to; the last valid record of an object wins.
 
 A record has a fixed length: object id (16), wrap (102), CRC-32 (4). A tail that a crash has torn was never reported as
 written: it is skipped, and cut off by the next append. The checksum finds torn records; forged ones do not open.
@@ -6,7 +6,7 @@ written: it is skipped, and cut off by the next append. The checksum finds torn 
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,22 @@ def read_wraps(folder: Path) -> dict[str, Wrap]:
         return parse_records((folder / FILE_NAME).read_bytes())
     except FileNotFoundError:
         return {}
+
+
+def forget_earlier_wraps(folder: Path, object_ids: Collection[str]) -> None:
+    """Overwrite with zeros, which are no valid record, all but the last valid record of these objects; durable on
+    return. The length stays: whoever reads meanwhile finds the records that count where they were.
+    """
+    with locked(folder / FILE_NAME) as descriptor:
+        log = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        kept: set[str] = set()
+        for start in range(len(log) // RECORD_BYTES * RECORD_BYTES - RECORD_BYTES, -1, -RECORD_BYTES):
+            for object_id in parse_records(log[start : start + RECORD_BYTES]):
+                if object_id in kept:
+                    os.pwrite(descriptor, bytes(RECORD_BYTES), start)
+                elif object_id in object_ids:
+                    kept.add(object_id)
+        os.fsync(descriptor)
 
 
 def append_wraps(folder: Path, records: Iterable[bytes]) -> None:

@@ -65,6 +65,9 @@ class Kind(StrEnum):
     INSTANCE_UNSELECTED = "instance.unselected"
 
     PATIENT_CREATED = "patient.created"
+    PATIENT_CORRECTED = "study.patient-corrected"
+    CONTRADICTION_KEPT = "study.contradiction-kept"
+    CONTRADICTION_CORRECTED = "study.contradiction-corrected"
     REVISION_OPENED = "revision.opened"
     REVISION_MOVED = "revision.moved"
 
@@ -88,6 +91,8 @@ class Kind(StrEnum):
     INFERRED = "inference.done"
     INFERENCE_FAILED = "inference.failed"
     REPORTED = "report.made"
+    WITHDRAWN = "report.withdrawal-made"
+    NOT_RECALLED = "delivery.not-recalled"
     DELIVERY_ATTEMPTED = "delivery.attempted"
     DELIVERED = "delivery.done"
     DELIVERY_FAILED = "delivery.failed"
@@ -97,6 +102,7 @@ class Kind(StrEnum):
     TASK_RETRIED = "task.retried"
     TASK_CLOSED = "task.closed"
 
+    HANDED_OVER = "key.handed-over"
     EPOCH_CLOSED = "key.epoch-closed"
     EPOCH_DESTROYED = "key.epoch-destroyed"
 

@@ -38,9 +38,9 @@ def show_study(context: typer.Context, study: Study, json: Json = False) -> None
         say((answer["study"], "bold"), f"  {answer['pseudonym']}  from {answer['source']}\n")
         print_table(
             answer["revisions"],
-            ("number", "state", "pipeline", "forced", "opened_at", "closed_at", "reason"),
+            ("number", "state", "pseudonym", "pipeline", "forced", "opened_at", "closed_at", "reason"),
             "Revisions",
-            first_to_go=("opened_at", "forced"),
+            first_to_go=("opened_at", "forced", "closed_at", "pipeline"),
         )
         print_table(
             answer["instances"],
@@ -79,3 +79,32 @@ def reprocess_study(context: typer.Context, study: Study, json: Json = False) ->
         print_json(answer)
     else:
         say(f"study {answer['study']}: revision {answer['revision']} is on its way")
+
+
+@app.command("keep")
+def keep_study(context: typer.Context, study: Study, json: Json = False) -> None:
+    """Decide about a study that contradicts itself: what was there first is right. The audit log names you.
+
+    What contradicts it is set aside; it stays stored and listed. Exits with 3 if a third patient is involved.
+    """
+    answer = options(context).daemon().ask("studies.keep", study=study)
+    if json:
+        print_json(answer)
+    else:
+        say(
+            f"kept, {len(answer['set_aside'])} instances set aside; study {study}: revision {answer['revision']} begins"
+        )
+
+
+@app.command("correct")
+def correct_study(context: typer.Context, study: Study, json: Json = False) -> None:
+    """Decide about a study that contradicts itself: what came later is right. The audit log names you.
+
+    If it says another patient, the whole study becomes that patient's, and what was sent about the one before is taken
+    back. Exits with 3 if a third patient is involved, or if the study has changed just now.
+    """
+    answer = options(context).daemon().ask("studies.correct", study=study)
+    if json:
+        print_json(answer)
+    else:
+        say(f"corrected; study {study}: revision {answer['revision']} begins")

@@ -20,6 +20,7 @@ from daemon import queue
 from daemon.audit import AuditError, AuditEvent, Detail, Kind, Name, PublicKey, public_key_path, verify
 from daemon.audit.export import export
 from daemon.control.answers import report_as_json
+from daemon.control.contradictions import studies_correct, studies_keep
 from daemon.control.drift import models_drift
 from daemon.control.errors import CommandFailed, no_such_study
 from daemon.control.limits import MOST_ROWS, REFERENCE, CloseReason, rows
@@ -243,6 +244,7 @@ def tasks_retry_all(node: Node, actor: str, state: str, kind: str | None = None)
     return {"retried": retried, "refused": refused}
 
 
+_OF_A_DELIVERY: Final = ("report", "copy", "withdraw", "deliver")
 _BACK_TO: Final = {"deidentify": RevisionState.CLOSED, "infer": RevisionState.DEIDENTIFIED}
 """Where a failed revision goes back to, so that the step which failed finds it as it left it."""
 
@@ -250,7 +252,7 @@ _BACK_TO: Final = {"deidentify": RevisionState.CLOSED, "infer": RevisionState.DE
 def _bring_back(connection: sa.Connection, node: Node, actor: str, task: int) -> None:
     row = connection.execute(sa.select(t.task.c.kind, t.task.c.key).where(t.task.c.id == task)).one()
     revision = row.key
-    if row.kind in ("report", "copy", "deliver"):
+    if row.kind in _OF_A_DELIVERY:
         revision = connection.execute(
             sa.select(t.delivery.c.revision_id).where(t.delivery.c.id == row.key)
         ).scalar_one()
@@ -281,7 +283,7 @@ def tasks_close(node: Node, actor: str, task: int, reason: str, reference: str |
 def _lay_down(connection: sa.Connection, node: Node, actor: str, task: int) -> None:
     """Let what the closed task was to bring on its way come to an end that is listed, instead of waiting for ever."""
     row = connection.execute(sa.select(t.task.c.kind, t.task.c.key).where(t.task.c.id == task)).one()
-    if row.kind in ("report", "copy", "deliver"):
+    if row.kind in _OF_A_DELIVERY:
         bury(connection, node.audit, row.key, "closed by an operator")
     elif row.kind in _BACK_TO:
         state = connection.execute(sa.select(t.revision.c.state).where(t.revision.c.id == row.key)).scalar_one()
@@ -347,6 +349,8 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "studies.show": studies_show,
     "studies.reprocess": studies_reprocess,
     "studies.verify": studies_verify,
+    "studies.keep": studies_keep,
+    "studies.correct": studies_correct,
     "quarantine.list": quarantine_list,
     "quarantine.release": quarantine_release,
     "quarantine.reject": quarantine_reject,
@@ -401,7 +405,14 @@ def _decided(node: Node, work: Any, task: int) -> dict[str, Any]:
 def _revisions(study: str) -> sa.Select[Any]:
     names = ("id", "number", "state", "reason", "pipeline", "forced", "opened_at", "closed_at", "updated_at")
     columns = [t.revision.c[name] for name in names]
-    return sa.select(*columns).where(t.revision.c.study_id == study).order_by(t.revision.c.number)
+    whose = sa.func.coalesce(t.revision.c.former_patient_id, t.study.c.patient_id)
+    return (
+        sa.select(*columns, t.patient.c.pseudonym)
+        .join(t.study, t.study.c.id == t.revision.c.study_id)
+        .join(t.patient, t.patient.c.id == whose)
+        .where(t.revision.c.study_id == study)
+        .order_by(t.revision.c.number)
+    )
 
 
 def _instances(study: str) -> sa.Select[Any]:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from daemon.control.errors import CommandFailed, no_such_study
 from daemon.database import schema as t
+from daemon.intake import contradiction_of
 from daemon.intake.closing import close_revision
 from daemon.intake.placing import begin_revision
 from daemon.node import Node
@@ -48,6 +49,8 @@ def process_again(
     ).first()
     if newest is None:
         raise no_such_study()
+    if contradiction_of(connection, study) is not None:
+        raise CommandFailed("this study contradicts itself; decide with `kopru studies keep` or `studies correct`", 3)
     current = connection.execute(
         sa.select(sa.func.max(t.instance.c.received_at)).where(
             t.instance.c.study_id == study, t.instance.c.standing == Standing.CURRENT

@@ -6,7 +6,7 @@ seen, only for reasons that are doubts (`anonymize.RELEASABLE`), only for this i
 did it.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ from daemon.node import Node
 from daemon.states import Standing
 from daemon.steps.deidentify import NOT_PROVEN_CLEAN
 
-_REJECTED = "rejected by an operator"
+REJECTED: Final = "rejected by an operator"
 
 
 def quarantine_list(node: Node, actor: str, limit: int = 100) -> list[dict[str, Any]]:
@@ -114,10 +114,10 @@ def quarantine_reject(node: Node, actor: str, instance: str) -> dict[str, Any]:
         connection.execute(
             sa.update(t.instance)
             .where(t.instance.c.id == instance)
-            .values(standing=Standing.REJECTED_BY_OPERATOR, reason=f"{_REJECTED}: {row.reason}"[:400])
+            .values(standing=Standing.REJECTED_BY_OPERATOR, reason=f"{REJECTED}: {row.reason}"[:400])
         )
         _record(connection, node, Kind.QUARANTINE_REJECTED, actor, instance, _code(row.reason))
-        revision = process_rest(connection, node, actor, row.study_id, _REJECTED)
+        revision = process_rest(connection, node, actor, row.study_id, REJECTED)
         return {"instance": instance, "study": row.study_id, "revision": revision}
 
     return node.database.retrying(work)
@@ -130,7 +130,7 @@ def quarantine_restore(node: Node, actor: str, instance: str) -> dict[str, Any]:
 
     def work(connection: sa.Connection) -> dict[str, Any]:
         row = connection.execute(
-            sa.select(t.instance.c.study_id, t.instance.c.uid_tag, t.instance.c.reason)
+            sa.select(t.instance.c.study_id, t.instance.c.uid_tag, t.instance.c.patient_id, t.instance.c.reason)
             .where(t.instance.c.id == instance, t.instance.c.standing == Standing.REJECTED_BY_OPERATOR)
             .with_for_update()
         ).first()
@@ -140,9 +140,11 @@ def quarantine_restore(node: Node, actor: str, instance: str) -> dict[str, Any]:
         connection.execute(sa.select(t.study.c.id).where(t.study.c.id == row.study_id).with_for_update())
         if is_named_by_a_note(connection, row.study_id, row.uid_tag):
             raise CommandFailed(f"this instance was {NAMED_BY_A_NOTE} since: its sender has taken it back", 3)
-        if _is_replaced(connection, row.study_id, row.uid_tag):
+        if row.patient_id != connection.execute(_patient_of(row.study_id)).scalar_one():
+            raise CommandFailed("this instance is another patient's than its study: it was set aside for that", 3)
+        if _is_replaced(connection, row.uid_tag):
             raise CommandFailed("the sender has sent this instance anew since, and that one is in use", 3)
-        before = (row.reason or "").removeprefix(f"{_REJECTED}: ")
+        before = (row.reason or "").removeprefix(f"{REJECTED}: ")
         connection.execute(
             sa.update(t.instance)
             .where(t.instance.c.id == instance)
@@ -155,9 +157,12 @@ def quarantine_restore(node: Node, actor: str, instance: str) -> dict[str, Any]:
     return node.database.retrying(work)
 
 
-def _is_replaced(connection: sa.Connection, study: str, uid_tag: str) -> bool:
+def _patient_of(study: str) -> sa.Select[tuple[str]]:
+    return sa.select(t.study.c.patient_id).where(t.study.c.id == study)
+
+
+def _is_replaced(connection: sa.Connection, uid_tag: str) -> bool:
     in_use = sa.select(t.instance.c.id).where(
-        t.instance.c.study_id == study,
         t.instance.c.uid_tag == uid_tag,
         t.instance.c.standing.in_((Standing.CURRENT, Standing.UNSELECTED, Standing.CONFLICT)),
     )

@@ -93,6 +93,8 @@ revision = sa.Table(
     sa.Column("id", _Id, primary_key=True),
     sa.Column("study_id", _Id, sa.ForeignKey("study.id"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
+    # Whose the study was held to be until its patient was corrected; none: whose it is. Never superseded then.
+    sa.Column("former_patient_id", _Id, index=True),
     sa.Column("state", _State, nullable=False, index=True),
     sa.Column("reason", sa.String(400)),  # why held, quarantined, failed …; never a value from the data
     sa.Column("pipeline", sa.String(64)),
@@ -124,6 +126,8 @@ instance = sa.Table(
     sa.Column("reason", sa.String(400)),
     sa.Column("accepted", sa.JSON, nullable=False, server_default="[]"),  # reasons of quarantine a person set aside
     sa.Column("sealed_identity", sa.LargeBinary),  # who the patient is and what the study is called, as this one says
+    sa.Column("sealed_correction", sa.LargeBinary),  # … and as a person has decided against it
+    sa.Column("repeats", _Id),  # the instance in use with its UIDs and its image that said another patient
     sa.Column("content_tag", _Tag, nullable=False),
     sa.Column("identity_tag", _Tag, nullable=False),
     sa.Column("pixel_tag", _Tag, nullable=False),

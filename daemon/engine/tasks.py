@@ -20,16 +20,22 @@ from daemon.steps.copy import Copy
 from daemon.steps.deidentify import Deidentify
 from daemon.steps.deliver import Deliver
 from daemon.steps.drift import Drift
+from daemon.steps.hand_over import HandOver
 from daemon.steps.infer import Infer
 from daemon.steps.maintenance import MAINTENANCE
 from daemon.steps.report import Report
 from daemon.steps.shadow import Shadow
+from daemon.steps.withdraw import Withdraw
 
 _IDLE_SECONDS: Final = 0.2
 _MOST_ATTEMPTS: Final = 2000  # whatever a step allows itself; beyond it, the task has ended its worker each time
 _log = structlog.get_logger(__name__)
 STEPS: Final[dict[str, Step]] = {
-    step.kind: step for step in (Deidentify(), Infer(), Report(), Copy(), Deliver(), Shadow(), Drift(), *MAINTENANCE)
+    step.kind: step
+    for step in (
+        *(Deidentify(), Infer(), Report(), Copy(), Deliver(), Withdraw(), HandOver(), Shadow(), Drift()),
+        *MAINTENANCE,
+    )
 }
 
 _OUTSIDE: Final = (Report.kind, Deliver.kind)

@@ -80,7 +80,7 @@ def close_due(database: Database, write: Write, audit: AuditWriter, settings: Se
     for revision_id, study_id, source in candidates:
         rules = settings.source_for(source)
         with database.read() as connection:
-            due = decide(_facts(connection, revision_id, study_id, indexed_until), rules) is not None
+            due = decide(facts(connection, revision_id, study_id, indexed_until), rules) is not None
         if due:
             close = partial(
                 _close,
@@ -93,7 +93,8 @@ def close_due(database: Database, write: Write, audit: AuditWriter, settings: Se
             write(close)
 
 
-def _facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_until: float) -> Facts:
+def facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_until: float) -> Facts:
+    """What is known of a revision that takes instances in, or is held."""
     revision = connection.execute(sa.select(t.revision).where(t.revision.c.id == revision_id)).one()
     counted = (Standing.CURRENT, Standing.UNSELECTED)  # a duplicate or variant is not one more
     in_study = sa.and_(t.instance.c.study_id == study_id, t.instance.c.standing.in_(counted))
@@ -134,11 +135,11 @@ def _close(
     state = connection.execute(
         sa.select(t.revision.c.state).where(t.revision.c.id == revision_id).with_for_update()
     ).scalar_one()
-    facts = _facts(connection, revision_id, study_id, indexed_until)
-    closing = decide(facts, rules)
+    known = facts(connection, revision_id, study_id, indexed_until)
+    closing = decide(known, rules)
     if state != RevisionState.ASSEMBLING or closing is None:
         return
-    short_of_count = facts.expected is not None and facts.instances < facts.expected
+    short_of_count = known.expected is not None and known.instances < known.expected
     forced = closing is Closing.FORCED or short_of_count
     close_revision(connection, audit, revision_id, reason=closing.value, forced=forced)
 

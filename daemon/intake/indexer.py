@@ -26,6 +26,7 @@ from daemon.database import schema as t
 from daemon.database.lease import Lease, confirm
 from daemon.intake.arrival import Arrival
 from daemon.intake.closing import close_due
+from daemon.intake.correcting import correct_due
 from daemon.intake.placing import place
 from daemon.intake.reading import Reader
 from daemon.intake.twins import Twins
@@ -118,8 +119,7 @@ class Indexer:
     def pass_once(self) -> int:
         """Index everything that lies in the store now, then close what is complete; gives how many objects were new."""
         started = time.time()
-        if time.monotonic() - self._confirmed_at > INDEX_LEASE_SECONDS / 3:
-            self._write(lambda _connection: None)
+        self._keep_lease()
         found = 0
         for receiver_id in self._node.store.receivers():
             live = self._node.store.is_live(receiver_id)  # asked before listing: what comes later is not missed
@@ -128,6 +128,7 @@ class Indexer:
                 self._mark_lost(receiver_id)
         if not self._unread:
             self.indexed_until = started
+        correct_due(self._node, self._write, self._keep_lease, self._reader, self.indexed_until)
         close_due(self._node.database, self._write, self._node.audit, self._node.settings, self.indexed_until)
         return found
 
@@ -250,7 +251,7 @@ class Indexer:
         with ThreadPoolExecutor(1, thread_name_prefix="twins") as thread:
             answer = thread.submit(self._twins.same_as, arrival, twins)
             while wait([answer], INDEX_LEASE_SECONDS / 3).not_done:
-                self._write(lambda _connection: None)
+                self._keep_lease()
             return replace(arrival, same_pixels=answer.result())
 
     def _insert(self, connection: sa.Connection, group: _Group) -> None:
@@ -346,6 +347,11 @@ class Indexer:
 
         self._node.database.retrying(fenced)
         self._confirmed_at = time.monotonic()
+
+    def _keep_lease(self) -> None:
+        """Confirm the lease if that is due: called in whatever takes longer than it lasts."""
+        if time.monotonic() - self._confirmed_at >= INDEX_LEASE_SECONDS / 3:
+            self._write(lambda _connection: None)
 
     def _own_scope(self, ref: ObjectRef) -> PatientEntry:
         """A scope for one object that does not tell whose it is: under a key of its own it can be erased, too."""

@@ -4,8 +4,9 @@ What decides is tried in this order, and the first that holds gives the standing
 
 1. its Patient ID is a pseudonym that we gave → own result: a copy that we made for an archive, come back (it would be
    copied anew each time, and with retained UIDs hold its original's study);
-2. another patient's study, or another study's SOP Instance UID → conflict, the study is held;
-3. the same UID and the same bytes were here before, and were not corrected → duplicate;
+2. the same UID and the same bytes were here before, and were not corrected → duplicate;
+3. another patient's study, or another study's SOP Instance UID → conflict, the study is held; but if what corrects it
+   was received later and is here already → corrected (`correcting` tells how a study gets its rightful patient);
 4. our own result → own result; named by a rejection note, before or after it → rejected;
 5. the same UID is here with other pixels → conflict, held; with another identity → the later one corrects the earlier;
    with neither → variant, the first stays in use;
@@ -17,6 +18,7 @@ Runs inside the indexer's transaction and does nothing outside it.
 
 import uuid
 from dataclasses import dataclass
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -26,13 +28,18 @@ from daemon.database import schema as t
 from daemon.intake.arrival import Arrival, ArrivalKind
 from daemon.states import MOVES, DeliveryState, RevisionState, Standing, move
 
-_TWO_PATIENTS = "two patients in one study"
-_UID_IN_TWO_STUDIES = "one SOP Instance UID in two studies"
+TWO_PATIENTS: Final = "two patients in one study"
+UID_IN_TWO_STUDIES: Final = "one SOP Instance UID in two studies"
 NAMED_BY_A_NOTE = "named by a rejection note"
 _OWN_COPY = "a copy made here for a destination has come back"
 _PIXELS_DIFFER = "one SOP Instance UID with different pixels"
 
 
+IN_USE: Final = (Standing.CURRENT, Standing.UNSELECTED)
+"""What counts when an instance comes again."""
+
+_NOT_IT: Final = (Standing.CORRECTED, Standing.DUPLICATE)  # what is a duplicate is one of something else that is here
+_DECIDED: Final = (Standing.CORRECTED, Standing.REJECTED_BY_OPERATOR)
 _KINDS = {
     Standing.CURRENT: Kind.INSTANCE_RECEIVED,
     Standing.UNSELECTED: Kind.INSTANCE_UNSELECTED,
@@ -50,6 +57,7 @@ class _Verdict:
     standing: Standing
     reason: str | None = None
     replaces: str | None = None  # id of the instance that this one corrects
+    repeats: str | None = None  # id of the instance that it repeats under another patient
 
 
 def place(connection: sa.Connection, audit: AuditWriter, arrival: Arrival) -> Standing:
@@ -134,18 +142,18 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
     """The standing, by the order in the module's docstring."""
     if arrival.pseudonym is not None and _is_ours(connection, arrival.pseudonym):
         return _Verdict(Standing.OWN_RESULT, _OWN_COPY)
-    if patient_id != arrival.patient.id:
-        return _Verdict(Standing.CONFLICT, _TWO_PATIENTS)
     twins = connection.execute(sa.select(t.instance).where(t.instance.c.uid_tag == arrival.uid_tag)).all()
-    if any(twin.study_id != study_id for twin in twins):
-        return _Verdict(Standing.CONFLICT, _UID_IN_TWO_STUDIES)
-    if any(twin.content_tag == arrival.content_tag and twin.standing != Standing.CORRECTED for twin in twins):
+    if any(twin.content_tag == arrival.content_tag and twin.standing not in _NOT_IT for twin in twins):
         return _Verdict(Standing.DUPLICATE)
+    if patient_id != arrival.patient.id:
+        return _of_another_patient(arrival, [twin for twin in twins if twin.study_id == study_id])
+    if any(twin.study_id != study_id and twin.standing not in _DECIDED for twin in twins):
+        return _Verdict(Standing.CONFLICT, UID_IN_TWO_STUDIES)
     if arrival.kind is ArrivalKind.OWN_RESULT:
         return _Verdict(Standing.OWN_RESULT)
     if is_named_by_a_note(connection, study_id, arrival.uid_tag):
         return _Verdict(Standing.REJECTED, NAMED_BY_A_NOTE)
-    in_use = [twin for twin in twins if twin.standing in (Standing.CURRENT, Standing.UNSELECTED)]
+    in_use = [twin for twin in twins if twin.standing in IN_USE]
     if any(twin.pixel_tag != arrival.pixel_tag and twin.id not in arrival.same_pixels for twin in in_use):
         return _Verdict(Standing.CONFLICT, _PIXELS_DIFFER)
     wanted = Standing.CURRENT if arrival.kind is ArrivalKind.IMAGE else Standing.UNSELECTED
@@ -156,6 +164,17 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
             return _Verdict(wanted, replaces=twin.id)
         return _Verdict(Standing.VARIANT)
     return _Verdict(wanted)
+
+
+def _of_another_patient(arrival: Arrival, twins: list[sa.Row[Any]]) -> _Verdict:
+    same = [
+        twin
+        for twin in twins
+        if twin.standing in IN_USE and twin.series_tag == arrival.series_tag and twin.id in arrival.same_pixels
+    ]
+    if any(twin.received_at > arrival.received_at for twin in same):  # indexed later, but received before
+        return _Verdict(Standing.CORRECTED, "a later correction of its patient is here")
+    return _Verdict(Standing.CONFLICT, TWO_PATIENTS, repeats=same[0].id if same else None)
 
 
 def _is_ours(connection: sa.Connection, pseudonym: str) -> bool:
@@ -178,6 +197,7 @@ def _instance_row(arrival: Arrival, study_id: str, verdict: _Verdict) -> dict[st
         "sealed_identity": arrival.sealed_identity,
         "standing": verdict.standing,
         "reason": verdict.reason,
+        "repeats": verdict.repeats,
         "content_tag": arrival.content_tag,
         "identity_tag": arrival.identity_tag,
         "pixel_tag": arrival.pixel_tag,
@@ -193,10 +213,7 @@ def _join(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study
         begin_revision(connection, audit, study_id, arrival.priority, arrival.received_at)
         revision_id = open_revision_of(connection, study_id)
     changes: dict[str, object] = {
-        "last_instance_at": sa.case(
-            (t.revision.c.last_instance_at < arrival.received_at, arrival.received_at),
-            else_=t.revision.c.last_instance_at,
-        ),
+        "last_instance_at": _later(arrival.received_at),
         "priority": sa.case((t.revision.c.priority > arrival.priority, arrival.priority), else_=t.revision.c.priority),
         "updated_at": database_now(),
     }
@@ -206,7 +223,9 @@ def _join(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study
 
 
 def _hold(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study_id: str, reason: str) -> None:
-    """Hold the study until a person has decided: nothing more of it is processed or sent."""
+    """Hold the study until it is settled: nothing more of it is processed or sent."""
+    if reason == TWO_PATIENTS:
+        reason += _how_much_came_again(connection, study_id)
     revision = connection.execute(
         sa.select(t.revision.c.id, t.revision.c.state).where(
             t.revision.c.study_id == study_id, t.revision.c.closed_at.is_(None), t.revision.c.state.in_(_OPEN)
@@ -216,8 +235,29 @@ def _hold(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study
         begin_revision(
             connection, audit, study_id, arrival.priority, arrival.received_at, RevisionState.HELD, reason=reason
         )
-    elif revision.state == RevisionState.ASSEMBLING:
+        return
+    if revision.state == RevisionState.ASSEMBLING:
         move(connection, audit, revision.id, RevisionState.HELD, reason=reason, actor="indexer")
+    values: dict[str, object] = {"last_instance_at": _later(arrival.received_at), "updated_at": database_now()}
+    if reason.startswith(TWO_PATIENTS):
+        values["reason"] = reason
+    connection.execute(sa.update(t.revision).where(t.revision.c.id == revision.id).values(values))
+
+
+def _how_much_came_again(connection: sa.Connection, study_id: str) -> str:
+    """How the reason goes on where a correction of the patient seems to be under way."""
+    of_study = t.instance.c.study_id == study_id
+    in_use = sa.select(sa.func.count()).select_from(t.instance).where(of_study, t.instance.c.standing.in_(IN_USE))
+    again = sa.select(sa.func.count(t.instance.c.repeats.distinct())).where(
+        of_study, t.instance.c.standing == Standing.CONFLICT
+    )
+    number, of = connection.execute(again).scalar_one(), connection.execute(in_use).scalar_one()
+    return f"; it seems to be corrected: {number} of {of} instances came again under the other one" if number else ""
+
+
+def _later(at: float) -> sa.Case[float]:
+    """The value for `last_instance_at` when something arrives."""
+    return sa.case((t.revision.c.last_instance_at < at, at), else_=t.revision.c.last_instance_at)
 
 
 def _reject(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study_id: str) -> None:
@@ -295,7 +335,23 @@ def begin_revision(
     actor: str = "indexer",
 ) -> str:
     """Begin the study's next revision; those before it that have not been sent are superseded. Gives its id."""
-    _supersede_unsent(connection, audit, study_id, actor)
+    supersede_unsent(connection, audit, study_id, actor)
+    return add_revision(connection, audit, study_id, priority, at, state, reason=reason, actor=actor)
+
+
+def add_revision(
+    connection: sa.Connection,
+    audit: AuditWriter,
+    study_id: str,
+    priority: int,
+    at: float,
+    state: RevisionState,
+    *,
+    reason: str | None = None,
+    actor: str,
+    former_patient_id: str | None = None,
+) -> str:
+    """Add a revision and touch no other; with a former patient, one that is about that patient. Gives its id."""
     number = connection.execute(
         sa.select(sa.func.coalesce(sa.func.max(t.revision.c.number), 0)).where(t.revision.c.study_id == study_id)
     ).scalar_one()
@@ -305,25 +361,31 @@ def begin_revision(
             id=revision_id,
             study_id=study_id,
             number=number + 1,
+            former_patient_id=former_patient_id,
             state=state,
             reason=reason,
             priority=priority,
             forced=False,
             opened_at=at,
             last_instance_at=at,
+            closed_at=None if former_patient_id is None else database_now(),  # it takes nothing in
             updated_at=database_now(),
         )
     )
     subject = connection.execute(
-        sa.select(t.patient.c.audit_tag).join(t.study).where(t.study.c.id == study_id)
+        sa.select(t.patient.c.audit_tag)
+        .join(t.study, t.patient.c.id == sa.func.coalesce(former_patient_id, t.study.c.patient_id))
+        .where(t.study.c.id == study_id)
     ).scalar_one()
     details = {"revision": Id(revision_id), "study": Id(study_id), "number": number + 1, "after": state}
     audit.record(connection, AuditEvent(Kind.REVISION_OPENED, actor=actor, subject=subject, details=details))
     return revision_id
 
 
-def _supersede_unsent(connection: sa.Connection, audit: AuditWriter, study_id: str, actor: str) -> None:
-    """Stop the study's earlier revisions where nothing of them is on its way to a destination."""
+def supersede_unsent(connection: sa.Connection, audit: AuditWriter, study_id: str, actor: str) -> None:
+    """Stop the study's earlier revisions where nothing of them is on its way to a destination, but not those that take
+    back what was sent about a former patient.
+    """
     # Locked first and looked at then, in a statement of its own: a step that ends now, or a delivery that begins, holds
     # its revision's row, and what it has done must be seen.
     connection.execute(sa.select(t.revision.c.id).where(t.revision.c.study_id == study_id).with_for_update()).all()
@@ -331,6 +393,7 @@ def _supersede_unsent(connection: sa.Connection, audit: AuditWriter, study_id: s
     earlier = connection.execute(
         sa.select(t.revision.c.id).where(
             t.revision.c.study_id == study_id,
+            t.revision.c.former_patient_id.is_(None),
             t.revision.c.state.in_(MOVES[RevisionState.SUPERSEDED]),
             t.revision.c.id.not_in(sending),
         )

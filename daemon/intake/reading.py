@@ -21,9 +21,10 @@ from adapters.storage import ObjectRef, Receipt
 from anonymize import Header, read_header
 from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
 from daemon.intake.modalities import MODALITIES
+from daemon.node import Node
 from daemon.queue import Priority
 from daemon.settings import SourceSettings
-from daemon.vault import said_by_instance, seal_column
+from daemon.vault import IDENTITY, STUDY_DESCRIPTION, said_by_instance, seal_column
 from pipelines.identity import PatientIdentity, StudyDescription
 
 OWN_MANUFACTURER: Final = "kopru"
@@ -67,6 +68,11 @@ class Reader:
     source_for: Callable[[str], SourceSettings]
     entry_for: Callable[[str], PatientEntry]
 
+    @classmethod
+    def of(cls, node: Node) -> "Reader":
+        """A reader for what the index has: its patients have entries."""
+        return cls(node.master, node.settings.source_for, node.keys.create_patient)
+
     def read(self, ref: ObjectRef, receipt: Receipt, data: bytes) -> tuple[Arrival, PatientEntry]:
         """The arrival and the entry of its patient. Raises `anonymize.MalformedDataSet` for what cannot be read."""
         header = read_header(data, receipt.transfer_syntax_uid)
@@ -102,8 +108,8 @@ class Reader:
             study_uid_tag=self.master.lookup_tag("study", header.study_instance_uid),
             series_tag=self.master.lookup_tag("series", header.series_instance_uid),
             accession_tag=self._accession_tag(issuer, header.accession_number),
-            sealed_description=seal_column(entry, "study.description", "", description.to_json()),
-            sealed_identity=seal_column(entry, "instance.identity", ref.id, said_by_instance(identity, description)),
+            sealed_description=seal_column(entry, STUDY_DESCRIPTION, "", description.to_json()),
+            sealed_identity=seal_column(entry, IDENTITY, ref.id, said_by_instance(identity, description)),
             sop_class_uid=header.sop_class_uid,
             transfer_syntax_uid=receipt.transfer_syntax_uid,
             modality=header.modality if header.modality in MODALITIES else None,

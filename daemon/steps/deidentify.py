@@ -146,7 +146,11 @@ def _was_reported(connection: sa.Connection, study_id: str) -> str | None:
     return connection.execute(
         sa.select(t.revision.c.pipeline)
         .join(t.delivery, t.delivery.c.revision_id == t.revision.c.id)
-        .where(t.revision.c.study_id == study_id, t.delivery.c.attempts > 0)
+        .where(
+            t.revision.c.study_id == study_id,
+            t.revision.c.former_patient_id.is_(None),  # what was sent about another is taken back by itself
+            t.delivery.c.attempts > 0,
+        )
         .order_by(t.revision.c.number.desc())
     ).scalar()
 

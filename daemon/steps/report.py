@@ -34,7 +34,7 @@ class Report:
         delivery_id = str(task.payload["delivery"])
         with node.database.read() as connection:
             row = _load(connection, delivery_id)
-            previous = _previous_document(connection, row)
+            previous = previous_document(connection, row)
         if not wants_document(row, row.revision_state):
             return nothing
         destination = context.destinations.get(row.destination)
@@ -93,7 +93,7 @@ def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
     ).one()
 
 
-def _previous_document(connection: sa.Connection, row: sa.Row[Any]) -> sa.Row[Any] | None:
+def previous_document(connection: sa.Connection, row: sa.Row[Any]) -> sa.Row[Any] | None:
     """The document made last for this report and destination, whether or not it got there."""
     return connection.execute(
         sa.select(t.delivery.c.id, t.delivery.c.sealed_document)

@@ -3,7 +3,7 @@
 import time
 
 from daemon.audit import AuditWriter, Kind
-from daemon.control import quarantine
+from daemon.control import processing
 from daemon.intake import closing, placing
 from daemon.intake.closing import close_due
 from tests.steps.installation import Association, Installation, another, image, paused_after, records
@@ -63,7 +63,7 @@ def test_an_instance_that_comes_while_an_operator_reprocesses_is_in_the_next_rev
     installation.send(first)
     installation.work()
     study = installation.shown()["study"]
-    with paused_after(quarantine, "close_revision") as pause:
+    with paused_after(processing, "close_revision") as pause:
         reprocessing = installation.beside(lambda: installation.ask("studies.reprocess", study=study))
         assert pause.reached.wait(20)
         arriving = installation.beside(lambda: installation.send(another(first)))
@@ -99,7 +99,7 @@ def test_two_operators_who_reprocess_at_once_make_two_revisions_and_one_of_them_
 ):
     installation.send(image())
     study = installation.shown()["study"]
-    with paused_after(quarantine, "close_revision") as pause:
+    with paused_after(processing, "close_revision") as pause:
         one = installation.beside(lambda: installation.ask("studies.reprocess", study=study))
         assert pause.reached.wait(20)
         other = installation.beside(lambda: installation.ask("studies.reprocess", study=study))

@@ -25,7 +25,7 @@ import structlog
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from adapters.directory import DirectoryDestination
 from adapters.fhir import DeliveryOutcome, PatientMatch
@@ -200,7 +200,7 @@ class Association:
         uids = {}
         if isinstance(data_set, Dataset):
             uids = {"sop_class_uid": data_set.SOPClassUID, "sop_instance_uid": data_set.SOPInstanceUID}
-            uids["transfer_syntax_uid"] = data_set.file_meta.TransferSyntaxUID
+            uids["transfer_syntax_uid"] = _syntax_of(data_set)
             data_set = _encoded(data_set)
         ref = self._installation.receiver.write(self._receipt(ReceiptKind.INSTANCE, **uids), data_set)
         self._installation.acknowledged.append(ref)
@@ -434,9 +434,14 @@ def _values(folder: Path, runtime_directory: Path, database_url: str, destinatio
     return values
 
 
+def _syntax_of(data_set: Dataset) -> UID:
+    file_meta = getattr(data_set, "file_meta", None)  # a copy of the attributes alone has none
+    return UID(file_meta.TransferSyntaxUID if file_meta else ExplicitVRLittleEndian)
+
+
 def _encoded(data_set: Dataset) -> bytes:
     """As it goes over the network: no File Meta Information."""
-    syntax = data_set.file_meta.TransferSyntaxUID
+    syntax = _syntax_of(data_set)
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
     write_dataset(buffer, Dataset(data_set))

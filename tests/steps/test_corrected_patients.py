@@ -1,0 +1,442 @@
+"""The Patient ID of a study is corrected: the study is its rightful patient's, and nothing stands about the other."""
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydicom import Dataset
+
+from adapters.directory import DirectoryDestination
+from adapters.fhir import Retry
+from adapters.keys import KeyDestroyed
+from adapters.storage import IntakeWriter, KeyKind, KeyName, ObjectRef
+from adapters.storage.wraps import read_wraps
+from daemon.audit import Kind
+from daemon.control import CommandFailed
+from daemon.database import schema as t
+from daemon.database.schema import metadata
+from daemon.intake import correcting
+from daemon.vault import Purpose, open_column
+from tests.daemon.rows import events
+from tests.steps.installation import Association, Installation, Instead, another, image
+from tests.system.radiographs import MadeUpPatient
+
+A, B, C = MadeUpPatient(1), MadeUpPatient(2), MadeUpPatient(3)
+WITH_ANY_DATABASE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+"""For what turns on no lock and no transaction."""
+
+
+def of(patient: MadeUpPatient, sent: Dataset) -> Dataset:
+    """The same instance, as a PACS sends it after its patient was corrected."""
+    made = copy.deepcopy(sent)
+    made.PatientID, made.PatientName = patient.patient_id, f"{patient.family}^{patient.given}"
+    made.PatientBirthDate = patient.birth_date
+    return made
+
+
+def reports(installation: Installation, destination: str = "reports") -> dict[str, str]:
+    """By the patient's family name: the status of the report that lies at a destination."""
+    folder = installation.destinations[destination].real
+    assert isinstance(folder, DirectoryDestination)
+    found = {}
+    for stored in folder.reports():
+        entries = [entry["resource"] for entry in json.loads(stored.document.read_bytes())["entry"]]
+        (report,) = (entry for entry in entries if entry["resourceType"] == "DiagnosticReport")
+        found[report["contained"][0]["name"][0]["family"]] = report["status"]
+    return found
+
+
+def keys_of(installation: Installation) -> dict[str, Any]:
+    """The patients' entries in the key store, by the pseudonym."""
+    return {entry.pseudonym: entry for entry in installation.node.keys.patients()}
+
+
+def settle(installation: Installation) -> None:
+    """Let the indexer look once more, and do what is to be done."""
+    for _ in range(3):
+        installation.indexer.pass_once()
+        installation.work()
+        installation.hurry()
+
+
+TAKEN_BACK = {A.family: "entered-in-error", B.family: "partial"}
+
+
+def test_a_study_that_came_again_whole_under_another_patient_is_that_patients(installation: Installation):
+    first = image()
+    second = another(first)
+    installation.send(first, second)
+    installation.work()
+    assert reports(installation) == {A.family: "partial"}
+    before = installation.shown()["pseudonym"]
+    installation.send(of(B, first), of(B, second))
+    settle(installation)
+    shown = installation.shown()
+    assert [(row["state"], row["pseudonym"] == before) for row in shown["revisions"]] == [
+        ("delivered", True),  # what was sent about A
+        ("superseded", True),  # held
+        ("delivered", True),  # takes it back
+        ("delivered", False),
+    ]
+    assert shown["pseudonym"] != before
+    assert reports(installation) == reports(installation, "archive") == TAKEN_BACK
+    assert installation.standings() == ["corrected", "corrected", "current", "current"]
+
+
+def test_a_part_that_came_again_holds_the_study_and_says_how_much(installation: Installation):
+    first = image()
+    second = another(first)
+    installation.send(first, second)
+    installation.work()
+    installation.send(of(B, first))
+    settle(installation)
+    assert installation.revisions() == ["delivered", "held"]
+    assert "1 of 2 instances came again" in installation.shown()["revisions"][-1]["reason"]
+    assert reports(installation) == {A.family: "partial"}
+    installation.send(of(B, second))
+    settle(installation)
+    assert reports(installation) == TAKEN_BACK
+
+
+@WITH_ANY_DATABASE
+def test_nothing_is_decided_while_more_may_come(installation: Installation):
+    first = image()
+    installation.send(first)
+    association = Association(installation)
+    association.store(of(B, first))
+    installation.indexer.pass_once()
+    installation.indexer.pass_once()
+    assert installation.revisions()[-1] == "held"
+    association.release()
+    settle(installation)
+    assert reports(installation) == {B.family: "partial"}
+
+
+@WITH_ANY_DATABASE
+@pytest.mark.parametrize("what", ["third patient", "other pixels", "other series", "in part", "back again"])
+def test_what_is_not_clear_waits_for_a_person(installation: Installation, what: str):
+    first = image()
+    second = another(first)
+    installation.send(first, second)
+    again = [of(B, first), of(B, second)]
+    if what == "third patient":
+        again[1] = of(C, second)
+    elif what == "other pixels":
+        again[1].PixelData = b"\1" + again[1].PixelData[1:]
+    elif what == "other series":
+        again[1].SeriesInstanceUID = "2.25.99"
+    elif what == "in part":
+        again.pop()
+    else:  # an archive that has not heard of the correction sends the study once more
+        installation.send(*again)
+        settle(installation)
+        again = [first, second]
+    installation.send(*again)
+    settle(installation)
+    assert installation.revisions()[-1] == "held"
+    with pytest.raises(CommandFailed) as refused:
+        installation.ask("studies.reprocess", study=installation.shown()["study"])
+    assert refused.value.exit_code == 3
+
+
+@WITH_ANY_DATABASE
+def test_a_correction_that_is_indexed_before_what_it_corrects_stands(installation: Installation):
+    first, here = image(), installation.receiver
+    association = Association(installation)
+    association.store(first)
+    association.release()
+    installation.receiver = IntakeWriter(installation.node.store, "receiver-0")  # which is read before the other
+    try:
+        installation.send(of(B, first))
+        settle(installation)
+    finally:
+        installation.receiver.close()
+        installation.receiver = here
+    assert installation.standings() == ["corrected", "current"]
+    assert reports(installation) == {B.family: "partial"}
+
+
+def test_a_person_gives_a_study_to_the_patient_whom_only_a_part_names(installation: Installation):
+    first = image()
+    second = another(first)
+    installation.send(first, second)
+    installation.work()
+    installation.send(of(B, first))
+    answer = installation.ask("studies.correct", study=installation.shown()["study"])
+    assert answer["moved"] == 1
+    settle(installation)
+    assert reports(installation) == reports(installation, "archive") == TAKEN_BACK
+    assert installation.standings() == ["corrected", "current", "current"]
+    newest = installation.shown()["revisions"][-1]
+    assert installation.members(newest["number"]) == 2
+    identity, _ = installation.node.vault.reidentify(newest["id"], Purpose.EXPORT, "test")
+    assert identity.patient_id == B.patient_id
+    installation.send(of(B, second))  # the rest of the correction, late
+    settle(installation)
+    assert installation.standings() == ["corrected", "corrected", "current", "current"]
+    assert installation.revisions()[-1] == "delivered"
+
+
+def test_a_person_keeps_a_study_with_the_patient_whom_it_had(installation: Installation):
+    first = image()
+    installation.send(first, another(first, 98))
+    installation.work()
+    installation.send(of(B, first), of(B, another(first)))
+    assert installation.revisions()[-1] == "held"
+    answer = installation.ask("studies.keep", study=installation.shown()["study"])
+    assert len(answer["set_aside"]) == 2
+    settle(installation)
+    assert installation.revisions() == ["delivered", "superseded", "delivered"]
+    assert reports(installation) == {A.family: "partial"}
+    assert installation.standings() == ["current", "current", "rejected-by-operator", "rejected-by-operator"]
+    installation.send(of(B, first))  # the same bytes: it is decided
+    assert installation.revisions()[-1] == "delivered"
+    with pytest.raises(CommandFailed, match="another patient's"):
+        installation.ask("quarantine.restore", instance=answer["set_aside"][0])
+
+
+@WITH_ANY_DATABASE
+@pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
+def test_nobody_decides_among_three_patients_or_where_nothing_contradicts(installation: Installation, command: str):
+    first = image()
+    installation.send(first)
+    study = installation.shown()["study"]
+    with pytest.raises(CommandFailed) as agreed:
+        installation.ask(command, study=study)
+    installation.send(of(B, first), of(C, first))
+    with pytest.raises(CommandFailed) as three:
+        installation.ask(command, study=study)
+    assert (agreed.value.exit_code, three.value.exit_code) == (1, 3)
+    assert installation.revisions()[-1] == "held"
+
+
+@pytest.mark.parametrize(("command", "pixels"), [("studies.keep", 0), ("studies.correct", 1)])
+def test_a_person_chooses_among_two_images_under_one_uid(installation: Installation, command: str, pixels: int):
+    first = image()
+    later = copy.deepcopy(first)
+    later.PixelData = b"\1" + later.PixelData[1:]
+    installation.send(first)
+    installation.work()
+    installation.send(later)
+    installation.ask(command, study=installation.shown()["study"])
+    settle(installation)
+    assert installation.revisions()[-1] == "delivered"
+    assert installation.standings() == ["current", "rejected-by-operator"]
+    with installation.database.read() as connection:
+        ref = connection.execute(sa.select(t.instance.c.object_ref).where(t.instance.c.standing == "current")).scalar()
+    _, data = installation.node.store.open(ObjectRef.parse(ref))
+    assert (first, later)[pixels].PixelData in data
+    installation.send(first, later)  # it is decided
+    assert installation.revisions()[-1] == "delivered"
+
+
+@pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
+def test_a_person_chooses_in_which_of_two_studies_an_instance_is(installation: Installation, command: str):
+    first = image()
+    stray = copy.deepcopy(first)
+    stray.StudyInstanceUID = "2.25.4712"
+    installation.send(first)
+    installation.work()
+    installation.send(stray)
+    installation.work()
+    studies = {row["state"]: row["study"] for row in installation.ask("studies.list")}
+    installation.ask(command, study=studies["held"])
+    settle(installation)
+    states = {row["study"]: (row["state"], row["instances"]) for row in installation.ask("studies.list")}
+    if command == "studies.keep":
+        assert states == {studies["delivered"]: ("delivered", 1), studies["held"]: ("unselected", 0)}
+    else:
+        assert states == {studies["delivered"]: ("delivered", 0), studies["held"]: ("delivered", 1)}
+
+
+# Keys
+
+
+def objects(installation: Installation) -> list[ObjectRef]:
+    """All objects of the only study, as received and as made of it."""
+    with installation.database.read() as connection:
+        received = connection.execute(sa.select(t.instance.c.object_ref)).scalars().all()
+        derived = connection.execute(
+            sa.select(t.revision_instance.c.deidentified_ref).where(t.revision_instance.c.deidentified_ref.is_not(None))
+        ).scalars()
+        return [ObjectRef.parse(ref) for ref in (*received, *derived.all())]
+
+
+SEALED = {
+    "instance.sealed_identity": "instance.identity",
+    "instance.sealed_correction": "instance.correction",
+    "result.sealed_result": "result",
+    "inference.sealed_answer": "inference.answer",
+    "delivery.sealed_document": "delivery",
+    "study.sealed_description": "study.description",
+}
+"""How each sealed column that belongs to a study is bound to it (`patient.sealed_identity` belongs to none)."""
+
+
+def sealed_columns(installation: Installation) -> list[tuple[str, str, str, bytes]]:
+    """(patient, context, row, value) of all sealed columns that the schema has: a new one must move, too."""
+    found = []
+    with installation.database.read() as connection:
+        for table in metadata.sorted_tables:
+            for column in (c for c in table.c if c.name.startswith("sealed_") and table is not t.patient):
+                context = SEALED[f"{table.name}.{column.name}"]
+                for row in connection.execute(sa.select(table).where(column.is_not(None))).mappings():
+                    row_id = "" if table is t.study else row["id"]
+                    found.append((row["patient_id"], context, row_id, row[column.name]))
+    return found
+
+
+@pytest.mark.parametrize("by", ["itself", "a person"])
+def test_after_it_only_the_rightful_patients_key_opens_what_the_study_is_made_of(installation: Installation, by: str):
+    first = image()
+    second = another(first)
+    installation.send(first, second)
+    installation.work()
+    former = installation.shown()["pseudonym"]
+    installation.send(of(B, first), *([of(B, second)] if by == "itself" else []))
+    if by == "a person":
+        installation.ask("studies.correct", study=installation.shown()["study"])
+    settle(installation)
+    node, keys = installation.node, keys_of(installation)
+    rightful = keys[installation.shown()["pseudonym"]]
+    for ref in objects(installation):
+        assert node.store.key_of(ref) == KeyName(KeyKind.PATIENT, rightful.id)
+        raw = ref.path(node.store.root).read_bytes()[:300]
+        path = node.store.root / ref.folder / "wraps.log"
+        log = path.read_bytes() if path.exists() else b""
+        assert keys[former].id.encode() not in raw + log, "the former patient's key opens it, too"
+        assert ref.id in read_wraps(node.store.root / ref.folder) or rightful.id.encode() in raw
+    columns = sealed_columns(installation)
+    assert {patient for patient, *_ in columns} == {rightful.id}
+    node.keys.destroy_patient(keys[former].id)
+    for ref in objects(installation):
+        assert node.store.open(ref)[1]
+    for _, context, row, sealed in columns:
+        assert open_column(rightful, context, row, sealed)
+    for number in (0, -1):  # about the former patient, and about the rightful one
+        revision = installation.shown()["revisions"][number]["id"]
+        identity, _ = node.vault.reidentify(revision, Purpose.EXPORT, "test")
+        assert identity.patient_id == (A, B)[number].patient_id
+    node.keys.destroy_patient(rightful.id)
+    for ref in objects(installation):
+        with pytest.raises(KeyDestroyed):
+            node.store.open(ref)
+
+
+@WITH_ANY_DATABASE
+def test_the_other_studies_of_the_former_patient_stay_under_that_patients_key(installation: Installation):
+    first, other = image(), image()
+    installation.send(first, other)
+    installation.work()
+    installation.send(of(B, first))
+    settle(installation)
+    node = installation.node
+    rightful = next(row["pseudonym"] for row in installation.ask("studies.list") if row["revision"] > 1)
+    node.keys.destroy_patient(keys_of(installation)[rightful].id)
+    opened = 0
+    for ref in objects(installation):
+        try:
+            opened += bool(node.store.open(ref)[1])
+        except KeyDestroyed:
+            continue
+    assert opened == 2  # as received, and de-identified
+
+
+# What is under way
+
+
+@pytest.mark.parametrize("kind", ["deidentify", "infer", "report", "deliver"])
+def test_a_correction_in_the_middle_of_a_step_leaves_nothing_about_the_former_patient(
+    installation: Installation, kind: str
+):
+    first = image()
+    installation.send(first)
+
+    def corrected() -> None:
+        installation.send(of(B, first))
+        installation.indexer.pass_once()
+
+    installation.meanwhile(kind, corrected)
+    installation.work()
+    settle(installation)
+    for destination in ("reports", "archive"):
+        found = reports(installation, destination)
+        assert found.pop(B.family) == "partial"
+        assert found in ({}, {A.family: "entered-in-error"})
+
+
+@WITH_ANY_DATABASE
+@pytest.mark.parametrize("written", [True, False])
+def test_a_report_that_may_have_arrived_is_taken_back_whatever_was_answered(installation: Installation, written: bool):
+    first = image()
+    installation.send(first)
+    installation.destinations["reports"].plan.append(Instead(Retry("no answer"), written=written))
+    installation.work()
+    installation.send(of(B, first))
+    settle(installation)
+    settle(installation)
+    assert reports(installation) == TAKEN_BACK
+
+
+@pytest.mark.parametrize("place", ["before", "within", "after"])
+def test_a_crash_at_any_place_of_a_correction_loses_nothing(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    first = image()
+    installation.send(first)
+    installation.work()
+    with crash(installation, monkeypatch, place):
+        installation.send(of(B, first))
+        settle(installation)
+    installation.new_indexer()
+    installation.database.retrying(
+        lambda connection: connection.execute(
+            sa.update(t.task).where(t.task.c.state == "running").values(state="ready", lease_owner=None)
+        )
+    )
+    settle(installation)
+    assert reports(installation) == TAKEN_BACK
+    rightful = keys_of(installation)[installation.shown()["pseudonym"]]
+    assert {installation.node.store.key_of(ref).id for ref in objects(installation)} == {rightful.id}
+    assert installation.standings() == ["corrected", "current"]
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+@contextmanager
+def crash(installation: Installation, monkeypatch: pytest.MonkeyPatch, place: str) -> Iterator[None]:
+    def die(*_arguments: Any, **_named: Any) -> None:
+        raise Killed
+
+    if place == "before":
+        monkeypatch.setattr(correcting.Settlement, "apply", die)
+    elif place == "within":
+        monkeypatch.setattr(correcting, "begin_revision", die)
+    else:
+        monkeypatch.setattr(type(installation.node.store), "hand_over", die)
+    with pytest.raises(Killed):
+        yield
+    monkeypatch.undo()
+
+
+def test_the_audit_names_both_patients_by_their_tags(installation: Installation):
+    first = image()
+    installation.send(first)
+    installation.work()
+    former = keys_of(installation)[installation.shown()["pseudonym"]].audit_tag
+    installation.send(of(B, first))
+    settle(installation)
+    rightful = keys_of(installation)[installation.shown()["pseudonym"]].audit_tag
+    named = [(e["subject"], e["details"]) for e in events(installation.database, Kind.PATIENT_CORRECTED)]
+    assert [(s, d.get("former"), d.get("rightful")) for s, d in named] == [
+        (rightful, former, None),
+        (former, None, rightful),
+    ]
+    answered = events(installation.database, Kind.VAULT_ANSWERED)
+    assert {e["subject"] for e in answered if e["details"]["purpose"] == "withdrawal"} == {former}
