@@ -1,21 +1,28 @@
 """What the runtime process costs beside a bare loop over the same ONNX session. Run: python -m benchmarks.runtime
 
-Bare loop and runtime take turns, so that a busy machine disturbs both; the figures are medians over the rounds.
+Bare loop and runtime take turns, so that a busy machine disturbs both; the figures are medians over the rounds. No
+answer is kept (the cache is off), and the package is served without its gate, whose cost is a row of its own.
 
 - same batch: whole batches of the package's size, two requests in flight, against `session.run` in a loop;
 - clients at once: many threads with one sample each, which the runtime has to join to batches, against the same loop;
-- single request: one client, one sample, nobody else; what it takes longer than `session.run` on that sample.
+- single request: one client, one sample, nobody else; what it takes longer than `session.run` on that sample;
+- on a GPU, if there is one: the package (best a PyTorch one, `--gpu-package`) with batches of 64, asked by several
+  processes: images a second in whole batches, then 1,000 requests of one sample at once, and how busy the GPU is.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import multiprocessing.synchronize
 import os
+import shutil
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +32,14 @@ from rich.console import Console
 from rich.table import Table
 
 import pipelines
-from runtime import ModelPackage, RuntimeClient, serve
+from runtime import Device, ModelPackage, RuntimeClient, serve, write_package
 from runtime.backends.onnx import session_options
 
 BUNDLED = Path(pipelines.__file__).parent / "packages" / "chest-xray-3class"
 SAME_BATCH_TARGET, AT_ONCE_TARGET, ADDED_TARGET_MS = 0.95, 0.90, 1.0
-BLOCKS, WARM_UP = 4, 3
+GPU_TARGET, GPU_P99_TARGET_MS, GPU_BATCH, GPU_REQUESTS = 10_000, 200.0, 64, 1000
+GPU_DEVICE = Path("/dev/nvidiactl")
+WARM_UP = 5
 Inputs = dict[str, np.ndarray[Any, Any]]
 
 
@@ -41,37 +50,71 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement in a round")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="for one run")
+    parser.add_argument("--gpu-package", type=Path, help="the package for the GPU; by default that of --package")
+    parser.add_argument("--gpu-clients", type=int, default=max(2, len(os.sched_getaffinity(0)) - 2), help="processes")
     options = parser.parse_args()
-    package = ModelPackage.load(options.package)
     with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder) / "socket"
-        context = multiprocessing.get_context("spawn")
-        ready, stop = context.Event(), context.Event()
-        process = context.Process(target=_serve, args=(socket, options.package, options.threads, ready, stop))
-        process.start()
-        if not ready.wait(60):
-            raise SystemExit("the runtime process did not start")
-        try:
-            with RuntimeClient(socket) as client:
-                _measure(package, client, options)
-        finally:
-            stop.set()
-            process.join(30)
+        _against_the_loop(Path(folder), options)
+        if GPU_DEVICE.exists():
+            _on_the_gpu(Path(folder), options, Device.CUDA)
+        else:
+            Console(width=120).print("There is no NVIDIA GPU here: its part is left out.")
+
+
+def _against_the_loop(folder: Path, options: argparse.Namespace) -> None:
+    guarded = ModelPackage.load(options.package)
+    plain = _plain(guarded, folder / "plain")
+    with _served(folder / "socket", [options.package, plain.directory], options.threads, Device.CPU) as client:
+        _measure(plain, guarded, client, options)
+
+
+@contextlib.contextmanager
+def _served(socket: Path, packages: list[Path], threads: int, device: Device) -> Iterator[RuntimeClient]:
+    context = multiprocessing.get_context("spawn")
+    ready, stop = context.Event(), context.Event()
+    process = context.Process(target=_serve, args=(socket, packages, threads, device, ready, stop))
+    process.start()
+    if not ready.wait(600):
+        raise SystemExit("the runtime process did not start")
+    try:
+        with RuntimeClient(socket) as client:
+            yield client
+    finally:
+        stop.set()
+        process.join(30)
 
 
 def _serve(
     socket: Path,
-    package: Path,
+    packages: list[Path],
     threads: int,
+    device: Device,
     ready: multiprocessing.synchronize.Event,
     stop: multiprocessing.synchronize.Event,
 ) -> None:
     stopped = threading.Event()
-    threading.Thread(target=lambda: (stop.wait(), stopped.set()), daemon=True).start()
-    serve(socket, [package], on_ready=ready.set, stop=stopped, threads=threads)
+
+    def hear() -> None:
+        stop.wait()
+        stopped.set()
+
+    threading.Thread(target=hear, daemon=True).start()
+    serve(socket, packages, on_ready=ready.set, stop=stopped, threads=threads, device=device)
 
 
-def _measure(package: ModelPackage, client: RuntimeClient, options: argparse.Namespace) -> None:
+def _plain(package: ModelPackage, folder: Path, batch: int | None = None) -> ModelPackage:
+    """The same model under another name and without gate and reference, perhaps with larger batches."""
+    folder.mkdir()
+    weights = package.weights or ""
+    shutil.copy(package.directory / weights, folder)
+    left_out = {"files", "gate", "reference", "check", "variants", "routes", "remote"}
+    description = package.description.model_dump(mode="json", exclude=left_out, exclude_none=True)
+    if batch:
+        description["batch"] = {"size": batch, "wait_ms": 5.0}
+    return write_package(folder, {**description, "name": f"{package.name}.plain"})
+
+
+def _measure(package: ModelPackage, guarded: ModelPackage, client: RuntimeClient, options: argparse.Namespace) -> None:
     session = onnxruntime.InferenceSession(
         package.read_weights(), session_options(options.threads), providers=["CPUExecutionProvider"]
     )
@@ -82,13 +125,16 @@ def _measure(package: ModelPackage, client: RuntimeClient, options: argparse.Nam
     def bare(inputs: Inputs) -> None:
         session.run(outputs, inputs)
 
-    def ask(inputs: Inputs) -> None:
-        answer = client.infer(package.name, inputs, timeout_seconds=60)
-        sizes.append(answer.batch_size)
+    def ask(inputs: Inputs, model: str = package.name) -> None:
+        sizes.append(client.infer(model, inputs, timeout_seconds=60).batch_size)
 
     rates: dict[str, list[float]] = {"bare": [], "same": [], "once": []}
-    bare_ms: list[float] = []
-    asked_ms: list[float] = []
+    singles = [
+        lambda: bare(single),
+        lambda: ask(single),
+        lambda: ask(single, guarded.name),
+    ]
+    latencies: list[list[float]] = [[], [], []]
     joined: list[float] = []
     for _ in range(options.rounds):
         rates["bare"].append(_rate(lambda: bare(batch), 1, options.seconds) * package.batch.size)
@@ -96,10 +142,8 @@ def _measure(package: ModelPackage, client: RuntimeClient, options: argparse.Nam
         sizes.clear()
         rates["once"].append(_rate(lambda: ask(single), options.clients, options.seconds))
         joined.append(statistics.fmean(sizes))
-        for _ in range(BLOCKS):
-            bare_ms += _milliseconds(lambda: bare(single), options.seconds / BLOCKS)
-            asked_ms += _milliseconds(lambda: ask(single), options.seconds / BLOCKS)
-    _print(package, options, rates, (bare_ms, asked_ms), statistics.median(joined))
+        _take_turns(singles, latencies, options.seconds)
+    _print(package, options, rates, latencies, statistics.median(joined))
 
 
 def _inputs(package: ModelPackage, samples: int) -> Inputs:
@@ -131,25 +175,28 @@ def _rate(call: Callable[[], None], threads: int, seconds: float) -> float:
     return sum(counts) / (time.monotonic() - started)
 
 
-def _milliseconds(call: Callable[[], None], seconds: float) -> list[float]:
-    """How long each call takes, one after the other; the first ones, which find cold caches, are left out."""
-    durations = []
+def _take_turns(calls: list[Callable[[], None]], durations: list[list[float]], seconds: float) -> None:
+    """Add how many milliseconds each call takes, one after the other; the first, with cold caches, are left out."""
     end = time.perf_counter() + seconds
-    while (started := time.perf_counter()) < end:
-        call()
-        durations.append((time.perf_counter() - started) * 1e3)
-    return durations[WARM_UP:]
+    turn = 0
+    while time.perf_counter() < end:
+        for call, found in zip(calls, durations, strict=True):
+            started = time.perf_counter()
+            call()
+            if turn >= WARM_UP:
+                found.append((time.perf_counter() - started) * 1e3)
+        turn += 1
 
 
 def _print(
     package: ModelPackage,
     options: argparse.Namespace,
     rates: dict[str, list[float]],
-    latencies: tuple[list[float], list[float]],
+    latencies: list[list[float]],
     joined: float,
 ) -> None:
     loop, same, once = (statistics.median(rates[name]) for name in ("bare", "same", "once"))
-    bare, asked = ([float(np.percentile(values, q)) for q in (50, 95, 99)] for values in latencies)
+    bare, asked, guarded = ([float(np.percentile(values, q)) for q in (50, 95, 99)] for values in latencies)
     added = asked[0] - bare[0]
     size = package.batch.size
     table = Table(
@@ -166,11 +213,88 @@ def _print(
     for place, q in ((1, 95), (2, 99)):
         difference = f"{asked[place] - bare[place]:+.2f} ms"
         table.add_row(f"single request, p{q}", f"{bare[place]:.2f} ms", f"{asked[place]:.2f} ms", difference, "")
+    difference = f"{guarded[0] - bare[0]:+.2f} ms"
+    table.add_row("… with gate and drift, p50", f"{bare[0]:.2f} ms", f"{guarded[0]:.2f} ms", difference, "")
     Console(width=120).print(table)
 
 
 def _ratio(ratio: float, target: float) -> tuple[str, str]:
     return f"{ratio:.1%}", f"≥ {target:.0%} {'✓' if ratio >= target else '✗'}"
+
+
+def _on_the_gpu(folder: Path, options: argparse.Namespace, device: Device) -> None:
+    original = ModelPackage.load(options.gpu_package or options.package)
+    package = _plain(original, folder / "gpu", GPU_BATCH)
+    with (
+        _served(folder / "gpu-socket", [package.directory], options.threads, device),
+        ThreadPoolExecutor(options.gpu_clients) as pool,
+        multiprocessing.get_context("spawn").Pool(options.gpu_clients) as processes,
+    ):
+        clients = options.gpu_clients
+
+        def together(threads: int, samples: int) -> list[float]:
+            work = (folder / "gpu-socket", package.directory, threads, samples, options.rounds * options.seconds)
+            return [each for one in pool.map(lambda _: processes.apply(_load, work), range(clients)) for each in one]
+
+        together(1, GPU_BATCH)
+        with _utilisation() as busy:
+            started = time.monotonic()
+            whole = together(4, GPU_BATCH)
+            rate = len(whole) * GPU_BATCH / (time.monotonic() - started)
+        singles = together(-(-GPU_REQUESTS // clients), 1)
+    percentiles = [float(np.percentile(singles, q)) for q in (50, 95, 99)]
+    table = Table(title=f"{original.name} {original.version} on {_gpu_name()}, {clients} client processes")
+    for column in ("", "runtime process", "target"):
+        table.add_column(column, justify="left" if not column else "right")
+    reached = "✓" if rate >= GPU_TARGET else "✗"
+    table.add_row(f"batches of {GPU_BATCH}", f"{rate:,.0f} images/s", f"≥ {GPU_TARGET:,} {reached}")
+    for q, value in zip((50, 95, 99), percentiles, strict=True):
+        target = f"≤ {GPU_P99_TARGET_MS:g} ms {'✓' if value <= GPU_P99_TARGET_MS else '✗'}" if q == 99 else ""
+        table.add_row(f"{GPU_REQUESTS:,} requests at once, p{q}", f"{value:.1f} ms", target)
+    table.add_row("GPU busy, while batches ran", f"{statistics.median(busy):.0f} %" if busy else "unknown", "")
+    Console(width=120).print(table)
+
+
+def _load(socket: Path, directory: Path, threads: int, samples: int, seconds: float) -> list[float]:
+    """In a process of its own: how many milliseconds each request took of threads that ask as fast as they can."""
+    package = ModelPackage.load(directory)
+    inputs = _inputs(package, samples)
+    durations: list[float] = []
+    with RuntimeClient(socket) as client:
+
+        def ask() -> None:
+            started = time.perf_counter()
+            client.infer(package.name, inputs, timeout_seconds=60)
+            durations.append((time.perf_counter() - started) * 1e3)
+
+        _rate(ask, threads, seconds)
+    return durations
+
+
+@contextlib.contextmanager
+def _utilisation() -> Iterator[list[float]]:
+    """The GPU's load in percent, as the driver tells it each half second."""
+    found: list[float] = []
+    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=500"]
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        yield found
+        return
+    assert process.stdout is not None
+    try:
+        yield found
+    finally:
+        process.terminate()
+        found += [float(line) for line in process.stdout if line.strip().isdigit()]
+
+
+def _gpu_name() -> str:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return "an unnamed GPU"
 
 
 if __name__ == "__main__":
