@@ -31,7 +31,7 @@ def infer(
     """Run MODEL over files. Prints one JSON object a line; exits with 3 if any input was not analysable."""
     from runtime import LocalRuntime
 
-    package = _package(context, model)
+    package = package_of(context, model)
     files = walk_files(paths)
     failed, held = not files, False
     if not files:
@@ -39,7 +39,7 @@ def infer(
     try:
         with LocalRuntime([package]) as runtime:
             for path in files:
-                answer = _answer(path, package, runtime)
+                answer = answer_about(path, package, runtime)
                 typer.echo(json.dumps(answer, ensure_ascii=False))
                 failed |= "error" in answer
                 held |= "not_analysable" in answer
@@ -52,7 +52,8 @@ def infer(
         raise typer.Exit(QUARANTINED_OR_HELD)
 
 
-def _package(context: typer.Context, model: str) -> ModelPackage:
+def package_of(context: typer.Context, model: str) -> ModelPackage:
+    """The package of that name in the settings, or in that folder. Raises `typer.BadParameter`."""
     try:
         settings = options(context).settings(secrets=False)
         admitted = admission(settings)
@@ -68,7 +69,8 @@ def _package(context: typer.Context, model: str) -> ModelPackage:
     return packages[model]
 
 
-def _answer(path: Path, package: ModelPackage, runtime: Runtime) -> dict[str, Any]:
+def answer_about(path: Path, package: ModelPackage, runtime: Runtime) -> dict[str, Any]:
+    """What is printed of a file: the answer, why it is not analysable, or the error."""
     about = {"file": str(path), "model": package.name, "version": package.version}
     try:
         tensor = _image(path, package) if path.suffix.lower() in _IMAGE_SUFFIXES else _instance(path, package)

@@ -1,15 +1,21 @@
-"""`kopru models promote | rollback | experiment | feedback`: which version answers, and how two compare."""
+"""`kopru models promote | rollback | experiment | feedback`: which version answers, and how two compare.
+
+Joins `evaluate` and `benchmark` to them.
+"""
 
 from typing import Annotated, Any
 
 import typer
 
+from daemon.cli.model_trials import benchmark, evaluate
 from daemon.cli.options import Json, options
 from daemon.cli.output import print_json, print_table, say, warn
 
 app = typer.Typer()
 experiment_app = typer.Typer(help="Compare a candidate with the version in production.", no_args_is_help=True)
 app.add_typer(experiment_app, name="experiment")
+app.command("evaluate")(evaluate)
+app.command("benchmark")(benchmark)
 
 Model = Annotated[str, typer.Argument(help="The package's name.")]
 Version = Annotated[str, typer.Argument(help="The version, from `kopru models list`.")]
