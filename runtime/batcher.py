@@ -41,7 +41,7 @@ from runtime.errors import (
 )
 from runtime.inference import Array, InferenceResult
 from runtime.package import ModelDescription
-from runtime.tensors import check_outputs, is_finite
+from runtime.tensors import check_outputs, flaw
 
 _log = structlog.get_logger(__name__)
 
@@ -354,10 +354,10 @@ class Batcher:
         for request in batch:
             part = {spec.name: outputs[spec.name][first : first + request.samples] for spec in description.outputs}
             first += request.samples
-            unsound = [name for name, array in part.items() if not is_finite(array)]
+            flaws = ((spec.name, flaw(spec, part[spec.name])) for spec in description.outputs)
+            unsound = next((f"output {name!r} {problem}" for name, problem in flaws if problem), None)
             if unsound:
-                reason = f"{description.name}: output {unsound[0]!r} holds numbers that are not finite"
-                self._fail([request], BackendFailure(reason))
+                self._fail([request], BackendFailure(f"{description.name}: {unsound}"))
                 continue
             request.future.set_result(
                 InferenceResult(

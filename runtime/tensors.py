@@ -11,8 +11,9 @@ import numpy as np
 
 from runtime.errors import BackendFailure, InvalidInput
 from runtime.inference import Array, Tensors
-from runtime.package import DType, ModelDescription, TensorSpec
+from runtime.package import DType, ModelDescription, OutputSpec, TensorSpec
 
+_ROUNDING: Final = 1e-3
 _DTYPES: Final = frozenset(dtype.value for dtype in DType)
 
 Form = tuple[str, tuple[int, ...]]
@@ -67,6 +68,23 @@ def check_finite_inputs(inputs: Tensors) -> None:
 def is_finite(array: Array) -> bool:
     """Whether all numbers are finite; integers always are."""
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def flaw(spec: OutputSpec, array: Array) -> str:
+    """What is wrong with the numbers of an output (samples, …); empty if they are what the package declares.
+
+    Half-precision and integer arithmetic round, so a number may exceed a bound, and a sum miss its total, by a little.
+    """
+    if not is_finite(array):
+        return "holds numbers that are not finite"
+    low, high = spec.bounds
+    if array.size and not (array.min() >= low - _ROUNDING and array.max() <= high + _ROUNDING):
+        return f"holds numbers outside {low:g} to {high:g}"
+    if spec.total is not None:
+        sums = array.reshape(len(array), -1).sum(axis=1, dtype=np.float64)
+        if (np.abs(sums - spec.total) > 10 * _ROUNDING * max(1.0, abs(spec.total))).any():
+            return f"does not add up to {spec.total:g}"
+    return ""
 
 
 def digest(tensors: Tensors) -> str:

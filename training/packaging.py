@@ -12,6 +12,7 @@ from training.export import INPUT_NAME, OUTPUT_NAMES, Answers, Images
 from training.radiographs import LABELS
 
 _SNOMED_CT = "http://snomed.info/sct"
+_PROBABILITIES = {"lowest": 0.0, "highest": 1.0, "total": 1.0}
 _CODES = {
     "Normal": ("168733007", "Standard chest X-ray normal"),
     "Pneumonia": ("233604007", "Pneumonia"),
@@ -78,6 +79,7 @@ def write_description(
             "inputs": [{"name": INPUT_NAME, "dtype": "float32", "shape": ["batch", 1, size, size]}],
             "outputs": [
                 {"name": name, "dtype": "float32", "shape": ["batch", *answers[name].shape[1:]], "role": role}
+                | (_PROBABILITIES if role == "scores" else {})
                 for name, role in zip(OUTPUT_NAMES, ("scores", "heatmap", "embedding"), strict=True)
             ],
             "preprocessing": preprocessing(size).model_dump(mode="json"),

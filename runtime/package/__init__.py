@@ -28,6 +28,9 @@ A package looks like this (`write_package` fills in ``[files]``); all that the s
     dtype = "float32"
     shape = ["batch", 10]
     role = "scores"                     # optional: scores, heatmap, embedding or mask
+    lowest = 0.0                        # optional, as are highest and total: no number is below it
+    highest = 1.0                       # … or above it
+    total = 1.0                         # what those of one sample add up to
 
     [preprocessing]                     # what clients do to an image, see `runtime.preprocess`
     kind = "grayscale"                  # or "none"

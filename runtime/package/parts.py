@@ -90,9 +90,32 @@ class Role(StrEnum):
 
 
 class OutputSpec(TensorSpec):
-    """One output, with what it is for."""
+    """One output, with what it is for and what its numbers can be.
+
+    No number of it is below `lowest` or above `highest`, and those of each sample add up to `total`, but for rounding.
+    A heatmap lies in [0, 1] without saying so.
+    """
 
     role: Role | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    total: float | None = None
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        low, high = self.bounds
+        if low > high:
+            raise ValueError("lowest: is above the highest")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest number, infinite where any is allowed."""
+        low, high = (0.0, 1.0) if self.role is Role.HEATMAP else (-math.inf, math.inf)
+        return (
+            low if self.lowest is None else self.lowest,
+            high if self.highest is None else self.highest,
+        )
 
 
 class Batch(Part):

@@ -228,3 +228,34 @@ def test_a_gpu_gives_the_numbers_of_the_cpu(package: ModelPackage) -> None:
 def test_a_client_loads_no_model_library() -> None:
     code = "import sys, runtime; sys.exit('onnxruntime' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ({"lowest": 0.9}, "outside 0.9 to inf"),
+        ({"highest": 0.1}, "outside -inf to 0.1"),
+        ({"total": 2.0}, "does not add up to 2"),
+    ],
+)
+def test_an_answer_beyond_what_the_package_declares_is_a_failure_of_the_model(
+    tmp_path: Path, declared: dict[str, float], reason: str
+) -> None:
+    output = description()["outputs"][0]
+    package = make_package(tmp_path / "p", outputs=[{**output, **declared}])
+    with LocalRuntime([package], threads=1) as runtime, pytest.raises(BackendFailure, match=reason):
+        runtime.infer("tiny", {"image": images(3)}, timeout_seconds=30)
+
+
+def test_an_answer_within_what_the_package_declares_is_given(tmp_path: Path) -> None:
+    output = {**description()["outputs"][0], "lowest": 0.0, "highest": 1.0, "total": 1.0}
+    package = make_package(tmp_path / "p", outputs=[output])
+    with LocalRuntime([package], threads=1) as runtime:
+        answer = runtime.infer("tiny", {"image": images(8)}, timeout_seconds=30)
+    assert answer.outputs["probabilities"].sum(axis=1) == pytest.approx(np.ones(8), abs=1e-5)
+
+
+def test_bounds_that_nothing_can_keep_are_refused(tmp_path: Path) -> None:
+    output = {**description()["outputs"][0], "lowest": 1.0, "highest": 0.0}
+    with pytest.raises(PackageError, match="lowest"):
+        make_package(tmp_path / "p", outputs=[output])
