@@ -305,7 +305,7 @@ def test_sample_inputs_of_an_exported_program_are_never_unpickled(
     )
     import_model(file, into, SAID)
     assert not harm.exists()
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(RuntimeError, TypeError, ValueError, AttributeError):  # of what follows
         torch.export.load(file)
     assert harm.exists(), "PyTorch itself unpickles these no longer: the guard can go"
 
