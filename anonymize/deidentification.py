@@ -173,7 +173,7 @@ def _script_values(encoded: EncodedDataSet, script: PixelScript, facts: Facts) -
 
 def _instance(received: ReceivedInstance, transfer_syntax_uid: str, writer: DataSetWriter) -> DeidentifiedInstance:
     uids = writer.uids
-    if not all(tag in uids and _UID.fullmatch(uids[tag][1]) for tag in _IDENTITY):
+    if not all(tag in uids and uids[tag][0].strip(".") and _UID.fullmatch(uids[tag][1]) for tag in _IDENTITY):
         raise Quarantine(QuarantineReason.MISSING_UID)
     announced = (received.sop_class_uid, received.sop_instance_uid)
     if (uids[_SOP_CLASS_UID][0], uids[_SOP_INSTANCE_UID][0]) != announced:

@@ -24,12 +24,13 @@ UNIT_BYTES: Final[Mapping[str, int]] = {
 }
 """Bytes of one value of the binary VRs."""
 
+_UID: Final = rb"(?:(?=[0-9.]{1,64}(?:\\|$))[0-2](?:\.[0-9]+)+)?"  # PS3.5 9.1, but that devices begin parts with a 0
 _PATTERNS: Final[Mapping[str, Callable[[bytes], re.Match[bytes] | None]]] = {
     "CS": re.compile(rb"[A-Za-z0-9 _.+-]{0,16}(?:\\[A-Za-z0-9 _.+-]{0,16})*").fullmatch,
     "DS": re.compile(rb"(?: *[+-]?\d{0,10}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,3})? *(?:\\|$))*").fullmatch,
     "IS": re.compile(rb"(?: *[+-]?\d{0,10} *(?:\\|$))*").fullmatch,
     "AE": re.compile(rb"[ -\[\]-~]{0,16}(?:\\[ -\[\]-~]{0,16})*").fullmatch,
-    "UI": re.compile(rb"[0-9.]{0,64}(?:\\[0-9.]{0,64})*").fullmatch,
+    "UI": re.compile(rb"%b(?:\\%b)*" % (_UID, _UID)).fullmatch,
 }
 
 _TEXT: Final = frozenset({"LO", "LT", "SH", "ST", "UC", "UR", "UT"})

@@ -29,9 +29,9 @@ _DATE: Final = re.compile(rf"(?<!\d)(?:\d{{1,2}}([./-])\d{{1,2}}\1{_YEAR}|{_YEAR
 _MOST_DIGITS: Final = 10  # of a version; a telephone number has more
 _DATE_OR_TOKEN: Final = re.compile(r"(?P<date>\d{1,4}([./-])\d{1,2}\2\d{1,4})|[^\W_]+")
 _NO_DECIMAL: Final = r"(?!\d+\.\d+(?![.\d]))"
+_LETTERS_APART: Final = re.compile(r"(?<![^\W_])[^\W\d_](?:[\s.,_/-]{1,2}[^\W\d_](?![^\W_])){3,}")
 _APART: Final = re.compile(  # a word letter by letter, a number in groups of digits
-    r"(?<![^\W_])[^\W\d_](?:[\s.,_/-]{1,2}[^\W\d_](?![^\W_])){3,}"
-    rf"|(?<![\w.,])(?=(?:\D?\d){{6}}){_NO_DECIMAL}\d{{1,3}}(?:(?:[\s/-]{_NO_DECIMAL}|\.)\d{{1,3}}){{2,}}(?!\w|[.,]\d)"
+    rf"{_LETTERS_APART.pattern}|(?<![\w.,])(?=(?:\D?\d){{6}}){_NO_DECIMAL}\d{{1,3}}(?:(?:[\s/-]{_NO_DECIMAL}|\.)\d{{1,3}}){{2,}}(?!\w|[.,]\d)"
 )
 _MARK: Final = "[-]"
 _SHORT: Final = 3
@@ -57,7 +57,11 @@ def is_known(text: str) -> bool:
 
 
 def _is_of_known_words(text: str) -> bool:
-    if _DATE.search(text) or sum(character.isdigit() for character in text) > _MOST_DIGITS:
+    if (
+        _DATE.search(text)
+        or _LETTERS_APART.search(text)
+        or sum(character.isdigit() for character in text) > _MOST_DIGITS
+    ):
         return False
     return all(_is_short(token) or _is_known(token) for token in _TOKEN.findall(text))
 

@@ -167,7 +167,7 @@ def _primitive(parent: Node, element: Element, path: str, value: Any, companion:
         return node
     if not isinstance(companion, Mapping):
         raise _malformed(path)
-    if isinstance(identifier := companion.get("id"), str):
+    if _is_text(identifier := companion.get("id")):
         node.children.append(Node(_PRIMITIVE_ID, "string", f"{path}.id", identifier, node))
     node.unknown += [f"{path}.?" for key in companion if key not in ("id", "extension")]
     extensions = companion.get("extension", [])
@@ -186,7 +186,14 @@ def has_json_type(value: Any, type_name: str) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
     if type_name == "decimal":
         return not isinstance(value, bool) and isinstance(value, int | float | Decimal) and _is_number(value)
-    return isinstance(value, str)
+    return _is_text(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that can be written: halves of surrogate pairs, which JSON lets through, cannot."""
+    return isinstance(value, str) and (
+        value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    )
 
 
 def _is_number(value: float | Decimal) -> bool:

@@ -206,9 +206,12 @@ def test_retained_uids_stay_and_the_instance_says_so():
     assert ds.file_meta.MediaStorageSOPInstanceUID == INSTANCE
 
 
-def test_what_is_no_uid_is_mapped_even_where_uids_are_retained():
-    file = outcome(explicit(0x00200052, "UI", b"1.2.GIZLI-4711\0\0"), policy(Option.RETAIN_UIDS)).instance.file
-    assert b"GIZLI" not in file
+@pytest.mark.parametrize(
+    "value", [b"1.2.GIZLI-4711\0\0", b"4711", b"4711.22", b"1..4711\0", b"1.4711." + b"0" * 60 + b"\0"]
+)
+def test_what_is_no_uid_is_mapped_even_where_uids_are_retained(value):
+    file = outcome(explicit(0x00200052, "UI", value), policy(Option.RETAIN_UIDS)).instance.file
+    assert value.strip(b"\0") not in file
     assert parsed(file).FrameOfReferenceUID.startswith("2.25.")
 
 

@@ -106,6 +106,12 @@ def test_letters_and_digits_in_pieces_are_nobodys_words(text, kept):
     assert described(text) == kept
 
 
+@pytest.mark.parametrize(("tag", "vr"), [(0x00180015, "CS"), (0x00181020, "LO")])
+def test_a_name_letter_by_letter_is_no_technical_text(tag, vr):
+    data = inserted(encoded(identified()), explicit(tag, vr, b"K E M A L "))
+    assert b"K E M" not in deidentify(received(data), PATIENT, BASIC).instance.file
+
+
 @pytest.mark.parametrize(
     "text", ["C/A/P", "T1 TSE AX 3 MM", "CT 0.625 1.25", "L R", "5 x 5 x 3", "HEAD 3.0 J30s 3", "TR 20 TE 5"]
 )

@@ -365,6 +365,8 @@ def test_two_patients_in_one_resource_are_refused_and_the_same_twice_is_not():
         observation(valueQuantity={"value": Decimal("1." + 5000 * "1"), "unit": "a"}),
         {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": 5}}]},
         patient(active=b"x"),
+        patient(id="Testoğlu\ud800"),  # half of a surrogate pair: JSON has it, UTF-8 does not
+        observation(identifier=[{"system": "urn:dicom:uid", "value": "\udfff"}]),
     ],
     ids=lambda _: "",
 )
