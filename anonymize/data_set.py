@@ -40,7 +40,7 @@ from anonymize.safe_private import block_of, load_safe_private, reserved_block
 from anonymize.spelled import spells_text
 from anonymize.trail import Decision
 from anonymize.uids import map_uid
-from anonymize.waveforms import WAVEFORM_DATA, WAVEFORM_TAGS, WaveformShape
+from anonymize.waveforms import LONGEST_SAMPLE, SAMPLES, WAVEFORM_DATA, WAVEFORM_TAGS, WaveformShape
 
 PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 """Pixel Data, Float Pixel Data and Double Float Pixel Data."""
@@ -327,6 +327,8 @@ class DataSetWriter:
         if UNIT_BYTES[vr] > 1 and little != (order == "<"):
             return None
         if not is_sound_binary(vr, element.length, verdict.max_values):
+            return None
+        if element.tag in SAMPLES and element.length > LONGEST_SAMPLE:
             return None
         value = self._bytes(element)
         if vr == "AT" and not are_attribute_tags(value, order):

@@ -4,6 +4,9 @@ no waveform and never stays.
 
 from typing import Final
 
+SAMPLES: Final = frozenset({0x54000110, 0x54000112, 0x5400100A})
+"""Channel Minimum and Maximum Value and Waveform Padding Value: one sample each."""
+LONGEST_SAMPLE: Final = 8  # bytes (PS3.3 C.10.9, Waveform Bits Allocated)
 WAVEFORM_DATA: Final = 0x54001010
 _CHANNELS: Final = 0x003A0005  # US
 _SAMPLES: Final = 0x003A0010  # UL

@@ -45,6 +45,22 @@ def test_the_patient_is_found_in_few_numbers_as_in_many(tag, vr, unit, name, num
         deidentify(received(inserted(encoded(made), value)), PATIENT)
 
 
+@pytest.mark.parametrize("tag", [0x54000110, 0x54000112, 0x5400100A])
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_one_sample_is_no_longer_than_a_sample(tag, vr):
+    file = deidentify(
+        received(inserted(encoded(identified()), explicit(tag, vr, b"GIZLIKISI "))), PATIENT
+    ).instance.file
+    assert b"GIZLI" not in file
+    two = b"\x00\x80"
+    assert (
+        parsed(deidentify(received(inserted(encoded(identified()), explicit(tag, vr, two))), PATIENT).instance.file)[
+            tag
+        ].value
+        == two
+    )
+
+
 # --- words in pieces --------------------------------------------------------------------------------------------------
 
 
