@@ -181,7 +181,7 @@ result = sa.Table(
     sa.Column("patient_id", _Id, sa.ForeignKey("patient.id"), nullable=False),
     sa.Column("sealed_result", sa.LargeBinary, nullable=False),
     sa.Column("model", sa.String(64), nullable=False),
-    sa.Column("model_version", sa.String(32), nullable=False),
+    sa.Column("model_version", sa.String(64), nullable=False),
     sa.Column("created_at", _Time, nullable=False),
 )
 
