@@ -65,7 +65,9 @@ class OutOfMemory(BackendFailure):
 
 
 class RemoteUnavailable(BackendFailure):
-    """The server that has the model does not answer, is not ready, or failed for reasons of its own."""
+    """The server that has the model does not answer, is not ready, does not let us in, has the model no more, or failed
+    for reasons of its own.
+    """
 
     retryable = True
 

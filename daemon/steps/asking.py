@@ -20,7 +20,7 @@ from daemon.database import schema as t
 from daemon.registry.log import Logged, Run
 from daemon.steps.step import Context
 from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput
-from runtime import InferenceResult, ModelPackage
+from runtime import InferenceResult, ModelPackage, NoRoute, RuntimeFailure
 from runtime.verdict import Verdict
 
 _TIMEOUT_SECONDS: Final = 60.0
@@ -116,6 +116,14 @@ def _digest(outputs: Mapping[str, npt.NDArray[Any]]) -> str:
         digest.update(f"{name}/{array.dtype.str}/{array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def why_not(error: RuntimeFailure) -> str:
+    """Why the runtime gave no answer, for the task: where no route can be gone, for each of them why not.
+
+    Of other errors the kind alone: who waits for the model must see what to mend, and the rest is in the runtime's log.
+    """
+    return f"the runtime gave no answer: {error if isinstance(error, NoRoute) else type(error).__name__}"
 
 
 def failures(prepared: Prepared, error: Exception) -> tuple[Logged, ...]:

@@ -24,7 +24,7 @@ from daemon.registry.log import About, record
 from daemon.settings import Destination, DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps import shadow
-from daemon.steps.asking import Answers, NoAnswer, Prepared, ask, deidentified_refs, prepare
+from daemon.steps.asking import Answers, NoAnswer, Prepared, ask, deidentified_refs, prepare, why_not
 from daemon.steps.outbox import settle
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import seal_column
@@ -101,10 +101,9 @@ def _ask(context: Context, package: ModelPackage, prepared: Prepared, priority: 
     except NoAnswer as error:
         raise TryAgain(str(error), maximum_attempts=_WAITS) from None
     except RuntimeFailure as error:
-        reason = f"the runtime gave no answer: {type(error).__name__}"
         if error.retryable:
-            raise TryAgain(reason, maximum_attempts=_WAITS) from None
-        raise GiveUp(reason) from None
+            raise TryAgain(why_not(error), maximum_attempts=_WAITS) from None
+        raise GiveUp(why_not(error)) from None
 
 
 def _commit(

@@ -14,7 +14,7 @@ from daemon.registry import ExperimentState, NotServed
 from daemon.registry.experiments import find_experiment
 from daemon.registry.log import About, Logged, record
 from daemon.registry.versions import by_id
-from daemon.steps.asking import NoAnswer, Prepared, ask, deidentified_refs, failures, prepare
+from daemon.steps.asking import NoAnswer, Prepared, ask, deidentified_refs, failures, prepare, why_not
 from daemon.steps.step import Commit, Context, TryAgain, nothing
 from runtime import ModelPackage, RuntimeFailure
 
@@ -71,6 +71,5 @@ def _answers(context: Context, package: ModelPackage, prepared: Prepared, task: 
         raise TryAgain(str(error), maximum_attempts=_ATTEMPTS) from None
     except RuntimeFailure as error:
         if error.retryable and task.attempts < _ATTEMPTS:
-            reason = f"the runtime gave no answer: {type(error).__name__}"
-            raise TryAgain(reason, maximum_attempts=_ATTEMPTS) from None
+            raise TryAgain(why_not(error), maximum_attempts=_ATTEMPTS) from None
         return failures(prepared, error)

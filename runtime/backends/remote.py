@@ -41,15 +41,10 @@ _OPEN: Final = -1  # a dimension that the server leaves open
 _BINARY: Final = ("binary_tensor_data", "binary_data")  # how servers call the extension
 _SLACK_BYTES: Final = 1 << 20  # of an answer, beside its numbers
 
-_TRY_LATER_CODES: Final = ("408", "429")
-_OURS: Final = frozenset(
-    f"StatusCode.{name}"
-    for name in (
-        *("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED"),
-        *("FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED"),
-    )
-)
-"""gRPC's counterparts of 4xx: the server will give the same answer again."""
+_OF_THE_INPUT: Final = frozenset({"400", "413", "415", "422", "StatusCode.INVALID_ARGUMENT", "StatusCode.OUT_OF_RANGE"})
+"""By these the server refuses what was sent, and will again. All others, a token that it takes no more (401, 403) and a
+model that is gone (404) among them, say nothing of the input: another route may answer, or this one when it is mended.
+"""
 
 
 class _Client(Protocol):
@@ -105,9 +100,19 @@ class RemoteBackend:
         """Ask the server. Its own message is left out: it can quote values."""
         names = [spec.name for spec in self._package.outputs]
         with self._failures_said():
-            answer = self._connected().infer(inputs, names)
+            answer = self._answer(inputs, names)
             found = {name: answer.as_numpy(name) for name in names}
         return {name: np.ascontiguousarray(array) for name, array in found.items() if array is not None}
+
+    def _answer(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Any:
+        """Some servers (Triton's REST) call a model that is gone a bad request: they are asked whether it is there."""
+        client = self._connected()
+        try:
+            return client.infer(inputs, names)
+        except InferenceServerException as error:
+            if str(error.status()) in _OF_THE_INPUT and not client.ready():
+                raise RemoteUnavailable(f"{self._who}: the model is not there any more") from None
+            raise
 
     def close(self) -> None:
         """Close the connection."""
@@ -138,9 +143,9 @@ class RemoteBackend:
     def _failure(self, error: Exception) -> BackendFailure:
         if isinstance(error, InferenceServerException):
             status = str(error.status() or "no status")
-            if _is_ours(status):
-                return BackendFailure(f"{self._who}: the server refuses the request ({status})")
-            return RemoteUnavailable(f"{self._who}: the server failed ({status})")
+            if status in _OF_THE_INPUT:
+                return BackendFailure(f"{self._who}: the server refuses the input ({status})")
+            return RemoteUnavailable(f"{self._who}: the server gave no answer ({status})")
         kind = type(error).__name__
         if isinstance(error, gevent.Timeout | TimeoutError):
             return RemoteUnavailable(f"{self._who}: no answer within {self._access.timeout_seconds:g} s")
@@ -155,10 +160,6 @@ def _check_authorities(package: ModelPackage, access: RemoteAccess) -> None:
     except OSError:  # what `ssl` raises is one, too
         problem = f"{access.authorities}: cannot be read, or holds no certificates in PEM form"
         raise RouteUnavailable(f"{package.name}: {problem}") from None
-
-
-def _is_ours(status: str) -> bool:
-    return status in _OURS or (status.startswith(("3", "4")) and status not in _TRY_LATER_CODES)
 
 
 class _HttpClient:

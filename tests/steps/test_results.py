@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from daemon.attestation import Standing, attest, verify_result
 from daemon.audit import SigningKey
 from daemon.database import schema as t
+from daemon.queue import TaskState
 from daemon.vault import open_column, seal_column
 from pipelines.results import StudyResult
+from runtime import NoRoute
 from runtime.verdict import Verdict
 from tests.steps.installation import Installation, image
 
@@ -54,6 +56,24 @@ def test_an_image_that_the_model_was_not_made_for_gets_no_finding_but_a_reason(i
     for report in (installation.folder / "reports").glob("*.json"):
         assert Verdict.UNLIKE.sentence[1:] in report.read_text(encoding="utf-8")
         assert "probability" not in report.read_text(encoding="utf-8").lower()
+
+
+def test_a_study_waits_visibly_for_a_model_without_a_route(installation: Installation):
+    """The operator reads for each route why it cannot be gone; the study goes on once one can."""
+    said = "chest-xray-3class 0.2.0: no route can answer at present: cuda: there is no GPU; cpu float32: it failed"
+
+    def no_route() -> None:
+        raise NoRoute(said)
+
+    installation.model.before = no_route
+    installation.send(image())
+    installation.work("deidentify", "infer")
+    (task,) = installation.ask("tasks.list", kind="infer", state=TaskState.READY)
+    assert said in task["last_error"]
+    installation.model.before = lambda: None
+    installation.hurry()
+    installation.work()
+    assert installation.revisions() == ["delivered"]
 
 
 def test_a_runtime_that_does_not_judge_gets_no_word(installation: Installation):

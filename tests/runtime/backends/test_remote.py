@@ -17,7 +17,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from runtime import BackendFailure, Device, LocalRuntime, ModelPackage, PackageError, RemoteUnavailable
+from runtime import (
+    BackendFailure,
+    Device,
+    LocalRuntime,
+    ModelPackage,
+    NoRoute,
+    PackageError,
+    RemoteUnavailable,
+    breaker,
+)
 from runtime.backend import Backend, RemoteAccess, open_backend
 from runtime.errors import RouteUnavailable
 from runtime.package import Place, Route, write_package
@@ -34,6 +43,7 @@ from tests.runtime.backends.networks import (
     images,
     write_check,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.mlserver
 REMOTE = Route(on=Place.REMOTE)
@@ -158,7 +168,7 @@ def test_the_token_opens_the_door(tmp_path: Path, url: str) -> None:
     with _opened(package, RemoteAccess(bearer_token="open-sesame")) as backend:
         prove(package, backend)
     for token in ("another", None):
-        with _opened(package, RemoteAccess(bearer_token=token)) as backend, pytest.raises(BackendFailure):
+        with _opened(package, RemoteAccess(bearer_token=token)) as backend, pytest.raises(RemoteUnavailable):
             backend.run({"image": images(1)})
 
 
@@ -195,6 +205,7 @@ def _behind_proxy(
     [
         *(Fault.RESET_BEFORE, Fault.DROP_ANSWER, Fault.SILENCE, Fault.TRUNCATE),
         *(Instead(500), Instead(502), Instead(503, body=b"<html>busy</html>"), Instead(408), Instead(429)),
+        *(Instead(401), Instead(403), Instead(404), Instead(301, {"Location": "/elsewhere"})),
     ],
     ids=str,
 )
@@ -211,7 +222,7 @@ def test_what_passes_is_unavailable_and_the_next_request_succeeds(
 @pytest.mark.parametrize(
     "answer",
     [
-        *(Instead(400, body=b'{"error": "no"}'), Instead(401), Instead(404), Instead(301, {"Location": "/elsewhere"})),
+        *(Instead(400, body=b'{"error": "no"}'), Instead(422)),
         *(Instead(200, body=b"no json"), Instead(200, body=b"[]"), Instead(200, body=b'{"outputs": 3}')),
         Instead(200, body=json.dumps({"outputs": [{"name": "probabilities"}]}).encode()),
         Instead(200, {"Inference-Header-Content-Length": "many"}, b"{}"),
@@ -225,6 +236,36 @@ def test_a_refusal_and_an_unreadable_answer_are_failures(tmp_path: Path, mlserve
             backend.run({"image": images(1)})
         assert not caught.value.retryable
         assert backend.run({"image": images(1)})["probabilities"].shape == (1, 3)
+
+
+def test_a_bad_request_of_a_server_that_has_the_model_no_more_is_not_the_inputs(
+    tmp_path: Path, mlserver: MlServer
+) -> None:
+    with _behind_proxy(tmp_path, mlserver) as (backend, proxy):
+        proxy.plan(Instead(400), Instead(404), picks=lambda request: _is_infer(request) or "ready" in request.path)
+        with pytest.raises(RemoteUnavailable, match="not there any more"):
+            backend.run({"image": images(1)})
+        assert backend.run({"image": images(1)})["probabilities"].shape == (1, 3)
+
+
+def test_a_request_outlives_a_token_that_is_taken_back(
+    tmp_path: Path, mlserver: MlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the route's failure, not the input's: told as such, and answered once the server lets us in again."""
+    monkeypatch.setattr(breaker, "FIRST_SECONDS", 0.1)
+    with FaultProxy(mlserver.urls[0]) as proxy, LocalRuntime([_package(tmp_path / "p", proxy.url)]) as runtime:
+        proxy.plan(Instead(401), picks=_is_infer)
+        with pytest.raises(NoRoute, match=r"remote: .*\(401\)"):
+            runtime.infer("network", {"image": images(1)}, timeout_seconds=20)
+        wait_until(lambda: _answers(runtime), "the route to be tried again", 20)
+
+
+def _answers(runtime: LocalRuntime) -> bool:
+    try:
+        runtime.infer("network", {"image": images(1)}, timeout_seconds=20)
+    except NoRoute:
+        return False
+    return True
 
 
 def test_nothing_is_sent_but_the_tensors(tmp_path: Path, mlserver: MlServer) -> None:
