@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+import pipelines
+from runtime import ModelPackage, to_input
 from tests.cli.conftest import Run, home, run  # noqa: F401 - fixtures
 from tests.peers.process import free_port
+from tests.runtime import oddities
 from tests.system.kopru import Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
 from tests.waiting import wait_until
+
+CHEST = Path(pipelines.__file__).parent / "packages" / "chest-xray-3class"
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +68,12 @@ def test_the_inference_api_answers_who_has_the_key_that_was_made(kopru: Kopru):
         about = client.get(model).json()
         (image,) = about["inputs"]
         shape = [1, *image["shape"][1:]]
-        black = {"name": image["name"], "datatype": "FP32", "shape": shape, "data": [0.0] * math.prod(shape)}
-        answer = client.post(f"{model}/infer", json={"inputs": [black]}, timeout=60).json()
+        film = to_input(drawn_image(1).astype(np.float32) / 255, ModelPackage.load(CHEST).preprocessing)
+        drawn = {"name": image["name"], "datatype": "FP32", "shape": shape, "data": film.ravel().tolist()}
+        answer = client.post(f"{model}/infer", json={"inputs": [drawn]}, timeout=60).json()
         assert sum(answer["outputs"][0]["data"]) == pytest.approx(1, abs=1e-4)
+        black = client.post(f"{model}/infer", json={"inputs": [drawn | {"data": [0.0] * math.prod(shape)}]}, timeout=60)
+        assert (black.status_code, "unlike what the model was made for" in black.text) == (422, True)
         del client.headers["Authorization"]
         assert client.get(model).status_code == 401
 
@@ -150,3 +159,24 @@ def test_the_log_tells_of_the_whole_life_of_the_daemon(kopru: Kopru):
     assert [model["model"] for model in loaded][:1] == ["chest-xray-3class"]
     settings = {event["details"]["settings"] for event in events if event["kind"] == "configuration.loaded"}
     assert len(settings) == 1, "the same settings have the same digest"
+
+
+def test_a_hand_is_not_analysable_every_result_verifies_and_drift_can_be_asked(kopru: Kopru, tmp_path: Path):
+    chest = as_dx(drawn_image(1), MadeUpPatient(21))
+    hand = as_dx((oddities.hand() * 255).astype(np.uint8), MadeUpPatient(22))  # its header says that it is a chest
+    before = {study["study"] for study in kopru.studies()}
+    kopru.send([save(image, tmp_path / "in" / f"{n}.dcm") for n, image in enumerate((chest, hand))])
+
+    def delivered() -> list[str]:
+        return [row["study"] for row in kopru.studies() if row["state"] == "delivered" and row["study"] not in before]
+
+    wait_until(lambda: len(delivered()) == 2, "both studies to be delivered", 60)
+    for study in delivered():
+        (row,) = json.loads(kopru.cli("studies", "verify", study, "--json"))
+        assert row["standing"] == "valid"
+    pages = [page.read_text() for page in kopru.reports.glob("*.html")]
+    assert sum("unlike what the model was made for" in page.lower() for page in pages) == 1
+    (watched,) = json.loads(kopru.cli("models", "drift", "--json"))
+    assert watched["refused"]["too-much-black"] >= 1
+    assert {feature["samples"] for feature in watched["features"]} == {watched["judged"]}
+    assert "chest-xray-3class" in kopru.cli("models", "drift", "chest-xray-3class")
