@@ -4,11 +4,10 @@ Sees no identity. An answer counts only if it comes from the very weights of the
 where the package has a gate, only if the runtime has judged the input by it and found that it fits.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from daemon.registry.log import Logged, Run
 from daemon.steps.step import Context
 from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput
 from runtime import InferenceResult, ModelPackage, NoRoute, RuntimeFailure
+from runtime.tensors import digest
 from runtime.verdict import Verdict
 
 _TIMEOUT_SECONDS: Final = 60.0
@@ -92,7 +92,7 @@ def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: i
             continue
         judged.append(item)
         outputs[item.sop_instance_uid] = answer.outputs[package.outputs[0].name][0]
-        digests[item.sop_instance_uid] = _digest(answer.outputs)
+        digests[item.sop_instance_uid] = digest(answer.outputs)
         logged.append(_logged(item, package, outputs[item.sop_instance_uid], run))
     return Answers(tuple(judged), outputs, digests, tuple(logged))
 
@@ -106,16 +106,6 @@ def _verdict(package: ModelPackage, answer: InferenceResult) -> Verdict | None:
     if len(answer.gate) != 1:
         raise NoAnswer("the runtime has not judged the input by the package's gate")
     return answer.gate[0]
-
-
-def _digest(outputs: Mapping[str, npt.NDArray[Any]]) -> str:
-    """The SHA-256 of all outputs: of each, by name, its name, dtype, shape and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(outputs):
-        array = np.ascontiguousarray(outputs[name])
-        digest.update(f"{name}/{array.dtype.str}/{array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def why_not(error: RuntimeFailure) -> str:
