@@ -33,6 +33,7 @@ _WORD: Final = re.compile(r"[^\W_]+")
 _SHORTEST_WITH_DIGITS: Final = 4
 _SHORTEST_IN_PIECES: Final = 5
 _DIGITS: Final = re.compile(r"[0-9]{6,}")
+_LONG_NUMBER: Final = 8
 _TELLING_DIGITS: Final = 3  # different ones: 000001 is where many things begin
 _GAP: Final = r"(?:_|[^\w\n]){0,2}"  # between the pieces of a word
 _NO_WORD: Final = re.compile(r"[\W_]+")
@@ -76,8 +77,11 @@ class Identifiers:
         return any(not tokens.isdisjoint(_WORD.findall(text)) or _in_pieces(text, tokens) for text in every)
 
     def in_bulk(self) -> BulkSearch:
-        """A search for the parts of these as they were encoded, of six bytes or more."""
+        """A search for the parts of these as they were encoded, of six bytes or more, and as they stand in words of 16
+        bits of the other byte order.
+        """
         parts = {part for value in self._values.values() for part in _PARTS.split(value)}
+        parts |= {_swapped(part[start:]) for part in parts if _tells_swapped(part) for start in (0, 1)}
         return BulkSearch(part for part in parts if len(part) >= SHORTEST)
 
     def words(self, character_sets: Sequence[str]) -> frozenset[str]:
@@ -96,6 +100,17 @@ class Identifiers:
                     yield word
                 if SOURCES[tag] == _NUMBER:  # the digits of a number that has letters, too
                     yield from (digits for digits in _DIGITS.findall(word) if len(set(digits)) >= _TELLING_DIGITS)
+
+
+def _swapped(part: bytes) -> bytes:
+    """The whole words of 16 bits of `part` in the other byte order."""
+    whole = part[: len(part) // 2 * 2]
+    return b"".join(whole[at + 1 : at + 2] + whole[at : at + 1] for at in range(0, len(whole), 2))
+
+
+def _tells_swapped(part: bytes) -> bool:
+    """Whether it is looked for in the other byte order, too: a short number would be met by chance."""
+    return not part.isdigit() or len(part) >= _LONG_NUMBER
 
 
 def _in_pieces(text: str, words: Iterable[str]) -> bool:

@@ -376,6 +376,8 @@ def _optional(option: Option, code: ActionCode, vr: str, policy: Policy) -> Acti
     if vr in _REMOVED_BYTES:
         return None
     if code is ActionCode.KEEP:
+        if option is Option.RETAIN_PATIENT_CHARACTERISTICS and vr in _TEXT_VRS:  # Ethnic Group: somebody typed it
+            return Action.CLEAN_TEXT
         return Action.GROUP_AGE if vr == "AS" else Action.KEEP
     return Action.CLEAN_TEXT if vr in _TEXT_VRS else Action.KEEP
 

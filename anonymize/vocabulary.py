@@ -20,6 +20,7 @@ from anonymize.identifiers import folded, plain
 TERMS: Final = "terms.txt"
 _DEVICES: Final = "device_words.txt"
 _TURKISH: Final = "turkish_words.txt"
+_PATIENTS: Final = "patient_words.txt"
 
 _TOKEN: Final = re.compile(r"[^\W_]+")
 _RUN: Final = re.compile(r"[^\W\d_]+|\d+")
@@ -113,7 +114,7 @@ def standard_words() -> frozenset[str]:
 @cache
 def known_words() -> frozenset[str]:
     """All of them: the standard's, its terms, makers' and a Turkish radiologist's, folded."""
-    return standard_words() | _listed(TERMS) | _listed(_DEVICES) | _listed(_TURKISH)
+    return standard_words() | _listed(TERMS) | _listed(_DEVICES) | _listed(_TURKISH) | _listed(_PATIENTS)
 
 
 def _listed(name: str) -> frozenset[str]:

@@ -174,6 +174,14 @@ def test_every_option_keeps_or_cleans_the_rows_of_its_column(tag, option, code):
     assert code in (ActionCode.KEEP, ActionCode.CLEAN)
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"), [("White", "White"), ("Hispanic", "Hispanic"), ("Elmas, Oya", "[-], [-]")]
+)
+def test_of_an_ethnic_group_stays_what_groups_are_called(typed, kept):
+    element = explicit(0x00102160, "SH", typed.encode().ljust(len(typed) + len(typed) % 2))
+    assert cleaned(element, policy(Option.RETAIN_PATIENT_CHARACTERISTICS)).EthnicGroup == kept
+
+
 def test_what_an_option_does_not_name_stays_with_the_basic_profile():
     chosen = policy(Option.RETAIN_DEVICE_IDENTITY)
     ds = cleaned(explicit(0x00081010, "SH", b"RONTGEN1") + explicit(0x00101010, "AS", b"045Y"), chosen)
