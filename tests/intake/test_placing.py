@@ -207,3 +207,35 @@ def test_the_original_sent_again_corrects_the_correction(database, put):
     put(arrival(content_tag="new", identity_tag="new"))
     assert put(arrival(content_tag="old", identity_tag="old")) is Standing.CURRENT
     assert members(database, close(database)) == 1
+
+
+def test_what_came_twice_before_its_correction_still_corrects_it_back(database, put):
+    put(arrival(content_tag="old", identity_tag="old"))
+    assert put(arrival(content_tag="old", identity_tag="old")) is Standing.DUPLICATE
+    put(arrival(content_tag="new", identity_tag="new"))
+    assert put(arrival(content_tag="old", identity_tag="old")) is Standing.CURRENT
+
+
+def test_the_same_bytes_of_what_contradicts_are_a_duplicate(database, put):
+    put(arrival("one"))
+    assert put(arrival("two", patient=patient("B"))) is Standing.CONFLICT
+    assert put(arrival("two", patient=patient("B"))) is Standing.DUPLICATE
+
+
+def test_other_pixels_that_were_found_to_show_the_same_are_a_variant(database, put):
+    first = arrival()
+    put(first)
+    again = arrival(content_tag="other", pixel_tag="other", same_pixels=frozenset({first.instance_id}))
+    assert put(again) is Standing.VARIANT
+
+
+def test_a_held_study_says_how_much_of_it_came_again(database, put):
+    first, second = arrival("one"), arrival("two")
+    put(first)
+    put(second)
+    for one in (first, second):
+        seen = frozenset({one.instance_id})
+        put(arrival(one.uid_tag, patient=patient("B"), content_tag="b", same_pixels=seen))
+    with database.read() as connection:
+        reason = connection.execute(sa.select(t.revision.c.reason)).scalar_one()
+    assert "2 of 2 instances came again" in reason

@@ -17,6 +17,7 @@ from daemon.database import schema as t
 from tests.peers.storescp import StoreScp
 from tests.planted import search_bytes
 from tests.steps.installation import Installation, another, image
+from tests.steps.test_corrected_patients import of
 from tests.system.radiographs import MadeUpPatient
 from tests.system.test_outcomes import rejection_note
 
@@ -257,6 +258,32 @@ def test_what_was_sent_and_taken_back_since_is_told_to_a_person_once(make: Make,
     installation.ask("studies.reprocess", study=installation.shown()["study"])
     installation.work()
     assert installation.revisions()[-1] == "delivered"
+
+
+@sqlite_alone
+@pytest.mark.dcmtk
+def test_copies_of_a_study_whose_patient_was_corrected_stay_and_a_person_is_told(make: Make, archive: StoreScp):
+    archive.start()
+    installation = make(at(archive))
+    first = image(StudyInstanceUID=STUDY)
+    installation.send(first)
+    installation.work()
+    installation.send(of(MadeUpPatient(2), first))
+    for _ in range(2):
+        installation.indexer.pass_once()
+        installation.work()
+    assert [row["state"] for row in installation.shown()["revisions"]] == [
+        "delivered",
+        "superseded",
+        "held",
+        "delivered",
+    ]
+    told = delivery(installation, revision=3)
+    assert told["state"] == "held"
+    assert "1 instances lie there under the former patient's pseudonym" in told["outcome"]
+    assert [event["instances"] for event in recorded(installation, Kind.NOT_RECALLED)] == [1]
+    assert delivery(installation, "reports", revision=3)["state"] == "delivered"
+    assert len(archive.files()) == 2  # under other UIDs: the mapping is the rightful patient's
 
 
 @sqlite_alone

@@ -87,6 +87,7 @@ def test_a_study_that_came_again_whole_under_another_patient_is_that_patients(in
     assert installation.standings() == ["corrected", "corrected", "current", "current"]
 
 
+@WITH_ANY_DATABASE
 def test_a_part_that_came_again_holds_the_study_and_says_how_much(installation: Installation):
     first = image()
     second = another(first)
@@ -214,6 +215,7 @@ def test_nobody_decides_among_three_patients_or_where_nothing_contradicts(instal
     assert installation.revisions()[-1] == "held"
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize(("command", "pixels"), [("studies.keep", 0), ("studies.correct", 1)])
 def test_a_person_chooses_among_two_images_under_one_uid(installation: Installation, command: str, pixels: int):
     first = image()
@@ -234,6 +236,7 @@ def test_a_person_chooses_among_two_images_under_one_uid(installation: Installat
     assert installation.revisions()[-1] == "delivered"
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
 def test_a_person_chooses_in_which_of_two_studies_an_instance_is(installation: Installation, command: str):
     first = image()
@@ -382,6 +385,7 @@ def test_a_report_that_may_have_arrived_is_taken_back_whatever_was_answered(inst
     assert reports(installation) == TAKEN_BACK
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("place", ["before", "within", "after"])
 def test_a_crash_at_any_place_of_a_correction_loses_nothing(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, place: str
@@ -425,6 +429,7 @@ def crash(installation: Installation, monkeypatch: pytest.MonkeyPatch, place: st
     monkeypatch.undo()
 
 
+@WITH_ANY_DATABASE
 def test_the_audit_names_both_patients_by_their_tags(installation: Installation):
     first = image()
     installation.send(first)

@@ -169,6 +169,26 @@ def test_rewrapping_hands_objects_to_the_patient_and_erasing_kills_them(
     assert store.open(refs[4])[1] == b"4"
 
 
+def test_what_is_handed_over_opens_under_the_new_key_alone(store: ObjectStore, writer: IntakeWriter) -> None:
+    ref, other = writer.write(RECEIPT, b"data"), writer.write(RECEIPT, b"other")
+    first, second = store.keys.create_patient("tag-1"), store.keys.create_patient("tag-2")
+    store.rewrap([ref, other], first)
+    derived, gone = store.put_derived(first, b"derived"), store.put_derived(first, b"gone")
+    store.delete(gone)
+    for _ in range(2):
+        store.hand_over([ref, derived, gone], second)
+    folders = {store.root / one.folder for one in (ref, derived)}
+    traces = [path for folder in folders for path in folder.iterdir() if first.id.encode() in path.read_bytes()]
+    assert traces == [store.root / other.folder / "wraps.log"]  # the other object's
+    assert (store.root / other.folder / "wraps.log").read_bytes().count(first.id.encode()) == 1
+    store.keys.destroy_patient(first.id)
+    assert [store.open(one)[1] for one in (ref, derived)] == [b"data", b"derived"]
+    store.keys.destroy_patient(second.id)
+    for one in (ref, derived, other):
+        with pytest.raises(KeyDestroyed):
+            store.open(one)
+
+
 def test_a_merge_moves_the_keys_again(store: ObjectStore, writer: IntakeWriter) -> None:
     ref = writer.write(RECEIPT, b"data")
     first, second = store.keys.create_patient("tag-1"), store.keys.create_patient("tag-2")

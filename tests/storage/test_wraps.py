@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.storage.container import KeyKind, KeyName, Wrap
-from adapters.storage.wraps import FILE_NAME, RECORD_BYTES, append_wraps, pack_record, parse_records, read_wraps
+from adapters.storage.wraps import (
+    FILE_NAME,
+    RECORD_BYTES,
+    append_wraps,
+    forget_earlier_wraps,
+    pack_record,
+    parse_records,
+    read_wraps,
+)
 
 object_ids = st.sampled_from([f"{number:032x}" for number in range(4)])
 wraps = st.builds(
@@ -59,3 +67,19 @@ def test_appending_after_a_crash_loses_nothing(
 
 def test_a_folder_without_a_log_has_no_wraps(tmp_path: Path) -> None:
     assert read_wraps(tmp_path) == {}
+
+
+@given(entries.filter(bool), st.sets(object_ids), st.binary(max_size=RECORD_BYTES - 1))
+def test_forgetting_leaves_the_last_record_of_the_named_and_all_of_the_others(
+    tmp_path_factory: pytest.TempPathFactory, records: list[tuple[str, Wrap]], named: set[str], debris: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("folder")
+    before = log_of(records) + debris
+    (folder / FILE_NAME).write_bytes(before)
+    forget_earlier_wraps(folder, named)
+    after = (folder / FILE_NAME).read_bytes()
+    assert (len(after), read_wraps(folder)) == (len(before), parse_records(before))
+    for number, (object_id, _) in enumerate(records):
+        place = slice(number * RECORD_BYTES, (number + 1) * RECORD_BYTES)
+        is_last = all(later != object_id for later, _ in records[number + 1 :])
+        assert after[place] == (before[place] if is_last or object_id not in named else bytes(RECORD_BYTES))
