@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 from runtime.backend import RemoteAccess
 from runtime.batcher import LaneFailed
@@ -39,8 +38,6 @@ from runtime.package import DESCRIPTION, ModelDescription, ModelPackage, Route
 from runtime.tensors import check_finite_inputs, count_samples, forms
 from runtime.watch import DriftReport, Watch, guarded
 
-NO_ACCESS: Final = RemoteAccess()
-
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
@@ -52,7 +49,7 @@ class HostSettings:
     memory_bytes: Mapping[Device, int] = field(default_factory=dict)  # beside `runtime.memory.default_limits`
     cache_bytes: int = 0
     routes: Mapping[str, Sequence[Route]] = field(default_factory=dict)  # by model, in the place of its package's
-    access: RemoteAccess = NO_ACCESS
+    access: Mapping[str, RemoteAccess] = field(default_factory=dict)  # by the server's authority; others get no token
     logs: bool = False  # what becomes of lanes, as a process of its own should; others hear of it by their errors
 
 
@@ -88,6 +85,17 @@ class ModelHost:
     def lost(self) -> bool:
         """Whether a device is gone, so that only a new process can use it again."""
         return any(lane.lost for model in self._all() for lane in model.lanes)
+
+    def hanging(self, seconds: float) -> tuple[str, ...]:
+        """The lanes on this machine's devices whose present run has taken longer: it may never return, and no thread
+        can be ended from without. (Runs on servers end by their time-outs.)
+        """
+        return tuple(
+            f"{model.package.name} {model.package.version}: {lane.name}"
+            for model in self._all()
+            for lane in model.lanes
+            if lane.running_seconds > seconds and lane.device is not Device.REMOTE
+        )
 
     def add(self, package: ModelPackage, *, default: bool = False) -> None:
         """Add a version of a model, which becomes its default if it is the first, or `default`.

@@ -6,6 +6,7 @@ waits for a load, and a model that is tried again after a failure is proven agai
 
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
@@ -53,7 +54,7 @@ class Surroundings:
     """
 
     threads: int
-    access: RemoteAccess
+    access: Mapping[str, RemoteAccess]
     budget: MemoryBudget
     logs: bool
 
@@ -96,6 +97,12 @@ class Lane:
         """What it holds of its device."""
         batcher = self._batcher
         return batcher.memory_bytes if batcher else 0
+
+    @property
+    def running_seconds(self) -> float:
+        """How long its present run has taken; 0 between runs."""
+        batcher = self._batcher
+        return batcher.running_seconds if batcher else 0.0
 
     @property
     def lost(self) -> bool:
@@ -175,7 +182,7 @@ class Lane:
                 memory_bytes=batcher.memory_bytes if batcher else 0,
                 batch_size=batcher.most_samples if batcher else self._package.batch.size,
                 waiting_samples=batcher.waiting if batcher else 0,
-                running_seconds=batcher.running_seconds if batcher else 0.0,
+                running_seconds=self.running_seconds,
                 batches=counters.batches,
                 samples=counters.samples,
                 failures=counters.failures,
@@ -248,7 +255,8 @@ class Lane:
             getattr(_log, level)(event, model=package.name, version=package.version, lane=self.name, **details)
 
     def _load(self) -> Backend:
-        threads, access = self._surroundings.threads, self._surroundings.access
+        threads, remote = self._surroundings.threads, self._package.remote
+        access = (self._surroundings.access.get(remote.authority) if remote else None) or RemoteAccess()
         while True:
             try:
                 return open_backend(self._package, self.route, threads=threads, access=access)

@@ -10,7 +10,7 @@ import numpy as np
 from runtime.backend import RemoteAccess
 from runtime.errors import DeadlineExceeded, RuntimeFailure
 from runtime.health import ModelHealth, RuntimeUsage
-from runtime.host import NO_ACCESS, HostSettings, ModelHost
+from runtime.host import HostSettings, ModelHost
 from runtime.inference import ROUTINE, Device, InferenceResult, each_at_once
 from runtime.package import ModelDescription, ModelPackage
 from runtime.tensors import native
@@ -27,13 +27,13 @@ class LocalRuntime:
         threads: int | None = None,
         device: Device = Device.AUTO,
         cache_bytes: int = 0,
-        access: RemoteAccess = NO_ACCESS,
+        access: Mapping[str, RemoteAccess] | None = None,
     ) -> None:
         """Load `packages`, of which the first of each name is its default version; the rest is that of `HostSettings`,
         with a thread for each core. Raises as `ModelHost.add` does.
         """
         count = threads or len(os.sched_getaffinity(0))
-        settings = HostSettings(threads=count, device=device, cache_bytes=cache_bytes, access=access)
+        settings = HostSettings(threads=count, device=device, cache_bytes=cache_bytes, access=access or {})
         self._host = ModelHost(packages, settings)
 
     def infer(

@@ -28,7 +28,7 @@ from runtime import wire
 from runtime.backend import RemoteAccess
 from runtime.errors import BackendLost, InvalidInput, Overloaded, PackageError, RuntimeFailure, RuntimeUnavailable
 from runtime.health import ModelHealth, RuntimeUsage
-from runtime.host import NO_ACCESS, HostSettings, ModelHost
+from runtime.host import HostSettings, ModelHost
 from runtime.inference import Device, InferenceResult
 from runtime.package import Admission, ModelDescription, ModelPackage, Route
 from runtime.tensors import count_samples
@@ -39,6 +39,7 @@ _log = structlog.get_logger(__name__)
 _BACKLOG: Final = 1024
 _TICK_SECONDS: Final = 0.1
 _MOST_CONNECTIONS: Final = 4096
+RUN_LIMIT_SECONDS: Final = 120.0
 _DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
 _HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
 _USAGE: Final = TypeAdapter(RuntimeUsage)
@@ -59,7 +60,8 @@ def serve(
     memory_bytes: Mapping[Device, int] | None = None,
     cache_bytes: int = 0,
     routes: Mapping[str, Sequence[Route]] | None = None,
-    access: RemoteAccess = NO_ACCESS,
+    access: Mapping[str, RemoteAccess] | None = None,
+    run_limit_seconds: float = RUN_LIMIT_SECONDS,
 ) -> None:
     """Load the packages, then answer on `socket_path` (mode 0600) until `stop` is set; `on_ready` is called in between.
 
@@ -67,7 +69,8 @@ def serve(
     `drain_seconds`. `admission` is what is demanded of packages; the other settings are those of `HostSettings`.
 
     When a device is lost, requests go on along other routes for at most `drain_seconds`, new ones wait for the next
-    process, and this one ends.
+    process, and this one ends. So it does when a run on a device of this machine takes longer than `run_limit_seconds`:
+    what hangs in a library cannot be ended but with its process.
 
     Raises `PackageError` for a package that cannot be used, `BackendFailure` for a `device` that is not there,
     `RuntimeUnavailable` if another process serves the socket, and `BackendLost` when only a new process can go on.
@@ -81,7 +84,7 @@ def serve(
         memory_bytes=memory_bytes or {},
         cache_bytes=cache_bytes,
         routes=routes or {},
-        access=access,
+        access=access or {},
         logs=True,
     )
     host = ModelHost(packages, settings)
@@ -91,10 +94,16 @@ def serve(
             for health in host.health():
                 _log.info("model_loaded", model=health.model, version=health.version, device=health.device)
             on_ready()
-            server.answer(until=lambda: stop.is_set() or host.lost)
+            server.answer(until=lambda: stop.is_set() or host.lost or bool(host.hanging(run_limit_seconds)))
+            hanging = host.hanging(run_limit_seconds)
+            for lane in hanging:
+                _log.error("run_hangs", lane=lane, limit_seconds=run_limit_seconds, consequence="the process ends")
         server.drain(drain_seconds)
         if host.lost:
             raise BackendLost("a device is lost; the runtime process must be started again")
+        if hanging:
+            problem = f"a run has taken longer than {run_limit_seconds:g} s; the runtime process must be started again"
+            raise BackendLost(f"{', '.join(hanging)}: {problem}")
     finally:
         host.close(0)
 

@@ -4,8 +4,10 @@ master key only what is derived for sealed packages, and only where there are an
 
 from daemon.models import admission
 from daemon.settings import Settings
+from daemon.settings.model import RemoteSettings
 from daemon.supervision.child import Child
 from runtime import Device, serve
+from runtime.backend import RemoteAccess
 
 
 def run(settings: Settings, child: Child) -> None:
@@ -20,6 +22,13 @@ def run(settings: Settings, child: Child) -> None:
         memory_bytes={device: limit for device, limit in limits.items() if limit is not None},
         cache_bytes=settings.runtime.cache_bytes,
         routes={model: [each.route() for each in routes] for model, routes in settings.runtime.routes.items()},
+        access={remote.authority: _access(remote) for remote in settings.runtime.remotes.values()},
+        run_limit_seconds=settings.runtime.run_limit_seconds,
         on_ready=child.ready,
         stop=child.stop,
     )
+
+
+def _access(remote: RemoteSettings) -> RemoteAccess:
+    token = remote.token.get_secret_value() if remote.token else None
+    return RemoteAccess(token, remote.ca_file, remote.timeout_seconds)

@@ -58,13 +58,24 @@ class Draft:
 
     def _path(self, parts: list[str]) -> KeyPath | None:
         if len(parts) < 2 or parts[0] not in LISTS:
-            return tuple(parts)
+            return self._as_spelt(parts)
         kind, name, *rest = parts
         for number in self.entries(kind):
             known = self.values.get((kind, number, LISTS[kind]))
             if name == str(number) or (isinstance(known, str) and _plain(known) == _plain(name)):
                 return (kind, number, *rest)
         return None
+
+    def _as_spelt(self, parts: list[str]) -> KeyPath:
+        """The path, with the names of tables as the file spells them: a variable's name has no hyphen."""
+        path: KeyPath = ()
+        for part in parts:
+            known = {
+                str(other[len(path)]) for other in self.values if len(other) > len(path) and other[: len(path)] == path
+            }
+            alike = sorted(name for name in known if _plain(name) == _plain(part))
+            path = (*path, part if part in known or not alike else alike[0])
+        return path
 
     def entries(self, kind: str) -> list[int]:
         """The numbers of the entries of a list of tables."""

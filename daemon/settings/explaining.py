@@ -80,7 +80,8 @@ def _sections_with(path: KeyPath, draft: Draft) -> list[type[Section]]:
     sections: list[type[Section]] = [Settings]
     for part in path[:-1]:
         if isinstance(part, str):
-            sections = [inner for section in sections for inner in sections_of(section, part)]
+            inner = [inner for section in sections for inner in sections_of(section, part)]
+            sections = inner or sections  # the name of a table leads no further
         elif (kind := draft.values.get((*path[:2], "kind"))) in _KINDS:
             sections = [_KINDS[kind]]
     return sections

@@ -39,6 +39,7 @@ from daemon.settings.origin import DEFAULT, KeyPath, Origin, OriginKind, file_or
 
 _PREFIX = "KOPRU_"
 _MASK = "********"
+_REMOTES = ("runtime", "remotes")
 _UNSAFE = {OriginKind.FILE: "this file", OriginKind.COMMAND_LINE: "the command line"}
 
 
@@ -162,7 +163,11 @@ def _inherit_source_defaults(draft: Draft) -> None:
 
 
 def _is_secret(path: KeyPath) -> bool:
-    return path == ("database", "password") or (len(path) == 3 and path[0] == "destinations" and path[2] == "token")
+    return (
+        path == ("database", "password")
+        or (len(path) == 3 and path[0] == "destinations" and path[2] == "token")
+        or (len(path) == 4 and path[:2] == _REMOTES and path[3] == "token")
+    )
 
 
 def _refuse_written_secrets(draft: Draft) -> None:
@@ -188,7 +193,8 @@ def _resolve_secrets(draft: Draft, environ: Mapping[str, str]) -> None:
     """Read the files of secrets that the environment does not give, and put the database's password into its URL."""
     entries = [("destinations", number) for number in draft.entries("destinations")]
     fhir = [entry for entry in entries if draft.values.get((*entry, "kind")) == "fhir"]
-    paths: list[KeyPath] = [("database", "password"), *((*entry, "token") for entry in fhir)]
+    remotes = sorted({(*_REMOTES, str(path[2])) for path in draft.values if path[:2] == _REMOTES and len(path) > 3})
+    paths: list[KeyPath] = [("database", "password"), *((*entry, "token") for entry in (*fhir, *remotes))]
     for path in paths:
         if path in draft.values:
             continue

@@ -378,6 +378,30 @@ class RouteSettings(Section):
         return Route.model_validate_json(self.model_dump_json())
 
 
+class RemoteSettings(Section):
+    """`[runtime.remotes.NAME]`: a server that packages name in their `[remote]`, and what it demands of us."""
+
+    authority: Annotated[str, Field(pattern=r"^[^\s/@]+$"), AfterValidator(str.lower)] = Field(
+        description="host:port as the packages' URLs have it; a token goes nowhere else"
+    )
+    token: SecretStr | None = Field(
+        default=None, description="a bearer token; from the environment, a credential or `token_file` only"
+    )
+    token_file: AbsolutePath | None = Field(
+        default=None, description="the absolute path of a file that others cannot read"
+    )
+    ca_file: AbsolutePath | None = Field(default=None, description="the absolute path of a PEM file")
+    timeout_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="more than 0, at most 3600 seconds for one request"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        if self.token is not None and not re.fullmatch("[!-~]+", self.token.get_secret_value()):
+            raise ValueError("the token must be one word of printable ASCII characters")
+        return self
+
+
 class RuntimeSettings(Section):
     """`[runtime]`: the process that owns the models."""
 
@@ -394,6 +418,12 @@ class RuntimeSettings(Section):
     )
     routes: dict[Text, tuple[RouteSettings, ...]] = Field(
         default_factory=dict, description="for a model by name, tables in the place of its package's [[routes]]"
+    )
+    remotes: dict[Name, RemoteSettings] = Field(
+        default_factory=dict, description="tables [runtime.remotes.NAME], one for each server that models are on"
+    )
+    run_limit_seconds: float = Field(
+        default=120.0, ge=1, le=86_400, description="1 to 86400 seconds until a run counts as hanging"
     )
     socket: AbsolutePath = Field(description="an absolute path, by default in node.runtime_directory")
     result_key_file: AbsolutePath = Field(
@@ -504,6 +534,7 @@ class Settings(Section):
             ("destinations: the name", [destination.name for destination in self.destinations]),
             ("pipelines: the name", list(self.pipelines)),
             ("console.api_keys: the name", [key.name for key in self.console.api_keys]),
+            ("runtime.remotes: the authority", [remote.authority for remote in self.runtime.remotes.values()]),
         ):
             if twice := sorted({value for value in values if values.count(value) > 1}):
                 yield f"{what} {twice[0]!r} is used twice"

@@ -258,6 +258,11 @@ class Remote(Part):
     version: Text | None = None
     tolerance: Tolerance
 
+    @property
+    def authority(self) -> str:
+        """Host and port as the URL has them, in lower case: what a site's access goes by."""
+        return urlsplit(self.url).netloc.lower()
+
 
 @unique
 class Place(StrEnum):

@@ -5,12 +5,14 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from runtime import (
     BackendLost,
@@ -278,18 +280,19 @@ def test_a_tampered_package_is_not_served(tmp_path: Path) -> None:
 class InThread:
     """A server in a thread of this process, over a gated backend."""
 
-    def __init__(self, path: Path, package: ModelPackage, drain_seconds: float) -> None:
+    def __init__(self, path: Path, *packages: ModelPackage, **settings: float) -> None:
         self.client = RuntimeClient(path)
         self.stop = threading.Event()
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._serve, args=(path, package, drain_seconds))
+        self._thread = threading.Thread(target=self._serve, args=(path, packages, settings))
         ready = self._ready = threading.Event()
         self._thread.start()
         assert ready.wait(30)
 
-    def _serve(self, path: Path, package: ModelPackage, drain_seconds: float) -> None:
+    def _serve(self, path: Path, packages: Sequence[ModelPackage], settings: dict[str, Any]) -> None:
+        directories = [package.directory for package in packages]
         try:
-            serve(path, [package.directory], on_ready=self._ready.set, stop=self.stop, drain_seconds=drain_seconds)
+            serve(path, directories, on_ready=self._ready.set, stop=self.stop, **settings)
         except RuntimeFailure as error:
             self.error = error
 
@@ -383,3 +386,28 @@ def test_a_lost_device_ends_the_process_so_that_a_new_one_can_start(
     assert caught.value.retryable
     server.join()
     assert isinstance(server.error, BackendLost)
+
+
+def test_a_run_that_hangs_ends_the_process_and_others_get_their_answers(
+    tmp_path: Path, package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_package(tmp_path / "other", name="other")
+    gates = {package.name: GatedBackend(), other.name: GatedBackend()}
+    monkeypatch.setattr(lanes, "open_backend", lambda opened, *_, **__: gates[opened.name])
+    monkeypatch.setattr(lanes, "warm_up", lambda opened, _: opened.batch.size)
+    with capture_logs() as logs, ThreadPoolExecutor(2) as pool:
+        server = InThread(tmp_path / "socket", package, other, run_limit_seconds=1.0, drain_seconds=1.0)
+        hanging = pool.submit(_ask, server.client)
+        assert gates[package.name].entered.acquire(timeout=30)
+        slow = pool.submit(server.client.infer, "other", {"image": images(1)}, timeout_seconds=30)
+        assert gates[other.name].entered.acquire(timeout=30)
+        wait_until(lambda: not (tmp_path / "socket").exists(), "the process to take nothing new")
+        gates[other.name].open()
+        assert slow.result(30).outputs["probabilities"].shape == (1, 3)
+        with pytest.raises(RuntimeUnavailable):
+            hanging.result(30)
+        server.join()
+        gates[package.name].open()
+    assert isinstance(server.error, BackendLost)
+    assert "tiny 1.0.0: " in str(server.error)
+    assert any(entry["event"] == "run_hangs" and entry["lane"].startswith("tiny 1.0.0: ") for entry in logs)

@@ -25,6 +25,7 @@ from daemon.settings import (
     default_path,
     load_settings,
 )
+from daemon.settings.handing_down import hand_down, load_handed_down
 from daemon.settings.model import Section, sections_of
 from daemon.settings.origin import toml_lines
 
@@ -253,12 +254,14 @@ def test_settings_cannot_be_changed_and_reach_another_process(load):
 # Secrets
 
 SECRET = "kX7-secret"
+REMOTE = '[runtime.remotes.gpu-farm]\nauthority = "Models.example:8001"\n'
 
 
 @pytest.mark.parametrize(
     ("text", "key", "variable"),
     [
         (EHR + f'token = "{SECRET}"\n', "destinations.ehr.token", "KOPRU_DESTINATIONS__EHR__TOKEN"),
+        (REMOTE + f'token = "{SECRET}"\n', "runtime.remotes.gpu-farm.token", "KOPRU_RUNTIME__REMOTES__GPU_FARM__TOKEN"),
         (f'[database]\npassword = "{SECRET}"\n', "database.password", "KOPRU_DATABASE__PASSWORD"),
         (
             f'[database]\nurl = "postgresql+psycopg://kopru:{SECRET}@db/kopru"\n',
@@ -303,6 +306,51 @@ def test_a_secret_comes_from_the_environment_a_file_or_a_credential_and_is_maske
     assert SECRET not in repr(loaded)
     assert SECRET not in str(list(loaded.shown()))
     assert ("destinations.ehr.token", "********", origin) in list(loaded.shown())
+
+
+@pytest.mark.parametrize("way", ["environment", "file", "credential"])
+def test_the_token_of_a_server_with_models_is_a_secret_like_any_other(load, tmp_path: Path, way: str):
+    text, environ = REMOTE, {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    secret_file = tmp_path / ("runtime.remotes.gpu-farm.token" if way == "credential" else "token")
+    if way == "environment":
+        environ["KOPRU_RUNTIME__REMOTES__GPU_FARM__TOKEN"] = SECRET
+    else:
+        secret_file.write_text(SECRET + "\n")
+        secret_file.chmod(0o400)
+    if way == "file":
+        text += f'token_file = "{secret_file}"\n'
+    loaded = load(text, environ)
+    [(name, remote)] = loaded.settings.runtime.remotes.items()
+    assert (name, remote.authority, remote.timeout_seconds) == ("gpu-farm", "models.example:8001", 30.0)
+    assert remote.token is not None
+    assert remote.token.get_secret_value() == SECRET
+    assert SECRET not in repr(loaded)
+    assert SECRET not in str(list(loaded.shown()))
+    handed = load_handed_down(hand_down(loaded.settings)).runtime.remotes["gpu-farm"].token
+    assert handed is not None
+    assert handed.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("[runtime.remotes.farm]\ntimeout_seconds = 3\n", "runtime.remotes.farm.authority", "must be set"),
+        (REMOTE + "tokenfile = 3\n", "runtime.remotes.gpu-farm.tokenfile", "did you mean `token_file`"),
+        (REMOTE + "timeout_seconds = 0\n", "runtime.remotes.gpu-farm.timeout_seconds", "greater than 0"),
+        (REMOTE.replace("Models", "https://models"), "runtime.remotes.gpu-farm.authority", "pattern"),
+        (REMOTE + REMOTE.replace("gpu-farm", "b"), "", "the authority 'models.example:8001' is used twice"),
+    ],
+)
+def test_a_wrong_table_of_a_server_is_explained(refused, text: str, key: str, said: str):
+    problem = refused(text)
+    assert problem.key == key
+    assert said in problem.message
+
+
+def test_a_token_of_two_words_is_refused_and_not_repeated(refused):
+    problem = refused(REMOTE, environ={"KOPRU_RUNTIME__REMOTES__GPU_FARM__TOKEN": f"{SECRET} more"})
+    assert "one word" in problem.message
+    assert SECRET not in str(problem)
 
 
 def test_the_password_of_the_database_is_used_and_masked(load, tmp_path: Path):
@@ -366,6 +414,7 @@ _EXAMPLES = {
     ("deidentification", "pipelines"),
     ("runtime", "memory_bytes"),
     ("runtime", "packages"),
+    ("runtime", "remotes"),
     ("runtime", "routes"),
 }
 
@@ -375,7 +424,7 @@ def test_the_example_file_has_every_key_and_shows_the_defaults(monkeypatch: pyte
     environ = {"STATE_DIRECTORY": "/var/lib/kopru", "RUNTIME_DIRECTORY": "/run/kopru"}
     text = EXAMPLE.read_text(encoding="utf-8")
     assert load_settings(EXAMPLE, {}, environ).settings == load_settings(None, {}, environ).settings
-    filled = re.sub(r"^#(?=[a-z0-9_]+ = |\[\[)", "", text, flags=re.MULTILINE)
+    filled = re.sub(r"^#(?=[a-z0-9_]+ = |\[)", "", text, flags=re.MULTILINE)
     document = tomllib.loads(filled)
     shown = {f"{section}.{key}" for section, table in document.items() if isinstance(table, dict) for key in table}
     shown |= {
@@ -395,7 +444,7 @@ def test_the_example_file_has_every_key_and_shows_the_defaults(monkeypatch: pyte
 
 
 def test_the_examples_of_the_example_file_are_valid(tmp_path: Path):
-    filled = re.sub(r"^#(?=[a-z0-9_]+ = |\[\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    filled = re.sub(r"^#(?=[a-z0-9_]+ = |\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (tmp_path / "kopru.toml").write_text(filled, encoding="utf-8")
     settings = load_settings(tmp_path / "kopru.toml", {}, HOME, secrets=False).settings
     assert [destination.kind for destination in settings.destinations] == ["fhir", "directory", "dicom"]

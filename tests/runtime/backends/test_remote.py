@@ -172,6 +172,18 @@ def test_the_token_opens_the_door(tmp_path: Path, url: str) -> None:
             backend.run({"image": images(1)})
 
 
+def test_a_token_goes_to_the_server_it_is_for_and_to_no_other(tmp_path: Path, mlserver: MlServer) -> None:
+    package = _package(tmp_path / "p", mlserver.urls[0], "guarded")
+    own, other = f"127.0.0.1:{mlserver.http_port}", f"127.0.0.1:{mlserver.grpc_port}"
+    assert package.remote is not None
+    assert package.remote.authority == own
+    access = RemoteAccess(bearer_token="open-sesame")
+    with LocalRuntime([package], access={own: access}) as runtime:
+        assert runtime.infer("network", {"image": images(1)}, timeout_seconds=20).device is Device.REMOTE
+    with LocalRuntime([package], access={other: access}) as runtime, pytest.raises(NoRoute):
+        runtime.infer("network", {"image": images(1)}, timeout_seconds=20)
+
+
 @pytest.mark.parametrize("token", ["two words", "line\r\nX-Other: 1", "", "é"])
 def test_a_token_that_could_be_more_than_a_token_is_refused(token: str) -> None:
     with pytest.raises(ValueError, match="one word") as caught:
