@@ -2,8 +2,9 @@
 
 One run: divide by patient, fit on the training part, choose temperature and thresholds on the validation part, write
 the package, and measure that very file, preprocessed as the daemon does, on the test part. Nothing is ever chosen on
-the test part. ``--folds 5`` cross-validates instead (no package); ``--weights FILE`` packages an earlier run's weights;
-``--resume`` goes on where an interrupted run stopped.
+the test part. ``--folds 5`` cross-validates instead (no package; a later run of the same settings into the same folder
+puts its figures on the card); ``--weights FILE`` packages an earlier run's weights; ``--resume`` goes on where an
+interrupted run stopped.
 """
 
 import argparse
@@ -14,16 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from runtime.drift import fit_reference
 from runtime.gate import fit_gate
+from runtime.package import write_arrays
 from runtime.statistics import Proportion
-from training.config import TrainingConfig, read_config
-from training.errors import TrainingError
+from training.config import Kind, TrainingConfig, read_config
+from training.errors import CheckpointError, TrainingError
 from training.evaluation import Evaluation, by_source, choose_thresholds, clustered, evaluate
 from training.export import (
     Images,
@@ -35,13 +38,14 @@ from training.export import (
     write_int8,
     write_onnx,
 )
-from training.fitting import Examples, Report, fit, fit_temperature, predict_logits
+from training.fitting import Examples, Fitted, Report, fit, fit_temperature, predict_logits
 from training.inputs import label_indices, load_inputs
 from training.model_card import CardNumbers, VariantNumbers, write_card
-from training.network import Calibrated, ChestXrayNetwork
+from training.network import Calibrated, ChestXrayNetwork, Explained
 from training.packaging import check_inputs, write_description
 from training.plots import draw
 from training.radiographs import LABELS, Division, Radiograph, digest, divide, fold, read_labels
+from training.texture import TextureNetwork, fit_texture
 
 _CALIBRATION_IMAGES = 200
 _SLACK = 2.0  # of a variant's tolerance, over the largest difference that was seen
@@ -106,9 +110,10 @@ class Run:
         data_digest = digest(self.data, radiographs)
         split = self.config.split
         division = divide(radiographs, split.seed, split.validation, split.test)
-        network = self._read(weights) if weights else self._fit(division, self.out / "checkpoints", data_digest)
-        torch.save(network.state_dict(), self.out / "weights.pt")
-        evaluation = self._package(network, division, data_digest)
+        fitted = self._read(weights) if weights else self._fit(division, self.out / "checkpoints", data_digest)
+        both = {"network": fitted.network.state_dict(), "trial": fitted.trial.state_dict()}
+        torch.save(both, self.out / "weights.pt")
+        evaluation = self._package(fitted, division, data_digest)
         self.report(f"test accuracy {_text(evaluation.accuracy)}; package in {self.out / self.config.package.name}")
         return evaluation
 
@@ -123,12 +128,12 @@ class Run:
         for number, division in enumerate(fold(radiographs, self.config.split.seed, self.config.folds)):
             self.report(f"fold {number + 1} of {self.config.folds}")
             checkpoints = self.out / "checkpoints" / f"fold-{number + 1}"
-            network = self._fit(division, checkpoints, data_digest)
+            fitted = self._fit(division, checkpoints, data_digest)
             validation, test = self._part(division.validation), self._part(division.test)
-            temperature = self._temperature(network, validation)
-            on_validation = _probabilities(network, temperature, validation)
+            temperature = self._temperature(fitted, validation)
+            on_validation = _probabilities(fitted.trial, temperature, validation)
             thresholds = choose_thresholds(on_validation, validation.targets, LABELS)
-            probabilities.append(_probabilities(network, temperature, test))
+            probabilities.append(_probabilities(fitted.network, temperature, test))
             tested.append(test)
             folds.append(evaluate(probabilities[-1], test.targets, LABELS, thresholds))
             self.report(f"fold {number + 1}: accuracy {_text(folds[-1].accuracy)}")
@@ -153,47 +158,79 @@ class Run:
         self.report(f"pooled accuracy {_text(pooled.accuracy)}, mean of folds {np.mean(accuracies):.4f}")
         return pooled
 
-    def _fit(self, division: Division, checkpoints: Path, data_digest: str) -> ChestXrayNetwork:
-        images = load_inputs(self.data, division.train, self.config.augmentation.base_size)
+    def _fit(self, division: Division, checkpoints: Path, data_digest: str) -> Fitted:
+        texture = self.config.network.kind is Kind.TEXTURE
+        size = self.config.package.input_size if texture else self.config.augmentation.base_size
+        images = load_inputs(self.data, division.train, size)
         train = Examples(torch.from_numpy(images), torch.from_numpy(label_indices(division.train)))
         held = self._part(division.validation)
         validation = Examples(torch.from_numpy(held.inputs), torch.from_numpy(held.targets))
+        if texture:
+            torch.set_num_threads(self.config.device.threads)
+            return fit_texture(train, validation, len(LABELS), self.config)
         resume = self.resume and checkpoints.exists()
-        return fit(train, validation, len(LABELS), self.config, checkpoints, data_digest, self.report, resume=resume)
+        network = fit(train, validation, len(LABELS), self.config, checkpoints, data_digest, self.report, resume=resume)
+        return Fitted(network, network)
 
-    def _read(self, path: Path) -> ChestXrayNetwork:
-        network = ChestXrayNetwork(self.config.network, len(LABELS))
-        network.load_state_dict(torch.load(path, weights_only=True))
-        return network.eval()
+    def _read(self, path: Path) -> Fitted:
+        saved = torch.load(path, weights_only=True)
+        fitted = Fitted(self._blank(), self._blank())
+        fitted.network.load_state_dict(saved["network"])
+        fitted.trial.load_state_dict(saved["trial"])
+        return fitted
+
+    def _blank(self) -> ChestXrayNetwork | TextureNetwork:
+        if self.config.network.kind is Kind.TEXTURE:
+            return TextureNetwork(self.config.texture, len(LABELS), self.config.package.input_size).eval()
+        return ChestXrayNetwork(self.config.network, len(LABELS)).eval()
 
     def _part(self, radiographs: tuple[Radiograph, ...]) -> Part:
         inputs = load_inputs(self.data, radiographs, self.config.package.input_size)
         return Part(radiographs, inputs, label_indices(radiographs))
 
-    def _temperature(self, network: ChestXrayNetwork, part: Part) -> float:
-        return fit_temperature(predict_logits(network, torch.from_numpy(part.inputs)), torch.from_numpy(part.targets))
+    def _temperature(self, fitted: Fitted, part: Part) -> float:
+        logits = predict_logits(fitted.trial, torch.from_numpy(part.inputs))
+        return fit_temperature(logits, torch.from_numpy(part.targets))
 
-    def _package(self, network: ChestXrayNetwork, division: Division, data_digest: str) -> Evaluation:
+    def _folds(self, data_digest: str) -> tuple[Proportion, ...]:
+        """Right answers in each fold of a cross-validation of these settings and data in this folder, if there is one.
+
+        What no fold depends on may differ: the device and the package's own words.
+        """
+        path = self.out / "cross_validation.json"
+        if not path.exists():
+            return ()
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        same = ("split", "network", "texture", "augmentation", "optimisation")
+        settings = self.config.to_dict()
+        if summary["data_sha256"] != data_digest or any(summary["config"][name] != settings[name] for name in same):
+            raise CheckpointError(f"{path}: is of other settings or data; write to another folder, or remove it")
+        return tuple(Proportion(**fold["accuracy"]) for fold in summary["folds"])
+
+    def _package(self, fitted: Fitted, division: Division, data_digest: str) -> Evaluation:
+        network, folds = fitted.network, self._folds(data_digest)
         folder = self.out / self.config.package.name
         folder.mkdir(exist_ok=True)
         model = folder / "model.onnx"
         size = self.config.package.input_size
         train, validation, test = (self._part(p) for p in (division.train, division.validation, division.test))
-        temperature = self._temperature(network, validation)
+        temperature = self._temperature(fitted, validation)
         calibrated = Calibrated(network, temperature)
         write_onnx(calibrated, size, model)
         parity = check_parity(calibrated, model, torch.from_numpy(validation.inputs))
-        on_validation, on_test = run_onnx(model, validation.inputs), run_onnx(model, test.inputs)
-        thresholds = choose_thresholds(on_validation["probabilities"], validation.targets, LABELS)
+        on_validation, on_test = _probabilities(fitted.trial, temperature, validation), run_onnx(model, test.inputs)
+        thresholds = choose_thresholds(on_validation, validation.targets, LABELS)
 
         drawn = check_inputs(size)
         answers = run_onnx(model, drawn)
         named: dict[str, Any] = {"input:image": drawn, **{f"output:{name}": value for name, value in answers.items()}}
-        np.savez(folder / "check.npz", **named)
+        (folder / "check.npz").write_bytes(write_arrays(named))
         calibration = train.inputs[:: max(1, len(train.inputs) // _CALIBRATION_IMAGES)]
         variants = {"float32": VariantNumbers(cost(model, size), {}, _accuracy(on_test, test))}
         tolerances = {}
-        for precision, write in (("float16", write_float16), ("int8", partial(write_int8, calibration=calibration))):
+        quantise = partial(write_int8, calibration=calibration, operators=cast(Explained, network).quantised)
+        halve = {} if self.config.network.kind is Kind.TEXTURE else {"float16": write_float16}  # counts are beyond it
+        for precision, write in (*halve.items(), ("int8", quantise)):
             packaged = precision in self.config.package.variants
             file = (folder if packaged else self.out) / f"model.{precision}.onnx"
             write(model, file)
@@ -205,16 +242,18 @@ class Run:
 
         embeddings = run_onnx(model, train.inputs)["embedding"]
         seen = np.concatenate([train.inputs, validation.inputs])
-        held = on_validation["embedding"]
+        held = run_onnx(model, validation.inputs)["embedding"]
         fit_gate(seen, embeddings=embeddings, classes=train.targets, held_embeddings=held).write(folder / "gate.npz")
-        reference = fit_reference(validation.inputs, embeddings=held, scores=on_validation["probabilities"])
+        reference = fit_reference(validation.inputs, embeddings=held, scores=on_validation)
         reference.write(folder / "reference.json")
 
         tested = evaluate(on_test["probabilities"], test.targets, LABELS, thresholds)
         numbers = CardNumbers(
+            network=cast(Explained, network).description,
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             temperature=temperature,
-            validation=evaluate(on_validation["probabilities"], validation.targets, LABELS, thresholds),
+            folds=folds,
+            validation=evaluate(on_validation, validation.targets, LABELS, thresholds),
             test=tested,
             intervals=clustered(on_test["probabilities"], test.targets, test.patients, LABELS, thresholds),
             sources=by_source(on_test["probabilities"], test.targets, [r.source for r in test.radiographs]),
@@ -229,11 +268,15 @@ class Run:
             "accuracy (test part)": round(tested.accuracy.value, 4),
             "accuracy, Normal against Pneumonia (test part)": round(tested.same_source_accuracy.value, 4),
         }
-        write_description(folder, self.config, thresholds, len(division.train), answers, tolerances, metrics)
+        if folds:
+            together = Proportion(sum(fold.hits for fold in folds), sum(fold.total for fold in folds))
+            metrics[f"accuracy ({len(folds)} folds by patient)"] = round(together.value, 4)
+        learnt_from = len(division.train) + (len(division.validation) if fitted.trial is not network else 0)
+        write_description(folder, self.config, thresholds, learnt_from, answers, tolerances, metrics)
         return tested
 
 
-def _probabilities(network: ChestXrayNetwork, temperature: float, part: Part) -> Images:
+def _probabilities(network: nn.Module, temperature: float, part: Part) -> Images:
     logits = predict_logits(network, torch.from_numpy(part.inputs))
     return torch.softmax(logits / temperature, dim=1).numpy()
 

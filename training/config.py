@@ -31,10 +31,19 @@ class SplitConfig:
             raise ConfigError("[split] validation and test must be above 0 and leave some patients for training")
 
 
+@unique
+class Kind(StrEnum):
+    """Which network a run fits."""
+
+    TEXTURE = "texture"  # `training.texture`: [texture] applies, [augmentation] and [optimisation] do not
+    RESIDUAL = "residual"  # `training.network`: [texture] does not apply
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """The residual network: channels and blocks of each stage. `dropout` is before the last layer."""
+    """The network; of a residual one channels and blocks of each stage. `dropout` is before its last layer."""
 
+    kind: Kind
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
     dropout: float
@@ -42,6 +51,19 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.blocks):
             raise ConfigError("[network] widths and blocks must name the same number of stages")
+
+
+@dataclass(frozen=True, slots=True)
+class TextureConfig:
+    """The classifier of texture. Each number of cells must divide the largest, and that the input's side."""
+
+    grids: tuple[int, ...]  # cells a side of each grid over the image
+    penalty: float  # of the squared weights
+    embedding: int  # features that gate and drift look at
+
+    def __post_init__(self) -> None:
+        if not self.grids or min(*self.grids, self.embedding) < 1 or self.penalty <= 0:
+            raise ConfigError("[texture] grids, penalty and embedding must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +179,15 @@ class TrainingConfig:
     folds: int
     split: SplitConfig
     network: NetworkConfig
+    texture: TextureConfig
     augmentation: AugmentationConfig
     optimisation: OptimisationConfig
     device: DeviceConfig
     package: PackageConfig
+
+    def __post_init__(self) -> None:
+        if self.network.kind is Kind.TEXTURE and "float16" in self.package.variants:
+            raise ConfigError("[package] variants: float16 cannot count what a texture network counts")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON has them, to be written beside the results and into checkpoints."""
@@ -182,6 +209,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     sections = {
         "split": SplitConfig,
         "network": NetworkConfig,
+        "texture": TextureConfig,
         "augmentation": AugmentationConfig,
         "optimisation": OptimisationConfig,
         "device": DeviceConfig,
@@ -194,6 +222,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         folds=_typed("folds", raw.get("folds", 0), int),
         split=_section("split", raw, SplitConfig),
         network=_section("network", raw, NetworkConfig),
+        texture=_section("texture", raw, TextureConfig),
         augmentation=_section("augmentation", raw, AugmentationConfig),
         optimisation=_section("optimisation", raw, OptimisationConfig),
         device=_section("device", raw, DeviceConfig),

@@ -5,6 +5,7 @@ each measured against it. The files hold no path, name or date of the machine th
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,8 @@ def write_float16(source: Path, path: Path) -> None:
     onnx.save(model, path)
 
 
-def write_int8(source: Path, path: Path, calibration: Images) -> None:
-    """Write the model of `source` with its convolutions in 8-bit integers, scaled for each channel of the weights.
+def write_int8(source: Path, path: Path, calibration: Images, operators: Sequence[str]) -> None:
+    """Write the model of `source` with these operators in 8-bit integers, scaled for each channel of the weights.
 
     `calibration` are training images: the ranges of the activations are taken from them. All else stays float32.
     """
@@ -80,7 +81,7 @@ def write_int8(source: Path, path: Path, calibration: Images) -> None:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv", "Add", "MaxPool"],
+        op_types_to_quantize=list(operators),
         nodes_to_exclude=_convolutions_behind(model, heat),
     )
 

@@ -41,6 +41,14 @@ class Examples:
     labels: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The network to keep, and the one on which temperature and thresholds are chosen: it has not seen validation."""
+
+    network: nn.Module
+    trial: nn.Module
+
+
 def fit(
     train: Examples,
     validation: Examples,

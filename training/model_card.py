@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from runtime.evaluation import LabelMeasures
 from runtime.statistics import Proportion
-from training.config import TrainingConfig
+from training.config import Kind, TrainingConfig
 from training.evaluation import Evaluation
 from training.export import Cost
 from training.radiographs import Division, Radiograph
@@ -17,8 +17,16 @@ _BIAS = """\
 All COVID-19 images come from another source than the other two classes. A model can tell the source (device,
 processing, cropping, side markers) instead of the disease, and these figures cannot show how much of the COVID-19
 result is that. Normal and Pneumonia come from one source, so the figures under "Normal against Pneumonia" are free of
-this error; their labels were extracted from reports by a program and are partly wrong. No image comes from the site
-where you read this."""
+this error, though not of others like it; their labels were extracted from reports by a program and are partly wrong.
+No image comes from the site where you read this."""
+
+_TEXTURE = """\
+**This model looks at nothing but texture at the size of single pixels: it can see no shape, no size, no opacity.** That
+the finest texture tells these labels apart better than shapes do, within one source too, means that much of what it
+tells is how an image was made: device, bedside or upright, noise, sharpness, processing. Sick people are imaged
+differently. Its accuracy on this collection says little about disease, and on images of other devices, sizes or
+compression it must be expected to fail. It shows what such a figure is worth, and it carries the way
+from image to report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +42,10 @@ class VariantNumbers:
 class CardNumbers:
     """What a run measured, for its card."""
 
+    network: str
     parameters: int
     temperature: float
+    folds: tuple[Proportion, ...]
     validation: Evaluation
     test: Evaluation
     intervals: Mapping[str, tuple[float, float]]
@@ -52,10 +62,11 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
     sections = [
         f"# {package.name} {package.version}\n\n{package.intended_use}",
         f"## Model\n\n{_model(config, labels, numbers)}",
-        f"## Limits\n\n{_BIAS}",
+        f"## Limits\n\n{_BIAS}" + (f"\n\n{_TEXTURE}" if _is_texture(config) else ""),
         f"## Data\n\n{_data(parts, labels, numbers.data_sha256, config)}",
         f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_PLOTS}",
         f"## Intervals over patients\n\n{_intervals(numbers)}",
+        *([f"## Cross-validation\n\n{_folds(numbers.folds)}"] if numbers.folds else []),
         f"## By source\n\n{_sources(numbers)}",
         f"## Precisions\n\n{_variants(numbers)}",
         "## Results on the validation part\n\nSettings, thresholds and temperature were chosen here: these flatter."
@@ -68,14 +79,21 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
 
 def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) -> str:
     size, run = config.package.input_size, config.optimisation
+    fitted = (
+        f"- Fitted by minimising one convex function (penalty {config.texture.penalty:g}): the same data give the same "
+        "weights. Temperature and thresholds were chosen on the validation part by a fit to the training part; then "
+        "the layer was fitted to both."
+        if _is_texture(config)
+        else f"- {run.epochs} epochs, AdamW, {run.schedule} schedule; the average of the weights at the last epoch (no "
+        "epoch was picked by its score)."
+    )
     return "\n".join(
         (
-            f"- Residual network, {numbers.parameters:,} parameters, trained from random weights.",
+            f"- {numbers.network}; {numbers.parameters:,} parameters, none from another model.",
             f"- Input: one frontal chest radiograph, rendered for presentation, {size} × {size}, grey, white is bone.",
             f"- Outputs: probabilities of {', '.join(labels)} that sum to 1; a class activation map of each; the "
             "features that they come from.",
-            f"- {run.epochs} epochs, AdamW, {run.schedule} schedule; the average of the weights at the last epoch "
-            "(no epoch was picked by its score).",
+            fitted,
             f"- Calibrated with one temperature, {numbers.temperature:.3f}.",
             f"- Largest difference between the trained and the packaged model's probabilities: {numbers.parity:.1e}.",
             "- How it was trained, and every number of this card: `training.json` beside it.",
@@ -132,6 +150,20 @@ def _intervals(numbers: CardNumbers) -> str:
     return (
         "95 % intervals on the test part from a bootstrap that draws whole patients. They say how another draw of "
         "patients from the same sources would vary, nothing about another hospital.\n\n" + _table(("", "95 %"), rows)
+    )
+
+
+def _is_texture(config: TrainingConfig) -> bool:
+    return config.network.kind is Kind.TEXTURE
+
+
+def _folds(folds: Sequence[Proportion]) -> str:
+    together = Proportion(sum(fold.hits for fold in folds), sum(fold.total for fold in folds))
+    rows = [(str(number), _percent(fold)) for number, fold in enumerate(folds, 1)]
+    return (
+        f"Accuracy, three classes, of the same settings fitted anew for each of {len(folds)} folds by patient; each "
+        "image was tested once, by a model that had seen no image of its patient.\n\n"
+        + _table(("fold", "accuracy"), [*rows, ("all", _percent(together))])
     )
 
 

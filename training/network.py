@@ -4,7 +4,7 @@ Its first step standardises each image by its own mean and spread, inside the gr
 contrast a site renders with cannot depend on code outside the weights file.
 """
 
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as functional
@@ -47,6 +47,9 @@ class ResidualBlock(nn.Module):
 class ChestXrayNetwork(nn.Module):
     """Images (N, 1, H, W) in [0, 1] to logits (N, classes)."""
 
+    description = "Residual network"
+    quantised = ("Conv", "Add", "MaxPool")
+
     def __init__(self, config: NetworkConfig, classes: int) -> None:
         super().__init__()
         width = config.widths[0]
@@ -70,29 +73,46 @@ class ChestXrayNetwork(nn.Module):
         """Return the logits."""
         return cast(Tensor, self.head(self.features(images)))
 
+    def explain(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, class activation maps and the features before the last layer.
+
+        A map (Zhou et al., CVPR 2016) is the last feature map weighed as the last layer weighs its mean. Of the weights
+        of a label the mean of all labels' is taken off, since what speaks for all alike changes no probability.
+        """
+        maps = self.features[:-2](images)
+        embedding = maps.mean(dim=(2, 3))
+        head = cast(nn.Linear, self.head[1])
+        weights = (head.weight - head.weight.mean(dim=0)).unsqueeze(-1).unsqueeze(-1)
+        return head(embedding), functional.conv2d(maps, weights), embedding
+
+
+class Explained(Protocol):
+    """A network that says what its logits come from, and which operators of its graph bear 8 bits."""
+
+    description: str
+    quantised: tuple[str, ...]
+
+    def explain(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (N, classes), what each place adds to them (N, classes, h, w), and an embedding (N, D)."""
+
 
 class Calibrated(nn.Module):
     """A network as it is packaged: probabilities, what in the image speaks for them, and the features they come from.
 
-    Logits are divided by a temperature before the softmax (Guo et al., ICML 2017). The heatmap is the class activation
-    map (Zhou et al., CVPR 2016): the last feature map weighed as the last layer weighs its mean. Of the weights of a
-    label the mean of all labels' is taken off, since what speaks for all labels alike changes no probability; what
-    speaks against a label is cut off, and the strongest place of any label is 1.
+    Logits are divided by a temperature before the softmax (Guo et al., ICML 2017). In the heatmap what speaks against
+    a label is cut off, and the strongest place of any label is 1.
     """
 
     temperature: Tensor
 
-    def __init__(self, network: ChestXrayNetwork, temperature: float) -> None:
+    def __init__(self, network: nn.Module, temperature: float) -> None:
         super().__init__()
-        self.maps = network.features[:-2]
-        self.head = cast(nn.Linear, network.head[1])
+        self.network = network
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return probabilities (N, classes), whose sum is 1, heatmap (N, classes, h, w) in [0, 1], embedding (N, D)."""
-        maps = self.maps(images)
-        embedding = maps.mean(dim=(2, 3))
-        probabilities = torch.softmax(self.head(embedding) / self.temperature, dim=1)
-        weights = (self.head.weight - self.head.weight.mean(dim=0)).unsqueeze(-1).unsqueeze(-1)
-        heat = torch.relu(functional.conv2d(maps, weights))
-        return probabilities, heat / heat.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6), embedding
+        logits, places, embedding = cast(Explained, self.network).explain(images)
+        heat = torch.relu(places)
+        heat = heat / heat.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
+        return torch.softmax(logits / self.temperature, dim=1), heat, embedding

@@ -24,13 +24,17 @@ CHECK_TOLERANCE = 0.01  # of float32, between CPUs and GPUs
 
 
 def check_inputs(size: int) -> Images:
-    """Three drawn images, (3, 1, size, size): waves, a bright body with dark lungs, and noise. None is of a person."""
+    """Three drawn images, (3, 1, size, size): waves, a bright body with dark lungs, and noise. None is of a person.
+
+    They have 256 greys, as the files that models learn from: so no rounding decides which of two places is brighter.
+    """
     rows, columns = (axis / (size - 1) for axis in np.indices((size, size)))
     waves = (np.sin(9 * rows) * np.sin(7 * columns) + 1) / 2
     lungs = sum(np.exp(-(((rows - 0.45) / 0.28) ** 4) - ((columns - centre) / 0.14) ** 4) for centre in (0.3, 0.7))
     noise = np.random.default_rng(0).random((size, size))
     body = np.clip(0.8 - 0.6 * lungs + 0.05 * noise, 0, 1)
-    return np.stack([waves, body, noise])[:, np.newaxis].astype(np.float32)
+    greys = np.round(255 * np.stack([waves, body, noise])[:, np.newaxis])
+    return greys.astype(np.float32) / np.float32(255)
 
 
 def preprocessing(size: int) -> Grayscale:

@@ -27,6 +27,9 @@ def test_the_shipped_configuration_is_complete_and_can_be_overridden():
         ("surprise=1", "unknown key 'surprise'"),
         ("split.test=0.9", "leave some patients"),
         ("network.widths=[1]", "same number of stages"),
+        ("network.kind='linear'", "none of texture, residual"),
+        ("texture.grids=[]", "above 0"),
+        ("package.variants=['float16']", "cannot count"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(override, message):

@@ -18,7 +18,7 @@ from training.export import run_onnx
 from training.radiographs import LABELS, divide, read_image, read_labels
 
 SMALL = """
-    device.threads=1
+    device.threads=1 network.kind='residual'
     optimisation.epochs=6 optimisation.warmup_epochs=1 optimisation.batch_size=16 optimisation.learning_rate=0.01
     optimisation.ema_decay=0.8 network.widths=[8,16] network.blocks=[1,1] augmentation.base_size=40
     augmentation.mixup_alpha=0.0 package.input_size=32

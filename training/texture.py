@@ -1,0 +1,187 @@
+"""The classifier of texture: counts of local binary patterns at full resolution, weighed by one learnt linear layer.
+
+Which of its eight neighbours are at least as bright as a pixel is one of 256 patterns (Ojala et al., IEEE PAMI 2002).
+An image is described by the shares of the patterns in the cells of grids over it; only what weighs them is learnt,
+which is a convex problem with one solution, so nothing is random here. Patterns are compared in 256 greys, as many as
+the files that it learns from have, so that rounding on the way to the model cannot change them.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Final, cast
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from training.config import TextureConfig, TrainingConfig
+from training.errors import ConfigError
+from training.fitting import Examples, Fitted
+
+_NEIGHBOURS: Final = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))  # in the padded image
+_PATTERNS: Final = 1 << len(_NEIGHBOURS)
+_FLOOR: Final = 1e-3  # added to a feature's spread: what hardly varies must not weigh much
+_FARTHEST: Final = 5.0  # spreads from the mean; what lies further out counts as much
+_STEPS: Final = 500
+
+
+class Shares(nn.Module):
+    """Images (N, 1, size, size) in [0, 1] to the square roots of the shares of patterns in each cell, (N, features).
+
+    The features are those of the coarsest grid first; of a grid, pattern by pattern, in each of them row by row.
+    """
+
+    cell_rows: Tensor
+    cell_columns: Tensor
+
+    def __init__(self, grids: Sequence[int], size: int) -> None:
+        super().__init__()
+        finest = max(grids)
+        if any(finest % grid for grid in grids) or size % finest:
+            raise ConfigError(f"[texture] grids: each must divide {finest}, and that the input's {size} pixels")
+        self.grids = tuple(grids)
+        self._size, self._finest = size, finest
+        cells = (torch.arange(size) // (size // finest)).float()
+        self.register_buffer("cell_rows", (cells * finest).view(-1, 1))
+        self.register_buffer("cell_columns", cells)
+
+    @property
+    def count(self) -> int:
+        """How many features there are."""
+        return sum(_PATTERNS * grid * grid for grid in self.grids)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features."""
+        size, cells = self._size, self._finest * self._finest
+        grey = torch.round(images * 255)
+        padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
+        place = self.cell_rows + self.cell_columns  # numbers below 2^24 are exact in float32
+        for bit, (row, column) in enumerate(_NEIGHBOURS):
+            brighter = padded[:, :, row : row + size, column : column + size] >= grey
+            place = place + brighter.float() * float(cells << bit)
+        counts = torch.zeros(images.shape[0], _PATTERNS * cells).to(images)
+        counts = counts.scatter_add(1, place.flatten(1).long(), torch.ones_like(grey).flatten(1))
+        shares = counts.view(-1, _PATTERNS, self._finest, self._finest) / float(size * size // cells)
+        coarser = (functional.avg_pool2d(shares, self._finest // grid) for grid in self.grids)
+        return torch.cat([grid.sqrt().flatten(1) for grid in coarser], dim=1)
+
+
+class Standardised(nn.Module):
+    """Features by their distance from the mean of the images that it was fitted to, in spreads; then a linear layer."""
+
+    mean: Tensor
+    gain: Tensor
+
+    def __init__(self, features: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("gain", torch.ones(features))
+        self.linear = nn.Linear(features, outputs, bias=bias)
+
+    def fit(self, features: Tensor) -> Tensor:
+        """Take mean and spread of `features` (N, features); return what they become."""
+        self.mean.copy_(features.mean(dim=0))
+        self.gain.copy_(1 / (features.std(dim=0, correction=0) + _FLOOR))
+        return self.standardise(features)
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Return the standardised features."""
+        return ((features - self.mean) * self.gain).clamp(-_FARTHEST, _FARTHEST)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the linear layer's outputs, (N, outputs)."""
+        return cast(Tensor, self.linear(self.standardise(features)))
+
+
+class TextureNetwork(nn.Module):
+    """Images (N, 1, size, size) in [0, 1] to logits (N, classes)."""
+
+    description = (
+        "Texture alone: the shares of 256 local binary patterns (Ojala et al. 2002) at full resolution in the cells of "
+        "grids, weighed by one learnt linear layer"
+    )
+    quantised = ("Gemm", "MatMul")
+
+    def __init__(self, config: TextureConfig, classes: int, size: int) -> None:
+        super().__init__()
+        self.shares = Shares(config.grids, size)
+        self.head = Standardised(self.shares.count, classes)
+        self.projection = Standardised(self.shares.count, config.embedding, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        return cast(Tensor, self.head(self.shares(images)))
+
+    def explain(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (N, classes), what each cell of the finest grid adds to them (N, classes, h, w), embedding.
+
+        A cell's part of a coarser grid is its share of that cell's area. The parts and the bias add up to the logits,
+        but for the mean of all labels', which changes no probability and is taken off.
+        """
+        features = self.shares(images)
+        logits = self.head(features)
+        weights = self.head.linear.weight - self.head.linear.weight.mean(dim=0)
+        added = self.head.standardise(features).unsqueeze(1) * weights
+        sizes = [_PATTERNS * grid * grid for grid in self.shares.grids]
+        finest = max(self.shares.grids)
+        places = torch.zeros(1, 1, finest, finest).to(images)
+        for grid, part in zip(self.shares.grids, torch.split(added, sizes, dim=2), strict=True):
+            cells = part.reshape(-1, weights.shape[0], _PATTERNS, grid, grid).sum(dim=2)
+            places = places + functional.interpolate(cells, scale_factor=float(finest // grid)) / (finest // grid) ** 2
+        return logits, places, self.projection(features)
+
+
+def fit_texture(train: Examples, validation: Examples, classes: int, config: TrainingConfig) -> Fitted:
+    """Fit on `train` for what is chosen on `validation`, then the head once more on both, which is the network to keep.
+
+    Of the network that is kept too, the embedding knows `train` alone: so those of `validation` are of images not seen.
+    """
+    trial = TextureNetwork(config.texture, classes, train.images.shape[-1]).eval()
+    features, more = _features(trial, train.images), _features(trial, validation.images)
+    _fit_head(trial, features, train.labels, config.texture.penalty)
+    _fit_projection(trial, features)
+    network = copy.deepcopy(trial)
+    labels = torch.cat([train.labels, validation.labels])
+    _fit_head(network, torch.cat([features, more]), labels, config.texture.penalty)
+    return Fitted(network, trial)
+
+
+def _fit_head(network: TextureNetwork, features: Tensor, labels: Tensor, penalty: float) -> None:
+    """Minimise the sum of cross-entropies and `penalty` / 2 times the squared weights of features of mean length 1."""
+    scaled = network.head.fit(features).double()
+    length = scaled.square().sum(dim=1).mean().sqrt()
+    scaled = scaled / length
+    layer = network.head.linear
+    weight = torch.zeros(layer.weight.shape, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(layer.bias.shape, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(scaled @ weight.T + bias, labels, reduction="sum")
+        loss = loss + penalty / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(objective)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        layer.weight.copy_(weight / length)
+        layer.bias.copy_(bias)
+
+
+def _fit_projection(network: TextureNetwork, features: Tensor) -> None:
+    """Make the embedding of the directions in which `features` vary most, each scaled to a spread of 1."""
+    standardised = network.projection.fit(features).double()
+    outputs = network.projection.linear.weight.shape[0]
+    _, spreads, directions = torch.linalg.svd(standardised - standardised.mean(dim=0), full_matrices=False)
+    found = min(outputs, len(spreads) - 1)
+    scale = spreads[:found].clamp_min(1e-9) / len(features) ** 0.5
+    weight = torch.zeros(network.projection.linear.weight.shape, dtype=torch.float64)
+    weight[:found] = directions[:found] / scale.unsqueeze(1)
+    with torch.no_grad():
+        network.projection.linear.weight.copy_(weight)
+
+
+def _features(network: TextureNetwork, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([network.shares(batch) for batch in torch.split(images, 16)])
