@@ -93,12 +93,14 @@ def test_the_same_image_in_another_lossless_encoding_is_a_variant(
     assert installation.revisions() == ["closed"]
 
 
+@SQLITE
 def test_two_compressed_encodings_of_an_image_in_one_association_are_one_image(installation: Installation):
     first = grey()
     installation.send(encoded(first, JPEG2000Lossless), encoded(first, RLELossless))
     assert installation.standings() == ["current", "variant"]
 
 
+@SQLITE
 def test_another_encoding_with_another_name_is_a_correction(installation: Installation):
     first = grey()
     installation.send(first)

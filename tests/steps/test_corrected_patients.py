@@ -293,6 +293,7 @@ def sealed_columns(installation: Installation) -> list[tuple[str, str, str, byte
     return found
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("by", ["itself", "a person"])
 def test_after_it_only_the_rightful_patients_key_opens_what_the_study_is_made_of(installation: Installation, by: str):
     first = image()
@@ -352,6 +353,7 @@ def test_the_other_studies_of_the_former_patient_stay_under_that_patients_key(in
 # What is under way
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("kind", ["deidentify", "infer", "report", "deliver"])
 def test_a_correction_in_the_middle_of_a_step_leaves_nothing_about_the_former_patient(
     installation: Installation, kind: str
