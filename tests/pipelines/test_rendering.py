@@ -263,5 +263,5 @@ def test_files_of_other_makers_render(name):
     path = get_testdata_file(name, download=False)
     assert path is not None, "pydicom carries these files itself"
     whole = Path(path).read_bytes()
-    grey = render(type(instance(dx(RAMP)))("1.2", "2.25.1", "2.25.2", "2.25.3", "1.2", whole))
+    grey = render(type(instance(dx(RAMP)))("1.2", "2.25.1", "2.25.2", "2.25.3", "1.2", (whole,)))
     assert grey.std() > 0.01
