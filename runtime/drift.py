@@ -30,6 +30,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -41,7 +42,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from runtime.errors import PackageError
 from runtime.inference import Array
 from runtime.package import ModelPackage, Role
-from runtime.traits import Numbers, Trait, is_image, measure
+from runtime.traits import Measured, Numbers, Trait, is_image, measure
 
 _BINS: Final = 20
 _AXES: Final = 4
@@ -88,6 +89,15 @@ class Projection(_Part):
         if any(len(axis) != len(self.mean) for axis in self.axes):
             raise ValueError("axes: each must have as many numbers as the mean")
         return self
+
+    def along(self, embeddings: Array) -> Numbers:
+        """Where embeddings, (samples, f), lie on the axes: (samples, axes)."""
+        mean, axes = self._arrays
+        return np.asarray((embeddings.astype(np.float64) - mean) @ axes)
+
+    @cached_property
+    def _arrays(self) -> tuple[Numbers, Numbers]:
+        return np.array(self.mean), np.array(self.axes).T
 
 
 class Reference(_Part):
@@ -139,13 +149,20 @@ class Reference(_Part):
         """Write the file of a package's [reference]."""
         path.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
-    def measure(self, inputs: Array, embeddings: Array | None, scores: Array | None) -> dict[str, Numbers]:
-        """Each feature of some samples that this reference has a distribution of."""
-        return {
-            name: values
-            for name, values in _features(self.levels, self.projection, inputs, embeddings, scores).items()
-            if name in self.features
-        }
+    def measure(
+        self,
+        inputs: Array,
+        embeddings: Array | None,
+        scores: Array | None,
+        measured: Measured | None = None,
+    ) -> dict[str, Numbers]:
+        """Each feature of some samples that this reference has a distribution of. `measured` is what
+        `runtime.traits.measure` gives of the inputs with the reference's `levels`, if somebody has asked already.
+        """
+        if self.levels is not None:
+            measured = measured or measure(inputs, *self.levels)
+        features = _features(measured, self.projection, embeddings, scores)
+        return {name: values for name, values in features.items() if name in self.features}
 
 
 def fit_reference(
@@ -159,7 +176,8 @@ def fit_reference(
     (samples, …): of its first input, of its output "embedding", and its scores. `levels` are black and white there.
     """
     projection = None if embeddings is None else _fit_projection(embeddings)
-    features = _features(levels, projection, inputs, embeddings, scores)
+    measured = None if levels is None else measure(inputs, *levels)
+    features = _features(measured, projection, embeddings, scores)
     found = {name: _distribution(values) for name, values in features.items()}
     return Reference(levels=levels, projection=projection, features=found)
 
@@ -179,17 +197,16 @@ def _distribution(values: Numbers) -> Distribution:
 
 
 def _features(
-    levels: tuple[float, float] | None,
+    measured: Measured | None,
     projection: Projection | None,
-    inputs: Array,
     embeddings: Array | None,
     scores: Array | None,
 ) -> dict[str, Numbers]:
     found: dict[str, Numbers] = {}
-    if levels is not None:
-        found |= {f"input.{trait}": values for trait, values in measure(inputs, *levels)[0].items()}
+    if measured is not None:
+        found |= {f"input.{trait}": values for trait, values in measured[0].items()}
     if projection is not None and embeddings is not None:
-        along = (embeddings.astype(np.float64) - projection.mean) @ np.array(projection.axes).T
+        along = projection.along(embeddings)
         found |= {f"embedding.{position}": values for position, values in enumerate(along.T)}
     if scores is not None:
         found |= {f"score.{position}": values for position, values in enumerate(scores.astype(np.float64).T)}
@@ -209,8 +226,13 @@ class Window:
     """Counts of the latest samples, at most `WINDOW_SAMPLES`, in the bins of a reference. Not safe for threads."""
 
     def __init__(self, reference: Reference) -> None:
-        self._reference = reference
-        self._chunks: deque[dict[str, Counts]] = deque(maxlen=_CHUNKS)
+        lengths = [len(distribution.edges) for distribution in reference.features.values()]
+        self._rows = {name: row for row, name in enumerate(reference.features)}
+        self._last = np.array(lengths)  # each feature's last bin
+        self._edges = np.full((len(lengths), max(lengths, default=0)), np.inf)  # of all features, filled up
+        for row, distribution in zip(self._edges, reference.features.values(), strict=True):
+            row[: len(distribution.edges)] = distribution.edges
+        self._chunks: deque[Counts] = deque(maxlen=_CHUNKS)  # (features, bins) each
         self._sizes: deque[int] = deque(maxlen=_CHUNKS)
 
     @property
@@ -221,21 +243,26 @@ class Window:
     def add(self, features: Mapping[str, Numbers]) -> None:
         """Count some samples' features, as `Reference.measure` gives them."""
         size = max((len(values) for values in features.values()), default=0)
+        features_, bins = len(self._last), self._edges.shape[1] + 1
         if not self._sizes or self._sizes[-1] + size > WINDOW_SAMPLES // _CHUNKS:
-            self._chunks.append({})
+            self._chunks.append(np.zeros((features_, bins), np.int64))
             self._sizes.append(0)
         self._sizes[-1] += size
-        for name, values in features.items():
-            counted = self._reference.features[name].count(values)
-            self._chunks[-1][name] = self._chunks[-1].get(name, 0) + counted
+        if not size:
+            return
+        rows = np.array([self._rows[name] for name in features])
+        values = np.stack(list(features.values()))  # (features, samples)
+        # As `Distribution.count` does, for all at once: how many edges are below; a NaN is above all of them.
+        below = (~(self._edges[rows][:, np.newaxis] >= values[..., np.newaxis])).sum(axis=2)
+        places = np.minimum(below, self._last[rows][:, np.newaxis]) + rows[:, np.newaxis] * bins
+        self._chunks[-1] += np.bincount(places.reshape(-1), minlength=features_ * bins).reshape(features_, bins)
 
     def counts(self) -> dict[str, Counts]:
         """Each feature's counts; those of several windows add up."""
-        total: dict[str, Counts] = {}
-        for chunk in self._chunks:
-            for name, counted in chunk.items():
-                total[name] = total.get(name, 0) + counted
-        return total
+        if not self._chunks:
+            return {}
+        total = np.sum(self._chunks, axis=0)
+        return {name: total[row, : self._last[row] + 1] for name, row in self._rows.items() if total[row].any()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ import numpy as np
 from runtime.errors import PackageError
 from runtime.inference import Array
 from runtime.package import ModelPackage, Role, read_arrays
-from runtime.traits import Numbers, Trait, is_image, likeness, measure, template_of
+from runtime.traits import Measured, Numbers, Trait, is_image, likeness, measure, template_of
 from runtime.verdict import Verdict
 
 _FORMAT: Final = 1
@@ -62,6 +62,7 @@ class Embeddings:
     precision: Numbers
     limit: float  # of the distance
     _whitening: Numbers = field(init=False, repr=False)
+    _centres: Numbers = field(init=False, repr=False)  # whitened
 
     def __post_init__(self) -> None:
         """Raises `ValueError` if the precision is not positive definite."""
@@ -69,10 +70,11 @@ class Embeddings:
             object.__setattr__(self, "_whitening", np.linalg.cholesky(self.precision))
         except np.linalg.LinAlgError:
             raise ValueError("is not positive definite") from None
+        object.__setattr__(self, "_centres", self.centres @ self._whitening)
 
     def distances(self, embeddings: Array) -> Numbers:
         """The Mahalanobis distance of each row of `embeddings`, (samples, f), to the nearest centre."""
-        found, centres = embeddings.astype(np.float64) @ self._whitening, self.centres @ self._whitening
+        found, centres = embeddings.astype(np.float64) @ self._whitening, self._centres
         squared = (found**2).sum(1)[:, None] - 2 * found @ centres.T + (centres**2).sum(1)
         return np.asarray(np.sqrt(np.clip(squared.min(axis=1), 0, None)))
 
@@ -95,19 +97,26 @@ class Gate:
     images: Images | None = None
     embeddings: Embeddings | None = None
 
-    def judge(self, inputs: Array, embeddings: Array | None) -> tuple[Verdict, ...]:
-        """A verdict on each sample: `inputs` are those of the first input, `embeddings` the output of that role."""
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """Black and white in the first input, if the gate judges images."""
+        return (self.images.black, self.images.white) if self.images else None
+
+    def judge(self, inputs: Array, embeddings: Array | None, measured: Measured | None = None) -> tuple[Verdict, ...]:
+        """A verdict on each sample: `inputs` are those of the first input, `embeddings` the output of that role.
+        `measured` is what `measure` gives of them with the gate's `levels`, if somebody has asked already.
+        """
         verdicts = [Verdict.FITS] * len(inputs)
-        for broken, verdict in self._rules(inputs, embeddings):
+        for broken, verdict in self._rules(inputs, embeddings, measured):
             for position in np.flatnonzero(broken):
                 if verdicts[position].fits:
                     verdicts[position] = verdict
         return tuple(verdicts)
 
-    def _rules(self, inputs: Array, embeddings: Array | None) -> list[tuple[Any, Verdict]]:
+    def _rules(self, inputs: Array, embeddings: Array | None, measured: Measured | None) -> list[tuple[Any, Verdict]]:
         rules: list[tuple[Any, Verdict]] = []
         if self.images is not None:
-            traits, thumbnails = measure(inputs, self.images.black, self.images.white)
+            traits, thumbnails = measured or measure(inputs, self.images.black, self.images.white)
             if self.images.template is not None:
                 alike = likeness(thumbnails, self.images.template)
                 rules.append((alike < self.images.least_likeness, Verdict.UNLIKE))

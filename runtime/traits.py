@@ -15,6 +15,8 @@ import numpy.typing as npt
 from runtime.inference import Array
 
 Numbers = npt.NDArray[np.float64]
+Measured = tuple[dict["Trait", Numbers], Numbers]
+"""What `measure` gives."""
 
 GRID: Final = 16
 """Rows and columns of a thumbnail; an input with fewer has thumbnails of its own size."""
@@ -37,23 +39,31 @@ def is_image(sample_shape: tuple[int, ...]) -> bool:
     return len(sample_shape) >= 2
 
 
-def measure(samples: Array, black: float, white: float) -> tuple[dict[Trait, Numbers], Numbers]:
+def measure(samples: Array, black: float, white: float) -> Measured:
     """Each trait of `samples`, (samples, …, rows, columns), as (samples,); and their thumbnails, (samples, r, c).
 
-    `black` and `white` are the numbers that the tensor has for them.
+    `black` and `white` are the numbers that the tensor has for them. All numbers count: what a gate refuses must not
+    depend on which pixels were looked at. Samples are taken one by one, since one fits into a core's cache, and a batch
+    costs several times as much for each.
     """
-    scale = np.float32(white - black)
-    grey = (samples.reshape(len(samples), -1, *samples.shape[-2:]) - np.float32(black)) / scale
-    flat = grey.reshape(len(samples), -1).astype(np.float32, copy=False)
-    small = _thumbnails(grey.mean(axis=1) if grey.shape[1] > 1 else grey[:, 0])
-    mean = flat.mean(axis=1)
-    variance = np.asarray(flat.var(axis=1, mean=mean[:, None]), np.float64)
+    planes = samples.reshape(len(samples), -1, *samples.shape[-2:])
+    small = np.empty((len(planes), *(_fields(size).shape[1] for size in planes.shape[2:])))
+    found = np.empty((len(planes), 4))
+    for position, sample in enumerate(planes):
+        grey = np.asarray((sample - np.float32(black)) / np.float32(white - black), np.float32)
+        small[position] = _thumbnail(grey.mean(axis=0) if len(grey) > 1 else grey[0])
+        flat = grey.reshape(-1)
+        mean = flat.mean()
+        black_ones, white_ones = np.count_nonzero(flat <= _NEARLY), np.count_nonzero(flat >= 1 - _NEARLY)
+        flat -= mean
+        found[position] = mean, np.dot(flat, flat) / flat.size, black_ones / flat.size, white_ones / flat.size
+    means, variance, blacks, whites = found.T
     left = small.reshape(len(small), -1).var(axis=1)
     return {
-        Trait.MEAN: mean.astype(np.float64),
+        Trait.MEAN: means,
         Trait.CONTRAST: np.sqrt(variance),
-        Trait.BLACK: np.count_nonzero(flat <= _NEARLY, axis=1) / flat.shape[1],
-        Trait.WHITE: np.count_nonzero(flat >= 1 - _NEARLY, axis=1) / flat.shape[1],
+        Trait.BLACK: blacks,
+        Trait.WHITE: whites,
         Trait.COARSENESS: np.divide(left, variance, out=np.zeros(len(left)), where=variance > 0),
     }, small
 
@@ -78,10 +88,10 @@ def _centred(rows: Numbers) -> Numbers:
     return np.asarray(rows - rows.mean(axis=1, keepdims=True))
 
 
-def _thumbnails(images: Array) -> Numbers:
-    """Means over the fields of a grid of at most GRID × GRID that covers each image, (samples, rows, columns)."""
-    rows, columns = (_fields(size) for size in images.shape[1:])
-    return np.asarray(rows.T @ (images @ columns), np.float64)
+def _thumbnail(image: Array) -> Array:
+    """Means over the fields of a grid of at most GRID × GRID that covers the image, (rows, columns)."""
+    rows, columns = (_fields(size) for size in image.shape)
+    return np.asarray(rows.T @ (image @ columns))
 
 
 @functools.cache

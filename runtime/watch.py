@@ -16,6 +16,7 @@ from runtime.errors import BackendFailure, RuntimeFailure
 from runtime.gate import Gate, withhold
 from runtime.inference import Array, InferenceResult, Tensors
 from runtime.package import ModelPackage, Role
+from runtime.traits import measure
 from runtime.verdict import Verdict
 
 
@@ -41,6 +42,7 @@ class Watch:
         self._gate = gate
         self._reference = reference
         self._window = Window(reference) if reference else None
+        self._levels = gate.levels if gate and reference and gate.levels == reference.levels else None
         self._judged = 0
         self._refused: dict[Verdict, int] = {}
         self._lock = threading.Lock()
@@ -62,9 +64,12 @@ class Watch:
         """The answer as it may leave: with a verdict on each sample, and without what a refused one would get."""
         first = inputs[self._description.inputs[0].name]
         embeddings = self._output(result, Role.EMBEDDING)
-        verdicts = self._gate.judge(first, embeddings) if self._gate else ()
+        measured = measure(first, *self._levels) if self._levels else None  # once, for both
+        verdicts = self._gate.judge(first, embeddings, measured) if self._gate else ()
         features = (
-            self._reference.measure(first, embeddings, self._output(result, Role.SCORES)) if self._reference else {}
+            self._reference.measure(first, embeddings, self._output(result, Role.SCORES), measured)
+            if self._reference
+            else {}
         )
         with self._lock:
             self._judged += len(verdicts)

@@ -115,6 +115,24 @@ def test_a_window_counts_the_latest_samples_and_never_more_than_its_size(batches
     assert window.counts()["score.0"][(len(batches) - 1) % 4] >= batches[-1]
 
 
+_VALUES = st.sampled_from([0.1, 0.25, 0.3, 0.5, 0.75, 0.9, -1.0, 2.0, math.inf, -math.inf, math.nan])
+
+
+@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.tuples(*[_VALUES] * 3), min_size=n, max_size=n)))
+def test_all_features_are_counted_at_once_as_each_is_alone(rows: list[tuple[float, float, float]]) -> None:
+    """Also on an edge, beyond all of them, and where there is no number."""
+    edges = {"score.0": [0.25, 0.5, 0.75], "score.1": [0.3], "score.2": [-1.0, 0.1, 0.5, 0.9]}
+    features = {name: {"edges": each, "counts": [1] * (len(each) + 1)} for name, each in edges.items()}
+    known = Reference.model_validate({**ONE_FEATURE, "features": features})
+    seen = dict(zip(edges, np.array(rows).T, strict=True))
+    window = Window(known)
+    window.add({"score.2": seen["score.2"], "score.0": seen["score.0"]})
+    window.add({"score.1": seen["score.1"]})
+    counts = window.counts()
+    for name, distribution in known.features.items():
+        assert counts[name].tolist() == distribution.count(seen[name]).tolist()
+
+
 def test_old_samples_leave_the_window() -> None:
     window = Window(Reference.model_validate(ONE_FEATURE))
     for value in (0.1, 0.9):

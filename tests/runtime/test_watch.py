@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime import DriftReport, LocalRuntime, ModelPackage, PackageError, RuntimeClient, Verdict
+from runtime import DriftReport, LocalRuntime, ModelPackage, PackageError, RuntimeClient, Verdict, drift, gate, watch
 from runtime.drift import Reference, fit_reference
 from runtime.gate import Gate, fit_gate
 from runtime.package import write_package
-from runtime.traits import Trait
+from runtime.traits import Measured, Trait, measure
 from tests.runtime.packages import SIDE, description, images
 from tests.runtime.process import running
 
@@ -118,6 +118,25 @@ def test_a_strange_embedding_is_refused_though_each_trait_is_usual(watched: Mode
     with LocalRuntime([watched], threads=1) as runtime:
         (verdict,) = runtime.infer("tiny", {"image": asked}, timeout_seconds=30).gate
     assert not verdict.fits
+
+
+def test_an_input_is_measured_once_for_gate_and_drift(watched: ModelPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane waits for it; and what each is told is what it would have measured itself."""
+    measured: list[int] = []
+
+    def counted(samples: np.ndarray[Any, Any], *levels: float) -> Measured:
+        measured.append(len(samples))
+        return measure(samples, *levels)
+
+    inputs = np.concatenate([usual(3, 5), np.zeros((1, 1, SIDE, SIDE), np.float32)])
+    with LocalRuntime([watched], threads=1) as runtime:
+        for module in (watch, gate, drift):
+            monkeypatch.setattr(module, "measure", counted)
+        answer = runtime.infer("tiny", {"image": inputs}, timeout_seconds=20)
+        report = drift_of(runtime.drift())
+    assert measured == [4]
+    assert answer.gate == usual_gate().judge(inputs, embedded(inputs))
+    assert report.samples == 4
 
 
 def test_an_identical_request_gets_the_same_verdict_and_counts_once(watched: ModelPackage) -> None:
