@@ -112,7 +112,11 @@ class Pipeline(Protocol):
     def prepare(
         self, instances: Sequence[DeidentifiedInstance], package: ModelPackage
     ) -> tuple[PreparedInput | NotAnalysable, ...]:
-        """Make the model's input of each instance, in the same order, or say why not. Raises nothing for bad images."""
+        """Make the model's input of each instance, in the same order, or say why not. Raises nothing for bad images.
+
+        Of the package, only its preprocessing and its first input count: packages in which these agree share what is
+        made.
+        """
 
     def conclude(
         self,

@@ -5,7 +5,7 @@ where the package has a gate, only if the runtime has judged the input by it and
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,19 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
-from adapters.storage import ObjectRef
-from anonymize import DeidentifiedInstance
 from daemon.database import schema as t
 from daemon.registry.log import Logged, Run
+from daemon.steps.preparing import Prepared
 from daemon.steps.step import Context
-from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput
+from pipelines.pipeline import NotAnalysable, PreparedInput
 from runtime import InferenceResult, ModelPackage, NoRoute, RuntimeFailure
 from runtime.tensors import digest
 from runtime.verdict import Verdict
 
 _TIMEOUT_SECONDS: Final = 60.0
-
-Prepared = tuple[PreparedInput | NotAnalysable, ...]
 
 
 class NoAnswer(Exception):
@@ -46,21 +43,10 @@ class Answers:
     logged: tuple[Logged, ...]
 
 
-def prepare(context: Context, refs: Sequence[str], pipeline: Pipeline, package: ModelPackage) -> Prepared:
-    """The model's inputs from the objects of these references, made in a worker process."""
-    files = [context.node.store.open(ObjectRef.parse(ref))[1] for ref in sorted(refs)]
-    return context.workers.call(_prepare, pipeline, files, package)
-
-
 def deidentified_refs(connection: sa.Connection, revision_id: str) -> list[str]:
     """Where the revision's de-identified instances lie."""
     query = sa.select(t.revision_instance.c.deidentified_ref).where(t.revision_instance.c.revision_id == revision_id)
     return [ref for ref in connection.execute(query).scalars() if ref]
-
-
-def _prepare(pipeline: Pipeline, files: Sequence[bytes], package: ModelPackage) -> Prepared:
-    """In a worker process: decodes untrusted pixels."""
-    return pipeline.prepare([DeidentifiedInstance.from_bytes(file) for file in files], package)
 
 
 def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: int) -> Answers:

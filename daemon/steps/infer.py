@@ -24,8 +24,9 @@ from daemon.registry.log import About, record
 from daemon.settings import Destination, DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps import shadow
-from daemon.steps.asking import Answers, NoAnswer, Prepared, ask, deidentified_refs, prepare, why_not
+from daemon.steps.asking import Answers, NoAnswer, ask, deidentified_refs, why_not
 from daemon.steps.outbox import settle
+from daemon.steps.preparing import Prepared, prepare
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import seal_column
 from pipelines.errors import InvalidOutput
@@ -63,6 +64,8 @@ class Infer:
             assignment, package = _assigned(context, connection, packages, revision.uid_tag)
         prepared = prepare(context, refs, pipeline, package)
         answers = _ask(context, package, prepared, revision.priority)
+        if assignment.shadow:  # its challenger is about to ask for the same
+            context.kept.keep(refs, pipeline, package, prepared)
         try:
             concluded = pipeline.conclude(
                 answers.prepared, answers.outputs, package, received_instances=received, forced=revision.forced

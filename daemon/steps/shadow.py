@@ -14,7 +14,8 @@ from daemon.registry import ExperimentState, NotServed
 from daemon.registry.experiments import find_experiment
 from daemon.registry.log import About, Logged, record
 from daemon.registry.versions import by_id
-from daemon.steps.asking import NoAnswer, Prepared, ask, deidentified_refs, failures, prepare, why_not
+from daemon.steps.asking import NoAnswer, ask, deidentified_refs, failures, why_not
+from daemon.steps.preparing import Prepared, prepare
 from daemon.steps.step import Commit, Context, TryAgain, nothing
 from runtime import ModelPackage, RuntimeFailure
 
@@ -48,10 +49,11 @@ class Shadow:
             package = packages.of(challenger)
         except NotServed as error:
             raise TryAgain(str(error), maximum_attempts=_ATTEMPTS) from None
+        patient = context.node.keys.patient(revision.patient_id)  # first: after an erasure nothing is asked
         logged = _answers(context, package, prepare(context, refs, pipeline, package), task)
         about = About(
             revision_id=revision_id,
-            patient=context.node.keys.patient(revision.patient_id),
+            patient=patient,
             patient_id=revision.patient_id,
             version_id=challenger.id,
             experiment_id=experiment_id,

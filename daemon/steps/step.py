@@ -1,7 +1,7 @@
 """The types of a step; what they mean together is told in the package's docstring."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from daemon.destinations import Archive, Destination
 from daemon.node import Node
 from daemon.queue import Task
 from daemon.registry import Packages
+from daemon.steps.preparing import KeptInputs
 from daemon.workers import Workers
 from pipelines.pipeline import Pipeline
 
@@ -59,6 +60,7 @@ class Context:
     destinations: Mapping[str, Destination]
     archives: Mapping[str, Archive]
     recipes: Recipes
+    kept: KeptInputs = field(default_factory=KeptInputs)
 
 
 class Step(Protocol):

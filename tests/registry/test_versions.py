@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -17,6 +18,9 @@ from daemon.registry.experiments import ExperimentKind, position, start, stop
 from daemon.registry.log import open_answer
 from daemon.registry.versions import find, locked
 from daemon.steps.asking import ask
+from daemon.steps.preparing import KeptInputs, Prepared
+from pipelines.chest_xray import ChestXray
+from pipelines.pipeline import PreparedInput
 from runtime import BackendFailure, ModelPackage
 from tests.steps.installation import Installation, image
 
@@ -242,6 +246,67 @@ def test_a_shadow_is_logged_and_not_reported(installation: Installation, bundled
     assert answered(installation) == sorted([(bundled.version, True), ("9.0.0", False)])
     act(installation, stop, MODEL)
     assert stages(installation)["9.0.0"] == "candidate"
+
+
+@pytest.fixture
+def decoded(installation: Installation) -> list[str]:
+    """The names of the functions that worker processes were given, filled as they work."""
+    functions: list[str] = []
+    call = installation.workers.call
+
+    def counted(function: Any, *arguments: Any, **named: Any) -> Any:
+        functions.append(function.__name__)
+        return call(function, *arguments, **named)
+
+    installation.workers.call = counted  # type: ignore[method-assign]
+    return functions
+
+
+def test_what_is_prepared_for_one_version_is_shared_by_its_shadow(
+    installation: Installation, newer: ModelPackage, decoded: list[str]
+):
+    act(installation, start, ExperimentKind.SHADOW, MODEL, "9.0.0", 1.0)
+    installation.send(image())
+    installation.work()
+    assert len(answered(installation)) == 2
+    assert decoded.count("_prepare") == 1
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_shadow_that_wants_another_input_gets_its_own(
+    installation: Installation,
+    bundled: ModelPackage,
+    decoded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    forgotten: bool,
+):
+    """Nor is anything lost where what was prepared has been forgotten meanwhile."""
+    other = {} if forgotten else {"preprocessing": bundled.preprocessing.model_copy(update={"mean": 0.25})}
+    if forgotten:
+        monkeypatch.setattr(KeptInputs, "take", lambda *_: None)
+    package = version_of(bundled, "9.0.0", **other)
+    installation.packages.by_version["9.0.0"] = package  # type: ignore[index]
+    enter(installation, bundled, package)
+    act(installation, start, ExperimentKind.SHADOW, MODEL, "9.0.0", 1.0)
+    installation.send(image())
+    installation.work()
+    assert len(answered(installation)) == 2
+    assert decoded.count("_prepare") == 2
+
+
+def test_kept_inputs_are_few_and_go_with_time(bundled: ModelPackage):
+    def of(number: int) -> Prepared:
+        return (PreparedInput(str(number), np.zeros((1, 10, 10), np.float32), ""),)
+
+    pipeline = ChestXray()
+    kept = KeptInputs(most_bytes=1000)
+    for number in range(4):
+        kept.keep([str(number)], pipeline, bundled, of(number))
+    assert [kept.take([str(number)], pipeline, bundled) is None for number in range(4)] == [True, True, False, False]
+    assert kept.take(["3"], pipeline, bundled) is None
+    old = KeptInputs(seconds=0)
+    old.keep(["0"], pipeline, bundled, of(0))
+    assert old.take(["0"], pipeline, bundled) is None
 
 
 def test_a_shadow_that_fails_does_not_touch_the_study(
