@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,8 @@ from training.packaging import check_inputs, write_description
 from training.plots import draw
 from training.radiographs import LABELS, Division, Radiograph, digest, divide, fold, read_labels
 from training.texture import TextureNetwork, fit_texture
+
+Write = Callable[[Path, Path], None]
 
 _CALIBRATION_IMAGES = 200
 _SLACK = 2.0  # of a variant's tolerance, over the largest difference that was seen
@@ -229,8 +231,10 @@ class Run:
         variants = {"float32": VariantNumbers(cost(model, size), {}, _accuracy(on_test, test))}
         tolerances = {}
         quantise = partial(write_int8, calibration=calibration, operators=cast(Explained, network).quantised)
-        halve = {} if self.config.network.kind is Kind.TEXTURE else {"float16": write_float16}  # counts are beyond it
-        for precision, write in (*halve.items(), ("int8", quantise)):
+        counts = self.config.network.kind is Kind.TEXTURE  # beyond what half precision can count
+        halve: dict[str, Write] = {} if counts else {"float16": write_float16}
+        forms: dict[str, Write] = {**halve, "int8": quantise}
+        for precision, write in forms.items():
             packaged = precision in self.config.package.variants
             file = (folder if packaged else self.out) / f"model.{precision}.onnx"
             write(model, file)

@@ -58,12 +58,12 @@ class TextureConfig:
     """The classifier of texture. Each number of cells must divide the largest, and that the input's side."""
 
     grids: tuple[int, ...]  # cells a side of each grid over the image
-    penalty: float  # of the squared weights
+    penalties: tuple[float, ...]  # of squared weights: of the second label against the first, the third against both …
     embedding: int  # features that gate and drift look at
 
     def __post_init__(self) -> None:
-        if not self.grids or min(*self.grids, self.embedding) < 1 or self.penalty <= 0:
-            raise ConfigError("[texture] grids, penalty and embedding must be above 0")
+        if not self.grids or not self.penalties or min(*self.grids, self.embedding) < 1 or min(self.penalties) <= 0:
+            raise ConfigError("[texture] grids, penalties and embedding must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +200,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
 
     Raises `ConfigError` for a file or override that does not parse, an unknown or missing key and a wrong type.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
-    for override in overrides:
-        _override(raw, override)
+    raw = read_settings(path, overrides)
     sections = {
         "split": SplitConfig,
         "network": NetworkConfig,
@@ -220,14 +215,25 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         raise ConfigError(f"unknown key {sorted(unknown)[0]!r}; the file has folds and the sections {sorted(sections)}")
     return TrainingConfig(
         folds=_typed("folds", raw.get("folds", 0), int),
-        split=_section("split", raw, SplitConfig),
-        network=_section("network", raw, NetworkConfig),
-        texture=_section("texture", raw, TextureConfig),
-        augmentation=_section("augmentation", raw, AugmentationConfig),
-        optimisation=_section("optimisation", raw, OptimisationConfig),
-        device=_section("device", raw, DeviceConfig),
-        package=_section("package", raw, PackageConfig),
+        split=section("split", raw, SplitConfig),
+        network=section("network", raw, NetworkConfig),
+        texture=section("texture", raw, TextureConfig),
+        augmentation=section("augmentation", raw, AugmentationConfig),
+        optimisation=section("optimisation", raw, OptimisationConfig),
+        device=section("device", raw, DeviceConfig),
+        package=section("package", raw, PackageConfig),
     )
+
+
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the TOML file at `path`, with `overrides`. Raises `ConfigError` for what does not parse."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    for override in overrides:
+        _override(raw, override)
+    return raw
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -245,7 +251,8 @@ def _override(raw: dict[str, Any], override: str) -> None:
     target[key] = value
 
 
-def _section(name: str, raw: Mapping[str, Any], kind: type[_Section]) -> _Section:
+def section(name: str, raw: Mapping[str, Any], kind: type[_Section]) -> _Section:
+    """Make `kind` of the section; raises `ConfigError` for an unknown or missing key and a wrong type."""
     values = raw.get(name)
     if not isinstance(values, dict):
         raise ConfigError(f"section [{name}] is missing")
@@ -259,6 +266,8 @@ def _section(name: str, raw: Mapping[str, Any], kind: type[_Section]) -> _Sectio
 def _typed(where: str, value: Any, kind: Any) -> Any:
     if kind == tuple[int, ...] and isinstance(value, list) and all(type(item) is int for item in value):
         return tuple(value)
+    if kind == tuple[float, ...] and isinstance(value, list) and all(type(item) in (int, float) for item in value):
+        return tuple(float(item) for item in value)
     if kind == tuple[str, ...] and isinstance(value, list) and all(type(item) is str for item in value):
         return tuple(value)
     if kind is float and type(value) is int:

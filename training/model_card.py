@@ -80,7 +80,8 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
 def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) -> str:
     size, run = config.package.input_size, config.optimisation
     fitted = (
-        f"- Fitted by minimising one convex function (penalty {config.texture.penalty:g}): the same data give the same "
+        f"- Fitted by minimising one convex function (penalties "
+        f"{', '.join(f'{penalty:g}' for penalty in config.texture.penalties)}): the same data give the same "
         "weights. Temperature and thresholds were chosen on the validation part by a fit to the training part; then "
         "the layer was fitted to both."
         if _is_texture(config)

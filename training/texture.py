@@ -20,7 +20,7 @@ from training.fitting import Examples, Fitted
 
 _NEIGHBOURS: Final = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))  # in the padded image
 _PATTERNS: Final = 1 << len(_NEIGHBOURS)
-_FLOOR: Final = 1e-3  # added to a feature's spread: what hardly varies must not weigh much
+_FLOOR: Final = 0.256  # of the spread that a feature has by chance, added to its own: what hardly varies weighs little
 _FARTHEST: Final = 5.0  # spreads from the mean; what lies further out counts as much
 _STEPS: Final = 500
 
@@ -46,9 +46,17 @@ class Shares(nn.Module):
         self.register_buffer("cell_columns", cells)
 
     @property
-    def count(self) -> int:
-        """How many features there are."""
-        return sum(_PATTERNS * grid * grid for grid in self.grids)
+    def counts(self) -> list[int]:
+        """How many features each grid gives."""
+        return [_PATTERNS * grid * grid for grid in self.grids]
+
+    @property
+    def chance(self) -> Tensor:
+        """The spread of each feature by chance alone: that of the root of a share of n pixels is 1 / (2 √n)."""
+        spreads = [
+            torch.full((count,), grid / self._size / 2) for grid, count in zip(self.grids, self.counts, strict=True)
+        ]
+        return torch.cat(spreads)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features."""
@@ -78,10 +86,10 @@ class Standardised(nn.Module):
         self.register_buffer("gain", torch.ones(features))
         self.linear = nn.Linear(features, outputs, bias=bias)
 
-    def fit(self, features: Tensor) -> Tensor:
-        """Take mean and spread of `features` (N, features); return what they become."""
+    def fit(self, features: Tensor, chance: Tensor) -> Tensor:
+        """Take mean and spread of `features` (N, features), which vary by `chance` anyway; return what they become."""
         self.mean.copy_(features.mean(dim=0))
-        self.gain.copy_(1 / (features.std(dim=0, correction=0) + _FLOOR))
+        self.gain.copy_(1 / (features.std(dim=0, correction=0) + _FLOOR * chance))
         return self.standardise(features)
 
     def standardise(self, features: Tensor) -> Tensor:
@@ -105,8 +113,8 @@ class TextureNetwork(nn.Module):
     def __init__(self, config: TextureConfig, classes: int, size: int) -> None:
         super().__init__()
         self.shares = Shares(config.grids, size)
-        self.head = Standardised(self.shares.count, classes)
-        self.projection = Standardised(self.shares.count, config.embedding, bias=False)
+        self.head = Standardised(sum(self.shares.counts), classes)
+        self.projection = Standardised(sum(self.shares.counts), config.embedding, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
@@ -122,10 +130,9 @@ class TextureNetwork(nn.Module):
         logits = self.head(features)
         weights = self.head.linear.weight - self.head.linear.weight.mean(dim=0)
         added = self.head.standardise(features).unsqueeze(1) * weights
-        sizes = [_PATTERNS * grid * grid for grid in self.shares.grids]
         finest = max(self.shares.grids)
         places = torch.zeros(1, 1, finest, finest).to(images)
-        for grid, part in zip(self.shares.grids, torch.split(added, sizes, dim=2), strict=True):
+        for grid, part in zip(self.shares.grids, torch.split(added, self.shares.counts, dim=2), strict=True):
             cells = part.reshape(-1, weights.shape[0], _PATTERNS, grid, grid).sum(dim=2)
             places = places + functional.interpolate(cells, scale_factor=float(finest // grid)) / (finest // grid) ** 2
         return logits, places, self.projection(features)
@@ -138,40 +145,54 @@ def fit_texture(train: Examples, validation: Examples, classes: int, config: Tra
     """
     trial = TextureNetwork(config.texture, classes, train.images.shape[-1]).eval()
     features, more = _features(trial, train.images), _features(trial, validation.images)
-    _fit_head(trial, features, train.labels, config.texture.penalty)
+    _fit_head(trial, features, train.labels, config.texture.penalties)
     _fit_projection(trial, features)
     network = copy.deepcopy(trial)
     labels = torch.cat([train.labels, validation.labels])
-    _fit_head(network, torch.cat([features, more]), labels, config.texture.penalty)
+    _fit_head(network, torch.cat([features, more]), labels, config.texture.penalties)
     return Fitted(network, trial)
 
 
-def _fit_head(network: TextureNetwork, features: Tensor, labels: Tensor, penalty: float) -> None:
-    """Minimise the sum of cross-entropies and `penalty` / 2 times the squared weights of features of mean length 1."""
-    scaled = network.head.fit(features).double()
+def _contrasts(classes: int) -> Tensor:
+    """(classes, classes - 1): column j sets class j + 1 against the mean of those before it, and touches none after."""
+    columns = torch.zeros(classes, classes - 1, dtype=torch.float64)
+    for column in range(classes - 1):
+        columns[: column + 1, column] = -1 / (column + 2)
+        columns[column + 1, column] = (column + 1) / (column + 2)
+    return columns
+
+
+def _fit_head(network: TextureNetwork, features: Tensor, labels: Tensor, penalties: Sequence[float]) -> None:
+    """Minimise the sum of cross-entropies, and of each contrast's squared weights times half its penalty.
+
+    Features are scaled to a mean squared length of 1 for that.
+    """
+    scaled = network.head.fit(features, network.shares.chance).double()
     length = scaled.square().sum(dim=1).mean().sqrt()
     scaled = scaled / length
     layer = network.head.linear
-    weight = torch.zeros(layer.weight.shape, dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(layer.bias.shape, dtype=torch.float64, requires_grad=True)
+    contrasts = _contrasts(layer.out_features)
+    weight = torch.zeros(contrasts.shape[1], layer.in_features, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(layer.out_features, dtype=torch.float64, requires_grad=True)
+    penalty = torch.tensor(penalties, dtype=torch.float64)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         optimiser.zero_grad()
-        loss = functional.cross_entropy(scaled @ weight.T + bias, labels, reduction="sum")
-        loss = loss + penalty / 2 * weight.square().sum()
+        loss = functional.cross_entropy(scaled @ weight.T @ contrasts.T + bias, labels, reduction="sum")
+        loss = loss + (penalty * weight.square().sum(dim=1)).sum() / 2
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(objective)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        layer.weight.copy_(weight / length)
+        layer.weight.copy_(contrasts @ weight / length)
         layer.bias.copy_(bias)
 
 
 def _fit_projection(network: TextureNetwork, features: Tensor) -> None:
     """Make the embedding of the directions in which `features` vary most, each scaled to a spread of 1."""
-    standardised = network.projection.fit(features).double()
+    standardised = network.projection.fit(features, network.shares.chance).double()
     outputs = network.projection.linear.weight.shape[0]
     _, spreads, directions = torch.linalg.svd(standardised - standardised.mean(dim=0), full_matrices=False)
     found = min(outputs, len(spreads) - 1)

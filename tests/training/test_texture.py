@@ -23,7 +23,7 @@ from training.network import Calibrated
 from training.radiographs import LABELS
 from training.texture import Shares, TextureNetwork, fit_texture
 
-SETTINGS = TextureConfig(grids=(1, 2), penalty=0.5, embedding=4)
+SETTINGS = TextureConfig(grids=(1, 2), penalties=(0.5, 0.1), embedding=4)
 SIZE = 16
 
 
@@ -88,10 +88,14 @@ def test_the_fit_is_the_minimum_and_the_same_again(fitted):
     train, head = stripes(60, 0), fitted.trial.head
     standardised = head.standardise(fitted.trial.shares(train.images)).detach().double()
     squared = standardised.square().sum(dim=1).mean()
-    weight = head.linear.weight.detach().double().requires_grad_()
-    logits = standardised @ weight.T + head.linear.bias.detach()
+    contrasts = torch.tensor([[-1 / 2, -1 / 3], [1 / 2, -1 / 3], [0, 2 / 3]], dtype=torch.float64)
+    weight = (torch.linalg.pinv(contrasts) @ head.linear.weight.detach().double()).requires_grad_()
+    assert torch.allclose(contrasts @ weight, head.linear.weight.double(), atol=1e-6)
+    loss = cross_entropy(
+        standardised @ (contrasts @ weight).T + head.linear.bias.detach(), train.labels, reduction="sum"
+    )
     # Weights of the features themselves are shorter by the length to which features were scaled.
-    loss = cross_entropy(logits, train.labels, reduction="sum") + SETTINGS.penalty / 2 * squared * weight.square().sum()
+    loss = loss + squared / 2 * (torch.tensor(SETTINGS.penalties) * weight.square().sum(dim=1)).sum()
     (slope,) = torch.autograd.grad(loss, weight)
     assert slope.abs().max() / math.sqrt(squared) < 1e-3
 
@@ -125,7 +129,7 @@ def test_the_heatmap_lies_where_the_texture_is():
 @pytest.mark.parametrize("grids", [(1, 3, 4), (5,)])
 def test_grids_that_do_not_fit_into_each_other_or_the_image_are_refused(grids):
     with pytest.raises(ConfigError, match="divide"):
-        TextureNetwork(TextureConfig(grids=grids, penalty=1.0, embedding=2), 3, SIZE)
+        TextureNetwork(TextureConfig(grids=grids, penalties=(1.0, 1.0), embedding=2), 3, SIZE)
 
 
 def test_a_whole_run_packages_what_it_learnt(tmp_path):
@@ -155,4 +159,4 @@ def test_a_whole_run_packages_what_it_learnt(tmp_path):
             for name, answer in run_onnx(folder / file, check["input:image"]).items():
                 assert np.abs(answer - check[f"output:{name}"]).max() <= tolerance
     # Another penalty is another model: its card must not carry these folds.
-    assert main([*options, "--set", "texture.penalty=2.0"]) == 1
+    assert main([*options, "--set", "texture.penalties=[2.0, 1.0]"]) == 1
