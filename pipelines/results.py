@@ -62,6 +62,22 @@ class InstanceOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """A picture of what spoke for one finding of one instance (`pipelines.heatmap`), and where it lies sealed.
+
+    `picture` is an object's reference, `picture_sha256` the digest of its PNG of `rows` by `columns` pixels: so who
+    signs the result vouches for the picture, too.
+    """
+
+    sop_instance_uid: str
+    label: str
+    rows: int
+    columns: int
+    picture: str
+    picture_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attestation:
     """Who vouches for a result, and since when: an Ed25519 signature over `StudyResult.statement`.
 
@@ -83,6 +99,7 @@ class StudyResult:
     received_instances: int
     forced: bool  # the study was closed by a limit; more instances may exist
     attestation: Attestation | None = None
+    explanations: tuple[Explanation, ...] = ()
 
     @property
     def analysable(self) -> bool:
@@ -90,10 +107,13 @@ class StudyResult:
         return any(outcome.findings for outcome in self.outcomes)
 
     def to_json(self) -> bytes:
-        """The canonical JSON form: UTF-8, sorted keys, no spaces, nothing for None: so a result that was signed before
-        a field came to be stays what was signed.
+        """The canonical JSON form: UTF-8, sorted keys, no spaces, nothing for None or for no explanations: so a result
+        that was signed before a field came to be stays what was signed.
         """
-        return _canonical(asdict(self, dict_factory=_without_nothing))
+        fields = asdict(self, dict_factory=_without_nothing)
+        if not self.explanations:
+            del fields["explanations"]
+        return _canonical(fields)
 
     def statement(self, at: str) -> bytes:
         """What is signed at that moment: model, inputs and outputs by their digests, and all that was concluded."""
@@ -113,7 +133,7 @@ class StudyResult:
 
     @classmethod
     def from_json(cls, data: bytes) -> "StudyResult":
-        """Read what `to_json` wrote, also before results were signed."""
+        """Read what `to_json` wrote, also before results were signed or explained."""
         raw = json.loads(data)
         outcomes = tuple(
             InstanceOutcome(
@@ -134,6 +154,7 @@ class StudyResult:
             received_instances=raw["received_instances"],
             forced=raw["forced"],
             attestation=Attestation(**raw["attestation"]) if raw.get("attestation") else None,
+            explanations=tuple(Explanation(**e) for e in raw.get("explanations", ())),
         )
 
 

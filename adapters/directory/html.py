@@ -25,6 +25,7 @@ _STYLE = _PIECES.joinpath("report.css").read_text("utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _PAGE = Template(_PIECES.joinpath("report.html").read_text("utf-8"))
 _FINDING = Template(_PIECES.joinpath("finding.html").read_text("utf-8"))
+_HEATMAP = Template(_PIECES.joinpath("heatmap.html").read_text("utf-8"))
 _FACT = Template("<div><dt>$name</dt><dd>$value</dd></div>\n")
 _NOTICE = Template("<p><strong>$title</strong> $body</p>\n")
 _LEGEND = "A bar shows the probability, the mark on it the threshold. A probability is a model's output, not a risk."
@@ -47,7 +48,8 @@ def render(document: bytes) -> str:
     return _fill(
         _PAGE,
         language=report["language"],
-        policy=f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none';"
+        " form-action 'none'",
         style=_Html(_STYLE),
         kind=report["code"]["coding"][0]["display"],
         revision=str(marker.revision),
@@ -58,6 +60,7 @@ def render(document: bytes) -> str:
         notices=_joined(_fill(_NOTICE, title=t, body=b) for t, _, b in statements if t != ENGLISH.findings.title),
         findings=_joined(_finding(observation) for observation in observations),
         legend=_LEGEND if observations else "",
+        heatmaps=_joined(_heatmap(media) for media in resources if "data" in media.get("content", {})),
         model_facts=_facts(_model_facts(_only(resources, "Device"))),
         report_id=str(marker.report_id),
         issued=_moment(report["issued"]),
@@ -82,6 +85,18 @@ def _finding(observation: Resource) -> _Html:
         width=f"{probability * 100:.2f}",
         mark=f"{threshold * 100:.2f}",
         images=f"{reaching} of {analysed} images reach the threshold" if analysed > 1 else "",
+    )
+
+
+def _heatmap(media: Resource) -> _Html:
+    content = media["content"]
+    return _fill(
+        _HEATMAP,
+        type=content["contentType"],
+        data=content["data"],
+        title=content["title"],
+        rows=str(media["height"]),
+        columns=str(media["width"]),
     )
 
 

@@ -19,7 +19,7 @@ from adapters.fhir.codes import ReportStatus
 from adapters.fhir.errors import DestinationSettingsError, DocumentError, FhirError, ReportError
 from adapters.fhir.marker import ReportMarker
 from adapters.fhir.report import build_report, build_withdrawal
-from adapters.fhir.request import ReportRequest, Stamp
+from adapters.fhir.request import Heatmap, ReportRequest, Stamp
 from adapters.fhir.subjects import EmbeddedPatient, MatchedPatient, PatientMatch, Subject
 from adapters.outcomes import Dead, Delivered, DeliveryOutcome, Held, Retry, Superseded
 
@@ -33,6 +33,7 @@ __all__ = [
     "FhirDestination",
     "FhirError",
     "FhirServerSettings",
+    "Heatmap",
     "Held",
     "MatchedPatient",
     "PatientMatch",

@@ -32,6 +32,13 @@ class ReportStatus(StrEnum):
     WITHDRAWN = "entered-in-error"
 
 
+class MediaStatus(StrEnum):
+    """Media.status as far as we ever send it (FHIR R4 8.22)."""
+
+    COMPLETED = "completed"
+    WITHDRAWN = "entered-in-error"
+
+
 class ObservationStatus(StrEnum):
     """Observation.status as far as we ever send it (FHIR R4 10.1.2)."""
 
@@ -57,6 +64,7 @@ AI_ASSERTED = Coding(
 """The security label by which a reader sees at once that a machine made a resource (AI Transparency on FHIR, STU 1)."""
 
 IMAGING = Coding("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")
+IMAGE = Coding("http://terminology.hl7.org/CodeSystem/media-type", "image", "Image")
 RADIOLOGY = Coding("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")
 ACCESSION = Coding("http://terminology.hl7.org/CodeSystem/v2-0203", "ACSN", "Accession ID")
 AUTHOR = Coding("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "author", "Author")

@@ -7,6 +7,7 @@ conditional create and update (3.1.0.8.1, 3.1.0.4.3), transaction (3.1.0.11).
 
 import json
 from datetime import datetime
+from typing import Final
 from urllib.parse import quote
 
 from fhir.resources.R4B.bundle import Bundle
@@ -23,8 +24,10 @@ from adapters.fhir.resources import (
     full_url,
     observation,
     own_identifier,
+    pictures,
     provenance,
     provenance_tag,
+    withdrawn_media,
     withdrawn_observation,
     withdrawn_report,
 )
@@ -32,27 +35,27 @@ from adapters.fhir.wording import ENGLISH, Wording
 from pipelines.identity import StudyDescription
 from pipelines.results import Coding
 
+_WITHDRAWALS: Final = {"Observation": withdrawn_observation, "Media": withdrawn_media}
+
 
 def build_report(request: ReportRequest) -> bytes:
     """The transaction Bundle, canonical JSON. Raises `ReportError`, or `DocumentError` for a damaged `previous`.
 
-    Entries: the Device (created unless the server has it), the Observations and the DiagnosticReport (updated or
+    Entries: the Device (created unless the server has it), Observations, Media and the DiagnosticReport (updated or
     created by identifier), the Provenance (one a revision). The DiagnosticReport is the last to be written, so that
     on a server that does not keep the transaction whole its presence still tells that all else is there.
     """
     words, findings = request.wording, study_findings(request.result)
     algorithm = device(request.result.model, words)
     observations = [observation(request, finding, algorithm) for finding in findings]
-    reported = {own_identifier(resource) for resource in observations}
+    media = pictures(request, algorithm)
+    reported = {own_identifier(resource) for resource in observations + media}
     earlier = resources_of(request.previous) if request.previous else []
-    withdrawn = [
-        withdrawn_observation(resource, words)
-        for resource in earlier
-        if resource["resourceType"] == "Observation" and own_identifier(resource) not in reported
-    ]
-    report = diagnostic_report(request, findings, observations)
+    gone = [resource for resource in _said(earlier) if own_identifier(resource) not in reported]
+    report = diagnostic_report(request, findings, observations, media)
     activity = codes.CREATE if request.stamp.revision == 1 else codes.UPDATE
-    return _document(request.stamp, algorithm, observations + withdrawn, report, activity)
+    said = [*observations, *media, *_withdrawn(gone, words)]
+    return _document(request.stamp, algorithm, said, report, activity)
 
 
 def build_withdrawal(
@@ -66,18 +69,25 @@ def build_withdrawal(
     before = resources_of(previous)
     algorithm = next(resource for resource in before if resource["resourceType"] == "Device")
     report = next(resource for resource in before if resource["resourceType"] == "DiagnosticReport")
-    observations = [withdrawn_observation(o, words) for o in before if o["resourceType"] == "Observation"]
-    return _document(stamp, algorithm, observations, withdrawn_report(report, stamp, words), codes.NULLIFY)
+    said = _withdrawn(_said(before), words)
+    return _document(stamp, algorithm, said, withdrawn_report(report, stamp, words), codes.NULLIFY)
 
 
-def _document(
-    stamp: Stamp, algorithm: Resource, observations: list[Resource], report: Resource, activity: Coding
-) -> bytes:
+def _said(resources: list[Resource]) -> list[Resource]:
+    """What says something about the patient beside the report itself."""
+    return [resource for resource in resources if resource["resourceType"] in _WITHDRAWALS]
+
+
+def _withdrawn(resources: list[Resource], words: Wording) -> list[Resource]:
+    return [_WITHDRAWALS[resource["resourceType"]](resource, words) for resource in resources]
+
+
+def _document(stamp: Stamp, algorithm: Resource, said: list[Resource], report: Resource, activity: Coding) -> bytes:
     """Put the entries together, validate them as R4B classes, and add the marker."""
-    trace = provenance(stamp, algorithm, [report, *observations], activity)
+    trace = provenance(stamp, algorithm, [report, *said], activity)
     entries = [
         _entry(algorithm, "POST", "Device", ifNoneExist=f"identifier={_token(own_identifier(algorithm))}"),
-        *(_entry(o, "PUT", f"Observation?identifier={_token(own_identifier(o))}") for o in observations),
+        *(_entry(r, "PUT", f"{r['resourceType']}?identifier={_token(own_identifier(r))}") for r in said),
         _entry(trace, "POST", "Provenance", ifNoneExist=f"_tag={_token(provenance_tag(trace)['code'])}"),
         _entry(report, "PUT", f"DiagnosticReport?identifier={_token(own_identifier(report))}"),
     ]

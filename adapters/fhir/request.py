@@ -9,7 +9,7 @@ from adapters.fhir.errors import ReportError
 from adapters.fhir.subjects import Subject
 from adapters.fhir.wording import ENGLISH, Wording
 from pipelines.identity import StudyDescription
-from pipelines.results import StudyResult
+from pipelines.results import Coding, StudyResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,23 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
+class Heatmap:
+    """A picture of what spoke for one finding on one image: a PNG of `rows` by `columns` pixels that names nobody."""
+
+    label: str
+    coding: Coding
+    rows: int
+    columns: int
+    png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ReportRequest:
     """All that a report is made of.
 
     `status` is PARTIAL or PRELIMINARY, as the destination wants it until a person signs off. `previous` is the document
-    made last for this report and this destination, delivered or not; its findings that the new one lacks are marked as
-    entered in error.
+    made last for this report and this destination, delivered or not; its findings and heatmaps that the new one lacks
+    are marked as entered in error.
     """
 
     stamp: Stamp
@@ -45,6 +56,7 @@ class ReportRequest:
     result: StudyResult
     subject: Subject
     previous: bytes | None = field(default=None, repr=False)
+    heatmaps: tuple[Heatmap, ...] = ()
     wording: Wording = ENGLISH
 
     def __post_init__(self) -> None:

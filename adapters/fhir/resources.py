@@ -1,13 +1,15 @@
-"""The resources of a report: Device, Observation, DiagnosticReport and Provenance, and how they point at each other.
+"""The resources of a report: Device, Observation, Media, DiagnosticReport, Provenance; how they point at each other.
 
 Identifiers and placeholders follow from the report's id alone, so every revision updates what the one before it made.
 """
 
+import base64
 import json
+from collections import Counter
 from uuid import uuid5
 
 from adapters.fhir import codes
-from adapters.fhir.codes import ObservationStatus, ReportStatus
+from adapters.fhir.codes import MediaStatus, ObservationStatus, ReportStatus
 from adapters.fhir.conclusion import conclusions, heading, sentence, table, verdict, warnings
 from adapters.fhir.datatypes import (
     Resource,
@@ -23,7 +25,7 @@ from adapters.fhir.errors import ReportError
 from adapters.fhir.findings import StudyFinding
 from adapters.fhir.marker import report_identifier
 from adapters.fhir.narrative import clean, narrative
-from adapters.fhir.request import ReportRequest, Stamp
+from adapters.fhir.request import Heatmap, ReportRequest, Stamp
 from adapters.fhir.subjects import EmbeddedPatient, contained, subject_of_observation, subject_of_report
 from adapters.fhir.wording import Statement, Wording
 from pipelines.identity import StudyDescription
@@ -112,7 +114,58 @@ def withdrawn_observation(observation: Resource, words: Wording) -> Resource:
     }
 
 
-def diagnostic_report(request: ReportRequest, findings: list[StudyFinding], observations: list[Resource]) -> Resource:
+def pictures(request: ReportRequest, algorithm: Resource) -> list[Resource]:
+    """The heatmaps. Which of a finding's a picture is tells it from the others, in this revision and the next."""
+    counted: Counter[tuple[str, str]] = Counter()
+    made = []
+    for heatmap in request.heatmaps:
+        code = (heatmap.coding.system, heatmap.coding.code)
+        made.append(_media(request, heatmap, counted[code], algorithm))
+        counted[code] += 1
+    return made
+
+
+def _media(request: ReportRequest, heatmap: Heatmap, number: int, algorithm: Resource) -> Resource:
+    words, stamp = request.wording, request.stamp
+    key = json.dumps(["Media", heatmap.coding.system, heatmap.coding.code, number])
+    title = words.heatmap.format(label=clean(heatmap.label))
+    return without_nothing(
+        {
+            "resourceType": "Media",
+            "meta": {"security": [coding_of(codes.AI_ASSERTED)]},
+            "language": words.language,
+            "text": narrative(title, [*warnings(request.result, words), words.heatmap_limits]),
+            "identifier": [uri_identifier(uuid5(stamp.report_id, key))],
+            "status": MediaStatus.COMPLETED.value,
+            "type": concept(codes.IMAGE),
+            "subject": subject_of_observation(request.subject),
+            "issued": instant(stamp.issued),
+            "device": {"reference": full_url(algorithm)},
+            "height": heatmap.rows,
+            "width": heatmap.columns,
+            "content": {
+                "contentType": "image/png",
+                "language": words.language,
+                "data": base64.b64encode(heatmap.png).decode(),
+                "title": title,
+            },
+        }
+    )
+
+
+def withdrawn_media(media: Resource, words: Wording) -> Resource:
+    """The same Media as entered in error, without its picture (FHIR R4 8.22). R4 wants a content: it has a title."""
+    kept = ("resourceType", "meta", "language", "identifier", "type", "subject", "issued")
+    return {key: media[key] for key in kept if key in media} | {
+        "status": MediaStatus.WITHDRAWN.value,
+        "text": narrative(words.withdrawn_heatmap, []),
+        "content": {"title": words.withdrawn_heatmap},
+    }
+
+
+def diagnostic_report(
+    request: ReportRequest, findings: list[StudyFinding], observations: list[Resource], media: list[Resource]
+) -> Resource:
     """The report. Where nothing could be analysed it is cancelled and says why: there is nothing to wait for."""
     words, stamp, subject, model = request.wording, request.stamp, request.subject, request.result.model
     statements = [*warnings(request.result, words), *conclusions(request.result, findings, words)]
@@ -134,6 +187,7 @@ def diagnostic_report(request: ReportRequest, findings: list[StudyFinding], obse
             "issued": instant(stamp.issued),
             "result": [{"reference": full_url(observation)} for observation in observations],
             "imagingStudy": imaging_study(stamp.study),
+            "media": [{"comment": m["content"]["title"], "link": {"reference": full_url(m)}} for m in media],
             "conclusion": "\n".join(clean(str(statement)) for statement in statements),
         }
     )

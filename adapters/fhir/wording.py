@@ -32,6 +32,9 @@ class Wording:
     images_left_out: Statement
     withdrawn: Statement
     withdrawn_finding: str
+    heatmap: str
+    heatmap_limits: Statement
+    withdrawn_heatmap: str
     detected: str
     not_detected: str
     finding: str
@@ -64,6 +67,9 @@ ENGLISH = Wording(
     images_left_out=Statement("Images left out", "{count} of {total} could not be analysed. {reasons}"),
     withdrawn=Statement("Withdrawn", "This report was sent in error. Disregard it."),
     withdrawn_finding="Withdrawn: this finding is no longer part of the report.",
+    heatmap="Heatmap: what raised the score of {label}",
+    heatmap_limits=Statement("Heatmap", "It shows what raised the model's score, not where a disease is."),
+    withdrawn_heatmap="Withdrawn: this picture is no longer part of the report.",
     detected="detected",
     not_detected="not detected",
     finding="{label}: {verdict} (probability {probability}, threshold {threshold})",

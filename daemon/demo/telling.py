@@ -3,6 +3,7 @@
 It may show values, since the patient of the phantom is nobody; no other part of kopru ever prints one.
 """
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,11 +37,16 @@ def tell(
     _tell_removed(study[0], shown["pseudonym"])
     console.print()
     document = next(iter(sorted(reports.glob("*.json"))))
-    _tell_model(json.loads(document.read_bytes()))
+    bundle = json.loads(document.read_bytes())
+    _tell_model(bundle)
+    heatmaps = _write_heatmaps(bundle, reports.parent)
     page = document.with_suffix(".html")
     say()
     say(("Report       ", "bold"), str(page))
     say(("FHIR Bundle  ", "bold"), str(document))
+    for title, file in heatmaps:
+        say(("Heatmap      ", "bold"), str(file))
+        say("             ", (f"{title}; in the report, too", "dim"))
     say(("Audit log    ", "bold"), f"{verified['size']} records, each verified against the signed Merkle log")
     say(("Time         ", "bold"), f"{seconds:.1f} s from nothing to the report")
 
@@ -95,6 +101,19 @@ def _tell_model(bundle: dict[str, Any]) -> None:
     console.print(
         Text("The images are drawings and show nobody: what a model says about them means nothing.", "yellow")
     )
+
+
+def _write_heatmaps(bundle: dict[str, Any], folder: Path) -> list[tuple[str, Path]]:
+    """The report's pictures as files beside it: what each shows, and where it is."""
+    contents = [
+        entry["resource"]["content"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "Media"
+    ]
+    written = []
+    for number, content in enumerate(contents, 1):
+        file = folder / f"heatmap-{number}.png"
+        file.write_bytes(base64.b64decode(content["data"]))
+        written.append((content["title"].removeprefix("Heatmap: "), file))
+    return written
 
 
 def _findings(resources: list[dict[str, Any]]) -> Iterator[tuple[str, float, float]]:

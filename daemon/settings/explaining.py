@@ -25,7 +25,7 @@ _KINDS = {
 _MISPLACED = {
     "deidentification": "reports name the patient, by design; a policy of its own has only a destination of kind dicom",
     **dict.fromkeys(
-        ("status", "confirm_research", "patient_systems"),
+        ("status", "confirm_research", "heatmaps", "patient_systems"),
         "this kind of destination gets de-identified instances and no report",
     ),
 }

@@ -274,6 +274,9 @@ class ReportDestination(DestinationSettings):
     confirm_research: bool = Field(
         default=False, description="true: this site wants reports of models meant for research at this destination"
     )
+    heatmaps: bool = Field(
+        default=False, description="true: reports bring pictures of what raised the model's scores, as Media"
+    )
     patient_systems: dict[Text, Text] = Field(
         default_factory=dict, description="a table: issuer = 'system of the FHIR identifier'"
     )
@@ -298,6 +301,9 @@ class DirectoryDestination(ReportDestination):
 
     kind: Literal["directory"] = Field(description=_KINDS)
     path: AbsolutePath = Field(description="an absolute path")
+    heatmaps: bool = Field(
+        default=True, description="false: reports come without pictures of what raised the model's scores"
+    )
 
 
 class DicomDestination(DestinationSettings):

@@ -19,6 +19,7 @@ from daemon.steps.preparing import Prepared
 from daemon.steps.step import Context
 from pipelines.pipeline import NotAnalysable, PreparedInput
 from runtime import InferenceResult, ModelPackage, NoRoute, RuntimeFailure
+from runtime.package import Role
 from runtime.tensors import digest
 from runtime.verdict import Verdict
 
@@ -34,13 +35,15 @@ class NoAnswer(Exception):
 @dataclass(frozen=True)
 class Answers:
     """What the model said: `outputs` that the package's labels are about, (labels,), and the SHA-256 of all outputs, by
-    SOP Instance UID. In `prepared`, what the gate refused is not analysable any more.
+    SOP Instance UID. In `prepared`, what the gate refused is not analysable any more. `heatmaps` are (labels, rows,
+    columns) in [0, 1], where the package has an output with that role.
     """
 
     prepared: Prepared
     outputs: Mapping[str, npt.NDArray[np.float32]]
     outputs_sha256: Mapping[str, str]
     logged: tuple[Logged, ...]
+    heatmaps: Mapping[str, npt.NDArray[np.float32]]
 
 
 def deidentified_refs(connection: sa.Connection, revision_id: str) -> list[str]:
@@ -57,6 +60,8 @@ def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: i
     judged: list[PreparedInput | NotAnalysable] = []
     outputs: dict[str, npt.NDArray[np.float32]] = {}
     digests: dict[str, str] = {}
+    heatmaps: dict[str, npt.NDArray[np.float32]] = {}
+    heatmap = package.output(Role.HEATMAP)
     logged = []
     for item in prepared:
         if isinstance(item, NotAnalysable):
@@ -79,8 +84,10 @@ def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: i
         judged.append(item)
         outputs[item.sop_instance_uid] = answer.outputs[package.outputs[0].name][0]
         digests[item.sop_instance_uid] = digest(answer.outputs)
+        if heatmap is not None and heatmap.name in answer.outputs:
+            heatmaps[item.sop_instance_uid] = answer.outputs[heatmap.name][0]
         logged.append(_logged(item, package, outputs[item.sop_instance_uid], run))
-    return Answers(tuple(judged), outputs, digests, tuple(logged))
+    return Answers(tuple(judged), outputs, digests, tuple(logged), heatmaps)
 
 
 def _verdict(package: ModelPackage, answer: InferenceResult) -> Verdict | None:

@@ -12,6 +12,7 @@ from daemon.database import schema as t
 from daemon.intake import HAND_OVER, objects_of
 from daemon.node import Node
 from daemon.queue import Task
+from daemon.steps.heatmaps import pictures_of
 from daemon.steps.manifest import Manifest, NotAManifest
 from daemon.steps.step import Commit, Context
 from daemon.vault import open_column
@@ -37,7 +38,7 @@ class HandOver:
                 .one()
             )
             refs = objects_of(connection, study_id, patient_id)
-        refs += _copies(node, study_id, patient_id)
+        refs += _copies(node, study_id, patient_id) + pictures_of(node, study_id, patient_id)
         node.store.hand_over(refs, node.keys.patient(patient_id))
         details: dict[str, Detail] = {"study": Id(study_id), "objects": len(refs)}
         event = AuditEvent(Kind.HANDED_OVER, actor="engine", subject=subject, details=details)

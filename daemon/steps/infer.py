@@ -1,4 +1,5 @@
-"""Step 2: prepare the de-identified instances, ask the runtime, conclude, sign and seal the result, open the outbox.
+"""Step 2: prepare the de-identified instances, ask the runtime, conclude, explain, sign and seal the result, open the
+outbox.
 
 Sees no identity: it opens de-identified objects only. The registry says which version of the model answers, and must
 still say so when the result is committed; the answer must come from the very weights of that version's package. Where
@@ -25,6 +26,7 @@ from daemon.settings import Destination, DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps import shadow
 from daemon.steps.asking import Answers, NoAnswer, ask, deidentified_refs, why_not
+from daemon.steps.heatmaps import explain
 from daemon.steps.outbox import settle
 from daemon.steps.preparing import Prepared, prepare
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
@@ -72,6 +74,7 @@ class Infer:
             )
         except InvalidOutput as error:
             raise GiveUp(str(error)) from None
+        concluded = explain(context, node.keys.patient(revision.patient_id), concluded, answers, package)
         key = result_key(node.settings.runtime.result_key_file)
         result = attest(concluded, answers.outputs_sha256, key, datetime.now(UTC))
         return _commit(context, revision, packages, assignment, result, answers)

@@ -15,6 +15,7 @@ from daemon.audit import AuditEvent, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.settings import ReportDestination
+from daemon.steps.heatmaps import open_heatmaps
 from daemon.steps.outbox import ENGINE, bury, held, prepared, wants_document
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import IdentityContradiction, Purpose, open_column, seal_column
@@ -55,11 +56,13 @@ class Report:
             raise GiveUp(f"matching the patient: {match.reason}")
         if isinstance(match, Held):
             return held(context, row, match.reason)
+        result = StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result))
         request = ReportRequest(
             stamp=Stamp(UUID(row.report_id), row.number, datetime.now(UTC).replace(microsecond=0), study),
             status=ReportStatus(settings.status),
-            result=StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result)),
+            result=result,
             subject=match,
+            heatmaps=open_heatmaps(node, result) if settings.heatmaps else (),
             previous=open_column(entry, "delivery", previous.id, previous.sealed_document) if previous else None,
         )
         try:

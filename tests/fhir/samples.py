@@ -1,11 +1,12 @@
 """Fictitious patients, studies and results that the FHIR tests share."""
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from adapters.fhir import MatchedPatient, ReportRequest, ReportStatus, Stamp, Subject, build_report
+from adapters.fhir import Heatmap, MatchedPatient, ReportRequest, ReportStatus, Stamp, Subject, build_report
 from pipelines.identity import PatientIdentity, StudyDescription
 from pipelines.results import Coding, Finding, InstanceOutcome, ModelIdentity, StudyResult
 
@@ -25,6 +26,13 @@ MODEL = ModelIdentity(
 PNEUMONIA = Coding("http://snomed.info/sct", "233604007", "Pneumonia")
 NORMAL = Coding("http://snomed.info/sct", "17621005", "Normal")
 COVID = Coding("http://snomed.info/sct", "840539006", "COVID-19")
+
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+"""One pixel."""
+HEATMAP = Heatmap("Pneumonia", PNEUMONIA, 1, 1, PNG)
 
 
 def finding(coding: Coding, probability: float, threshold: float = 0.5) -> Finding:
@@ -53,9 +61,10 @@ def request(
     report_id: UUID = REPORT_ID,
     study: StudyDescription = STUDY,
     status: ReportStatus = ReportStatus.PARTIAL,
+    heatmaps: tuple[Heatmap, ...] = (),
 ) -> ReportRequest:
     stamp = Stamp(report_id, revision, ISSUED, study)
-    return ReportRequest(stamp, status, study_result or result(), subject, previous)
+    return ReportRequest(stamp, status, study_result or result(), subject, previous, heatmaps)
 
 
 def resources(document: bytes, kind: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The directory as a destination: whole files, private, named for nobody; and a page that can do no harm."""
 
+import base64
 import errno
 import os
 import re
@@ -18,6 +19,7 @@ from adapters.fhir import Delivered, DocumentError, EmbeddedPatient, Retry, Supe
 from adapters.fhir.wording import ENGLISH
 from tests.fhir.samples import (
     AYSE,
+    HEATMAP,
     ISSUED,
     ISSUER,
     PLANTED,
@@ -223,3 +225,12 @@ def test_page_holds_nothing_that_the_document_does_not():
     )
     assert "Name not told" in page
     assert not search_bytes(page.encode(), [p for p in PLANTED if not p.startswith("1.2.826")], "the page")
+
+
+def test_page_shows_the_heatmap_and_a_withdrawn_page_does_not():
+    made = document(subject=AYSE_TOLD, heatmaps=(HEATMAP,))
+    page = render(made)
+    assert f'src="data:image/png;base64,{base64.b64encode(HEATMAP.png).decode()}"' in page
+    assert "what raised the score of Pneumonia" in page
+    assert "<img" not in render(build_withdrawal(made, 2, ISSUED, STUDY))
+    assert "<img" not in render(DOCUMENT)

@@ -1,5 +1,6 @@
 """What a report says, and what it must never say."""
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -26,6 +27,7 @@ from pipelines.results import Coding, Finding
 from tests.fhir.samples import (
     AYSE,
     COVID,
+    HEATMAP,
     ISSUED,
     MODEL,
     NORMAL,
@@ -291,3 +293,39 @@ def test_what_is_shown_never_reaches_a_threshold_that_was_missed_by_what_can_be_
 def test_numbers_reach_the_document_with_all_their_digits(probability):
     made = document(study_result=result(image(finding(PNEUMONIA, probability))))
     assert component(resources(made, "Observation")[0], "probability") == probability
+
+
+def test_heatmap_is_a_media_that_the_report_links_and_that_says_what_it_is():
+    made = document(heatmaps=(HEATMAP, HEATMAP))
+    first, second = resources(made, "Media")
+    assert first["identifier"] != second["identifier"]
+    assert first["status"] == "completed"
+    assert base64.b64decode(first["content"]["data"]) == HEATMAP.png
+    assert "not where a disease is" in first["text"]["div"]
+    assert "meant for research" in first["text"]["div"]
+    links = [media["link"]["reference"] for media in the_report(made)["media"]]
+    urls = [e["fullUrl"] for e in json.loads(made)["entry"] if e["resource"]["resourceType"] == "Media"]
+    assert links == urls
+    assert resources(document(revision=2, heatmaps=(HEATMAP,)), "Media")[0]["identifier"] == first["identifier"]
+    assert "media" not in the_report(document())
+
+
+def test_heatmap_that_a_later_revision_lacks_is_withdrawn_without_its_picture():
+    first = document(heatmaps=(HEATMAP, HEATMAP))
+    for made in (
+        document(revision=2, previous=first, heatmaps=(HEATMAP,)),
+        document(revision=3, previous=document(revision=2, previous=first, heatmaps=(HEATMAP,)), heatmaps=(HEATMAP,)),
+    ):
+        kept, gone = resources(made, "Media")
+        assert (kept["status"], gone["status"]) == ("completed", "entered-in-error")
+        assert "data" not in gone["content"]
+        assert len(the_report(made)["media"]) == 1
+
+
+def test_withdrawal_takes_back_heatmaps():
+    made = build_withdrawal(document(heatmaps=(HEATMAP,)), 2, ISSUED, STUDY)
+    (gone,) = resources(made, "Media")
+    assert gone["status"] == "entered-in-error"
+    assert "data" not in gone["content"]
+    assert "media" not in the_report(made)
+    assert HEATMAP.label not in json.dumps(gone)

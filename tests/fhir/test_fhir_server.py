@@ -1,5 +1,6 @@
 """Reports at a real FHIR server: found again, changed only by news, there exactly once whatever the network does."""
 
+import base64
 import json
 import logging
 import ssl
@@ -29,6 +30,7 @@ from adapters.fhir import (
 )  # fmt: skip
 from tests.fhir.samples import (
     AYSE,
+    HEATMAP,
     ISSUED,
     ISSUER,
     NORMAL,
@@ -52,7 +54,7 @@ from tests.planted import search_bytes
 pytestmark = pytest.mark.node
 
 TOKEN = f"urn:ietf:rfc:3986|urn:uuid:{REPORT_ID}"
-KINDS = ("Device", "DiagnosticReport", "Observation", "Provenance")
+KINDS = ("Device", "DiagnosticReport", "Media", "Observation", "Provenance")
 
 
 @pytest.fixture
@@ -109,8 +111,14 @@ def test_report_of_the_matched_patient_is_found_again(fhir_server, destination):
         document(revision=2, previous=document(), study_result=result(image(finding(PNEUMONIA, 1e-7)))),
         document(study=replace(STUDY, started="", accession_number="")),
         build_withdrawal(document(), 2, ISSUED, STUDY),
+        document(heatmaps=(HEATMAP, HEATMAP)),
+        document(subject=EmbeddedPatient(AYSE, None), heatmaps=(HEATMAP,)),
+        build_withdrawal(document(heatmaps=(HEATMAP,)), 2, ISSUED, STUDY),
     ],
-    ids=["matched", "embedded", "not analysable", "later revision", "little known", "withdrawal"],
+    ids=[
+        *("matched", "embedded", "not analysable", "later revision", "little known", "withdrawal"),
+        *("heatmaps", "embedded with heatmap", "withdrawal of a heatmap"),
+    ],
 )
 def test_each_kind_of_document_is_valid_by_an_independent_validator(fhir_server, made):
     assert fhir_server.problems(json.loads(made)) == []
@@ -140,11 +148,12 @@ def test_second_delivery_changes_nothing(fhir_server, destination):
 
 def test_rest_of_a_report_that_got_lost_is_completed_not_doubled(fhir_server, destination):
     """As on a server that does not keep a transaction whole: all is there but the report, the last to be written."""
-    destination.deliver(document())
+    made = document(heatmaps=(HEATMAP,))
+    destination.deliver(made)
     fhir_server.delete(the_report_there(fhir_server))
-    assert destination.deliver(document()) == Delivered(200)
+    assert destination.deliver(made) == Delivered(200)
     assert {kind: len(found) for kind, found in everything(fhir_server).items()} == {
-        "Device": 1, "DiagnosticReport": 1, "Observation": 3, "Provenance": 1,
+        "Device": 1, "DiagnosticReport": 1, "Media": 1, "Observation": 3, "Provenance": 1,
     }  # fmt: skip
 
 
@@ -172,6 +181,30 @@ def test_withdrawal_leaves_nothing_standing(fhir_server, destination):
     assert destination.deliver(build_withdrawal(document(), 2, ISSUED, STUDY)) == Delivered(200)
     standing = [*fhir_server.search("DiagnosticReport"), *fhir_server.search("Observation")]
     assert {resource["status"] for resource in standing} == {"entered-in-error"}
+
+
+def test_heatmaps_are_there_once_follow_the_revision_and_are_withdrawn_with_it(fhir_server, destination):
+    first = document(heatmaps=(HEATMAP, HEATMAP))
+    assert destination.deliver(first) == Delivered(200)
+    before = everything(fhir_server)
+    assert destination.deliver(first) == Delivered(already=True)
+    assert everything(fhir_server) == before
+    report = the_report_there(fhir_server)
+    assert {m["link"]["reference"] for m in report["media"]} == {f"Media/{m['id']}" for m in before["Media"]}
+    assert [base64.b64decode(m["content"]["data"]) for m in before["Media"]] == [HEATMAP.png] * 2
+    second = document(revision=2, previous=first, heatmaps=(HEATMAP,))
+    assert destination.deliver(second) == Delivered(200)
+    assert sorted(m["status"] for m in fhir_server.search("Media")) == ["completed", "entered-in-error"]
+    assert destination.deliver(build_withdrawal(second, 3, ISSUED, STUDY)) == Delivered(200)
+    left = fhir_server.search("Media")
+    assert [m["status"] for m in left] == ["entered-in-error"] * 2
+    assert not any("data" in m["content"] for m in left)
+
+
+def test_heatmap_of_a_report_whose_answer_was_lost_is_there_once(fhir_server, proxy, through_proxy):
+    proxy.plan(Fault.DROP_ANSWER)
+    assert through_proxy.deliver(document(heatmaps=(HEATMAP,))) == Delivered(already=True)
+    assert len(fhir_server.search("Media")) == 1
 
 
 def test_report_that_a_person_signed_is_left_alone(fhir_server, destination):

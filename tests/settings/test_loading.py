@@ -128,6 +128,7 @@ def test_each_value_says_where_it_came_from(load, tmp_path: Path):
             "as for a pipeline",
         ),
         (ARCHIVE + 'status = "partial"\n', "destinations.research.status", 7, "and no report", ""),
+        (ARCHIVE + "heatmaps = true\n", "destinations.research.heatmaps", 7, "and no report", ""),
         (ARCHIVE + "confirm_research = true\n", "destinations.research.confirm_research", 7, "and no report", ""),
         (EHR + "deidentification = {}\n", "destinations.ehr.deidentification", 5, "reports name the patient", ""),
         (ARCHIVE + "prt = 1\n", "destinations.research.prt", 7, "did you mean `port`", ""),

@@ -49,6 +49,7 @@ from daemon.states import TERMINAL, DeliveryState, RevisionState, Standing
 from daemon.steps import Context
 from pipelines.identity import PatientIdentity
 from runtime.inference import InferenceResult
+from runtime.package import Role
 from runtime.verdict import Verdict
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image
 from tests.waiting import wait_until
@@ -83,7 +84,8 @@ class Model:
     """Stands in for the runtime process: the same answer for every image, from the weights of the version asked for.
 
     `before` is called before each answer; `scores` are the answers of versions that give another; `verdict` is what the
-    gate says of each image, None if the runtime does not judge.
+    gate says of each image, None if the runtime does not judge; `heat` is how strongly each label is spoken for, the
+    same in every place, None for answers without a heatmap.
     """
 
     def __init__(self, packages: Packages) -> None:
@@ -91,12 +93,17 @@ class Model:
         self.before: Callable[[], object] = lambda: None
         self.scores: dict[str, list[float]] = {}
         self.verdict: Verdict | None = Verdict.FITS
+        self.heat: list[float] | None = None
 
     def infer(self, model: str, inputs: Any, *, version: str, priority: int, timeout_seconds: float) -> InferenceResult:
         self.before()
         package = self._packages.by_version[version]
         answer = np.array([self.scores.get(version, [0.7, 0.2, 0.1])], dtype=np.float32)
         outputs = {package.outputs[0].name: answer}
+        spec = package.output(Role.HEATMAP)
+        if spec is not None and self.heat is not None:
+            fields = np.ones((1, *spec.sample_shape), np.float32)
+            outputs[spec.name] = fields * np.array(self.heat, np.float32).reshape(-1, 1, 1)
         gate = (self.verdict,) if self.verdict else ()
         return InferenceResult(outputs, package.name, package.version, package.weights_sha256, 1, 0.0, 0.0, gate=gate)
 

@@ -298,6 +298,7 @@ def sealed_columns(installation: Installation) -> list[tuple[str, str, str, byte
 def test_after_it_only_the_rightful_patients_key_opens_what_the_study_is_made_of(installation: Installation, by: str):
     first = image()
     second = another(first)
+    installation.model.heat = [0.1, 1.0, 0.2]
     installation.send(first, second)
     installation.work()
     former = installation.shown()["pseudonym"]
@@ -307,7 +308,9 @@ def test_after_it_only_the_rightful_patients_key_opens_what_the_study_is_made_of
     settle(installation)
     node, keys = installation.node, keys_of(installation)
     rightful = keys[installation.shown()["pseudonym"]]
-    for ref in objects(installation):
+    everything = {*objects(installation), *node.store.derived_objects()}  # pictures, too
+    assert len(everything) > len(objects(installation))
+    for ref in everything:
         assert node.store.key_of(ref) == KeyName(KeyKind.PATIENT, rightful.id)
         raw = ref.path(node.store.root).read_bytes()[:300]
         path = node.store.root / ref.folder / "wraps.log"
@@ -317,7 +320,7 @@ def test_after_it_only_the_rightful_patients_key_opens_what_the_study_is_made_of
     columns = sealed_columns(installation)
     assert {patient for patient, *_ in columns} == {rightful.id}
     node.keys.destroy_patient(keys[former].id)
-    for ref in objects(installation):
+    for ref in everything:
         assert node.store.open(ref)[1]
     for _, context, row, sealed in columns:
         assert open_column(rightful, context, row, sealed)
@@ -326,7 +329,7 @@ def test_after_it_only_the_rightful_patients_key_opens_what_the_study_is_made_of
         identity, _ = node.vault.reidentify(revision, Purpose.EXPORT, "test")
         assert identity.patient_id == (A, B)[number].patient_id
     node.keys.destroy_patient(rightful.id)
-    for ref in objects(installation):
+    for ref in everything:
         with pytest.raises(KeyDestroyed):
             node.store.open(ref)
 
