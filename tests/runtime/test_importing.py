@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from runtime import LocalRuntime, ModelPackage, PackageError
-from runtime.importing import import_model
+from runtime.importing import import_model, trial, trying
 from runtime.package import Role, read_arrays
 from tests.runtime.packages import CLASSES, SIDE, classifier, description, images, make_package
 
@@ -29,6 +29,21 @@ SAID = {
 @pytest.fixture
 def into(tmp_path: Path) -> Path:
     return tmp_path / "models"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try models here, and not each in a process of its own: that takes most of a test's time, and how it holds a model
+    is proven by the tests without this. What goes in and what comes back is the same JSON and the same descriptors.
+    """
+
+    def tried(_place: Path, request: Any, descriptors: tuple[int, ...]) -> Any:
+        return json.loads(json.dumps(trying._tried(json.loads(json.dumps(request)), *descriptors)))
+
+    monkeypatch.setattr(trial, "_in_a_process", tried)
+
+
+HERE = pytest.mark.usefixtures("in_this_process")
 
 
 def _refusal(source: Path | str, into: Path, **details: Any) -> PackageError:
@@ -72,6 +87,7 @@ def test_what_it_answers_when_it_is_imported_becomes_its_check(tmp_path: Path, i
     assert np.allclose(again, arrays["output:probabilities"], atol=1e-6)
 
 
+@HERE
 def test_a_description_adds_what_no_file_says(tmp_path: Path, into: Path) -> None:
     said = {key: value for key, value in description().items() if key not in ("inputs", "outputs", "weights")}
     package = import_model(_onnx_file(tmp_path / "any.onnx"), into, said)
@@ -88,11 +104,13 @@ def test_what_the_file_cannot_say_must_be_said(tmp_path: Path, into: Path, missi
     assert caught.value.key == missing
 
 
+@HERE
 def test_a_model_with_a_fixed_batch_runs_one_sample_at_a_time(tmp_path: Path, into: Path) -> None:
     package = import_model(_onnx_file(tmp_path / "fixed.onnx", classifier(batch=1)), into, SAID)
     assert package.batch.size == 1
 
 
+@HERE
 def test_several_inputs_are_fed_by_name(tmp_path: Path, into: Path) -> None:
     graph = helper.make_graph(
         [
@@ -122,6 +140,7 @@ def _open_size() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+@HERE
 def test_a_size_that_the_file_leaves_open_must_be_fixed(tmp_path: Path, into: Path) -> None:
     file = _onnx_file(tmp_path / "open.onnx", _open_size())
     assert _refusal(file, into).key == "inputs"
@@ -129,6 +148,7 @@ def test_a_size_that_the_file_leaves_open_must_be_fixed(tmp_path: Path, into: Pa
     assert import_model(file, into, {**SAID, "inputs": [fixed]}).outputs[0].sample_shape == (1, 6, 5)
 
 
+@HERE
 @pytest.mark.parametrize(
     ("details", "key", "words"),
     [
@@ -151,6 +171,7 @@ def test_a_description_that_contradicts_the_file_is_refused(
     assert words in refusal.problem
 
 
+@HERE
 def test_answers_that_depend_on_the_rest_of_the_batch_are_refused(tmp_path: Path, into: Path) -> None:
     graph = helper.make_graph(
         [
@@ -165,6 +186,7 @@ def test_answers_that_depend_on_the_rest_of_the_batch_are_refused(tmp_path: Path
     assert "depends on the others" in str(_refusal(_onnx_file(tmp_path / "norm.onnx", model), into))
 
 
+@HERE
 def test_onnx_with_its_weights_in_another_file_is_refused_with_the_way_out(tmp_path: Path, into: Path) -> None:
     path = tmp_path / "big.onnx"
     onnx.save(classifier(), path, save_as_external_data=True, location="big.onnx.data", size_threshold=0)
@@ -186,6 +208,7 @@ def test_a_file_of_another_kind_and_a_link_are_refused(tmp_path: Path, into: Pat
     assert "links" in str(_refusal(tmp_path / "link.onnx", into))
 
 
+@HERE
 def test_an_imported_package_can_be_sealed_at_once(tmp_path: Path, into: Path) -> None:
     package = import_model(_onnx_file(tmp_path / "tiny.onnx"), into, SAID, site_key=bytes(32))
     assert package.sealed
@@ -200,6 +223,7 @@ def test_a_package_of_someone_else_is_copied_as_it_is(tmp_path: Path, into: Path
     assert ours.directory == into / "tiny-1.0.0"
 
 
+@HERE
 def test_no_version_is_imported_twice(tmp_path: Path, into: Path) -> None:
     file = _onnx_file(tmp_path / "tiny.onnx")
     import_model(file, into, SAID)
@@ -252,8 +276,10 @@ def test_a_torch_export_file_says_itself_what_it_takes(torch: Any, network: Any,
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["net.ts", "net.pt"])
 def test_a_torchscript_file_must_be_told_what_it_takes(
-    torch: Any, network: Any, tmp_path: Path, into: Path, name: str
+    torch: Any, network: Any, tmp_path: Path, into: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
+    if name == "net.pt":
+        request.getfixturevalue("in_this_process")
     torch.jit.save(torch.jit.trace(network, torch.zeros(2, 4)), tmp_path / name)
     assert _refusal(tmp_path / name, into).key == "inputs"
     package = import_model(tmp_path / name, into, {**SAID, "inputs": [VECTOR], "outputs": [{"name": "scores"}]})
@@ -293,6 +319,7 @@ def _altered(source: Path, alter: Callable[[str, bytes], bytes | None], extra: d
     return target
 
 
+@HERE
 @pytest.mark.torch
 def test_sample_inputs_of_an_exported_program_are_never_unpickled(
     torch: Any, network: Any, tmp_path: Path, into: Path
@@ -398,6 +425,7 @@ def _state_dict_bundle(path: Path, network: dict[str, Any]) -> Path:
     return bundle
 
 
+@HERE
 @pytest.mark.torch
 def test_a_monai_bundle_says_what_it_is(torch: Any, tmp_path: Path, into: Path) -> None:
     bundle = _bundle(tmp_path / "bundle")
@@ -413,12 +441,19 @@ def test_a_monai_bundle_says_what_it_is(torch: Any, tmp_path: Path, into: Path) 
 
 
 @pytest.mark.torch
-def test_a_state_dict_of_a_bundle_becomes_a_program(tmp_path: Path, into: Path) -> None:
+@pytest.mark.parametrize("place", ["here", pytest.param("apart", marks=pytest.mark.soak)])
+def test_a_state_dict_of_a_bundle_becomes_a_program(
+    tmp_path: Path, into: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    """Here, and (that takes seconds) in the process with limits in which an operator's is tried."""
+    if place == "here":
+        request.getfixturevalue("in_this_process")
     package = import_model(_state_dict_bundle(tmp_path / "bundle", NETWORK), into, {})
     assert package.weights == "model.pt2"
     assert package.outputs[0].sample_shape == (2, 16, 16, 16)
 
 
+@HERE
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("changes", "words"),
