@@ -169,24 +169,25 @@ def _fit_head(network: TextureNetwork, features: Tensor, labels: Tensor, penalti
     """
     scaled = network.head.fit(features, network.shares.chance).double()
     length = scaled.square().sum(dim=1).mean().sqrt()
-    scaled = scaled / length
+    # Weights of least square are sums of the images' features: so they are sought among those, which are far fewer.
+    basis, coordinates = torch.linalg.qr(scaled.T / length)
     layer = network.head.linear
     contrasts = _contrasts(layer.out_features)
-    weight = torch.zeros(contrasts.shape[1], layer.in_features, dtype=torch.float64, requires_grad=True)
+    weight = torch.zeros(contrasts.shape[1], len(coordinates), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(layer.out_features, dtype=torch.float64, requires_grad=True)
     penalty = torch.tensor(penalties, dtype=torch.float64)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         optimiser.zero_grad()
-        loss = functional.cross_entropy(scaled @ weight.T @ contrasts.T + bias, labels, reduction="sum")
+        loss = functional.cross_entropy(coordinates.T @ weight.T @ contrasts.T + bias, labels, reduction="sum")
         loss = loss + (penalty * weight.square().sum(dim=1)).sum() / 2
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(objective)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        layer.weight.copy_(contrasts @ weight / length)
+        layer.weight.copy_(contrasts @ weight @ basis.T / length)
         layer.bias.copy_(bias)
 
 

@@ -35,7 +35,7 @@ with LocalRuntime(packages, threads=1) as runtime:
     print(*sorted(model.name for model in runtime.models()))
 """)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "chest-xray-3class news2"
+    assert done.stdout.splitlines()[-1] == "chest-xray-3class ct-lesion-sample news2"
 
 
 def test_the_daemon_and_its_runtime_process_import_neither() -> None:
