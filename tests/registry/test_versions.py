@@ -26,6 +26,8 @@ from tests.steps.installation import Installation, image
 
 MODEL = "chest-xray-3class"
 STUDIES = 8
+WITH_ANY_DATABASE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+"""For what does not turn on the database; the other tests prove both."""
 
 
 def version_of(package: ModelPackage, version: str, **changes: Any) -> ModelPackage:
@@ -114,6 +116,7 @@ def test_an_answer_of_a_version_that_was_replaced_meanwhile_is_not_reported(
     assert answered(installation) == [("9.0.0", True)]
 
 
+@WITH_ANY_DATABASE
 def test_an_upgrade_keeps_serving(installation: Installation, bundled: ModelPackage):
     enter(installation, version_of(bundled, "9.0.0"))
     assert stages(installation) == {bundled.version: "retired", "9.0.0": "production"}
@@ -136,6 +139,7 @@ def test_no_upgrade_brings_back_what_a_person_retired(
     assert "is not among runtime.packages" in task["last_error"]
 
 
+@WITH_ANY_DATABASE
 def test_other_content_under_a_known_version_answers_nothing(installation: Installation, bundled: ModelPackage):
     changed = version_of(bundled, bundled.version, intended_use="Something else.")
     assert package_sha256(changed) != package_sha256(bundled)
@@ -262,6 +266,7 @@ def decoded(installation: Installation) -> list[str]:
     return functions
 
 
+@WITH_ANY_DATABASE
 def test_what_is_prepared_for_one_version_is_shared_by_its_shadow(
     installation: Installation, newer: ModelPackage, decoded: list[str]
 ):
@@ -272,6 +277,7 @@ def test_what_is_prepared_for_one_version_is_shared_by_its_shadow(
     assert decoded.count("_prepare") == 1
 
 
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_a_shadow_that_wants_another_input_gets_its_own(
     installation: Installation,
@@ -294,6 +300,7 @@ def test_a_shadow_that_wants_another_input_gets_its_own(
     assert decoded.count("_prepare") == 2
 
 
+@WITH_ANY_DATABASE
 def test_kept_inputs_are_few_and_go_with_time(bundled: ModelPackage):
     def of(number: int) -> Prepared:
         return (PreparedInput(str(number), np.zeros((1, 10, 10), np.float32), ""),)
@@ -309,6 +316,7 @@ def test_kept_inputs_are_few_and_go_with_time(bundled: ModelPackage):
     assert old.take(["0"], pipeline, bundled) is None
 
 
+@WITH_ANY_DATABASE
 def test_a_shadow_that_fails_does_not_touch_the_study(
     installation: Installation, newer: ModelPackage, monkeypatch: pytest.MonkeyPatch
 ):
@@ -366,6 +374,7 @@ def test_an_operator_compares_signs_off_and_promotes(console: Installation, bund
     assert (listed["9.0.0"]["stage"], listed["9.0.0"]["inferences"]) == ("retired", 8)
 
 
+@WITH_ANY_DATABASE
 def test_sign_offs_count_in_an_ab_experiment(console: Installation):
     console.ask("models.experiment-start", kind="ab", model=MODEL, version="9.0.0", share=0.5)
     for number in range(1, STUDIES + 1):
@@ -391,6 +400,7 @@ def test_what_an_erased_patient_answered_is_left_out(console: Installation):
     assert (shown["studies"], shown["left_out"]) == ({"control": 1, "challenger": 1}, 2)
 
 
+@WITH_ANY_DATABASE
 def test_what_cannot_be_is_refused(console: Installation):
     refusals: list[tuple[str, dict[str, Any], str]] = [
         ("promote", {"model": MODEL, "version": "7"}, "has no version 7"),
