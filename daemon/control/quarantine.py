@@ -16,12 +16,23 @@ from daemon.control.errors import CommandFailed
 from daemon.control.limits import rows
 from daemon.control.processing import process_again, process_rest
 from daemon.database import schema as t
-from daemon.intake.placing import NAMED_BY_A_NOTE, is_named_by_a_note
+from daemon.intake import contradiction_of
+from daemon.intake.correcting import A_LATER_ONE
+from daemon.intake.placing import (
+    NAMED_BY_A_NOTE,
+    PIXELS_DIFFER,
+    TWO_PATIENTS,
+    UID_IN_TWO_STUDIES,
+    hold,
+    is_named_by_a_note,
+)
 from daemon.node import Node
 from daemon.states import Standing
 from daemon.steps.deidentify import NOT_PROVEN_CLEAN
 
 REJECTED: Final = "rejected by an operator"
+_BY_A_DECISION: Final = (TWO_PATIENTS, UID_IN_TWO_STUDIES, PIXELS_DIFFER, A_LATER_ONE)
+"""How the rest of the reason begins where `studies keep` or `studies correct` set an instance aside."""
 
 
 def quarantine_list(node: Node, actor: str, limit: int = 100) -> list[dict[str, Any]]:
@@ -125,48 +136,62 @@ def quarantine_reject(node: Node, actor: str, instance: str) -> dict[str, Any]:
 
 def quarantine_restore(node: Node, actor: str, instance: str) -> dict[str, Any]:
     """Put an instance that an operator rejected back into its study, and process the study with it. What kept it back
-    is judged again.
+    is judged again. One that was set aside because it contradicts its study contradicts it again: the study is held, so
+    that a person can decide otherwise.
     """
 
     def work(connection: sa.Connection) -> dict[str, Any]:
         row = connection.execute(
-            sa.select(t.instance.c.study_id, t.instance.c.uid_tag, t.instance.c.patient_id, t.instance.c.reason)
+            sa.select(t.instance, t.study.c.patient_id.label("patient_of_study"))
+            .join(t.study, t.study.c.id == t.instance.c.study_id)
             .where(t.instance.c.id == instance, t.instance.c.standing == Standing.REJECTED_BY_OPERATOR)
-            .with_for_update()
+            .with_for_update(of=(t.study, t.instance))  # whoever changes a study holds its row
         ).first()
         if row is None:
             raise CommandFailed("no operator has rejected such an instance; `kopru studies show` shows those rejected")
-        # Whoever changes a study holds its row: what the indexer places meanwhile is seen below.
-        connection.execute(sa.select(t.study.c.id).where(t.study.c.id == row.study_id).with_for_update())
         if is_named_by_a_note(connection, row.study_id, row.uid_tag):
             raise CommandFailed(f"this instance was {NAMED_BY_A_NOTE} since: its sender has taken it back", 3)
-        if row.patient_id != connection.execute(_patient_of(row.study_id)).scalar_one():
-            raise CommandFailed("this instance is another patient's than its study: it was set aside for that", 3)
-        if _is_replaced(connection, row.uid_tag):
-            raise CommandFailed("the sender has sent this instance anew since, and that one is in use", 3)
         before = (row.reason or "").removeprefix(f"{REJECTED}: ")
-        connection.execute(
-            sa.update(t.instance)
-            .where(t.instance.c.id == instance)
-            .values(standing=Standing.CURRENT, reason=before or None)
-        )
+        against = _contradicts(connection, row)
+        if against and not before.startswith(_BY_A_DECISION):
+            raise CommandFailed("the sender has sent this instance anew since, and that one is in use", 3)
+        standing = Standing.CONFLICT if against else Standing.CURRENT
+        change = sa.update(t.instance).where(t.instance.c.id == instance)
+        connection.execute(change.values(standing=standing, reason=against or before or None))
         _record(connection, node, Kind.QUARANTINE_RESTORED, actor, instance, _code(before))
-        revision = process_rest(connection, node, actor, row.study_id, "restored by an operator")
+        if against:
+            priority = connection.execute(_newest(row.study_id)).scalar_one()
+            revision = hold(connection, node.audit, row.study_id, against, priority, row.received_at, actor)
+        else:
+            revision = process_rest(connection, node, actor, row.study_id, "restored by an operator")
         return {"instance": instance, "study": row.study_id, "revision": revision}
 
     return node.database.retrying(work)
 
 
-def _patient_of(study: str) -> sa.Select[tuple[str]]:
-    return sa.select(t.study.c.patient_id).where(t.study.c.id == study)
+def _newest(study: str) -> sa.Select[tuple[int]]:
+    """The priority of the study's newest revision."""
+    query = sa.select(t.revision.c.priority).where(t.revision.c.study_id == study)
+    return query.order_by(t.revision.c.number.desc()).limit(1)
 
 
-def _is_replaced(connection: sa.Connection, uid_tag: str) -> bool:
-    in_use = sa.select(t.instance.c.id).where(
-        t.instance.c.uid_tag == uid_tag,
-        t.instance.c.standing.in_((Standing.CURRENT, Standing.UNSELECTED, Standing.CONFLICT)),
-    )
-    return connection.execute(in_use.limit(1)).first() is not None
+def _contradicts(connection: sa.Connection, row: sa.Row[Any]) -> str | None:
+    """How an instance that was set aside would contradict its study, or another one; None if it would not."""
+    if row.patient_id != row.patient_of_study:
+        found = contradiction_of(connection, row.study_id)
+        if found and found.others - {row.patient_id}:  # nobody could decide among three
+            raise CommandFailed("this study contradicts itself already, by another patient; settle that first", 3)
+        return TWO_PATIENTS
+    claimed = connection.execute(
+        sa.select(t.instance.c.study_id).where(
+            t.instance.c.uid_tag == row.uid_tag,
+            t.instance.c.standing.in_((Standing.CURRENT, Standing.UNSELECTED, Standing.CONFLICT)),
+        )
+    ).scalars()
+    studies = set(claimed)
+    if studies - {row.study_id}:
+        return UID_IN_TWO_STUDIES
+    return PIXELS_DIFFER if studies else None
 
 
 def _is_not_clean() -> sa.ColumnElement[bool]:

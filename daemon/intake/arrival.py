@@ -54,4 +54,5 @@ class Arrival:
     expected_instances: int | None
     rejected_uid_tags: tuple[str, ...] = ()
     same_pixels: frozenset[str] = frozenset()  # ids of instances that show the same image (`daemon.intake.twins`)
+    names_nobody: bool = False  # its Patient ID is missing or a placeholder: the scope is its study's own
     pseudonym: str | None = None  # its Patient ID where that has the form of our pseudonyms, which identify nobody

@@ -2,8 +2,8 @@
 
 What is clear is settled by itself: every instance in use has come again, later, under one other patient, with the same
 UIDs and the same image, and it is quiet as at a study's end. So an administrator's correction of a Patient ID arrives.
-Nothing else is: not a part, not a third patient, not a patient whom the study had before (an archive may send what was
-corrected once more). Then a person decides (`daemon.control.contradictions`).
+Nothing else is: not a part, not a third patient, not a placeholder for one, not a patient whom the study had before
+(an archive may send what was corrected once more). Then a person decides (`daemon.control.contradictions`).
 
 What a transaction of `Settlement.apply` does, in this order, all of it or nothing:
 
@@ -41,6 +41,7 @@ WITHDRAW: Final = "withdraw"
 HAND_OVER: Final = "hand-over"
 """Kinds of the tasks that follow."""
 
+A_LATER_ONE: Final = "a later one is right"
 PATIENT_CORRECTED: Final = "the patient of its study was corrected"
 _TAKES_BACK: Final = "takes back what was sent about the former patient"
 _D = DeliveryState
@@ -201,30 +202,39 @@ class Settlement:
         supersede_unsent(connection, audit, study_id, self.actor)
         if self.former.id != self.rightful.id:
             self._change_patient(connection)
-        self._replace(connection)
+        stay = self._replace(connection)
         priority = min(arrival.priority for arrival in self.arrivals)
         last = max(row.received_at for row in (*self.found.in_use, *self.found.conflicts))
         revision_id = begin_revision(connection, audit, study_id, priority, last, actor=self.actor)
         for arrival in self.arrivals:
-            place(connection, audit, arrival)
+            if arrival.instance_id not in stay:
+                place(connection, audit, arrival)
         if self.former.id != self.rightful.id:
             queue.enqueue(connection, HAND_OVER, revision_id, {"study": study_id})
         return revision_id
 
-    def _replace(self, connection: sa.Connection) -> None:
-        """Take out of use what came again, and out of the index what is to be placed anew."""
+    def _replace(self, connection: sa.Connection) -> set[str]:
+        """Take out of use what came again, and out of the index what is to be placed anew.
+
+        Gives the ids of those that stay, and are in use again: earlier revisions have them, so their rows stay.
+        """
         anew = {arrival.instance_id for arrival in self.arrivals}
         again = {arrival.uid_tag for arrival in self.arrivals}
         there = (*self.found.in_use, *self.found.elsewhere)
         twins = [row.id for row in there if row.uid_tag in again and row.standing in IN_USE]
         twins += [row.id for row in self.found.conflicts if row.id not in anew]
         # What a person set aside is known when it comes again; what a correction replaced may come to correct it back.
-        standing, reason = Standing.REJECTED_BY_OPERATOR, "rejected by an operator: a later one is right"
+        standing, reason = Standing.REJECTED_BY_OPERATOR, f"rejected by an operator: {A_LATER_ONE}"
         if self.former.id != self.rightful.id:
             standing, reason = Standing.CORRECTED, PATIENT_CORRECTED
         change = sa.update(t.instance).values(standing=standing, reason=reason)
         connection.execute(change.where(t.instance.c.id.in_(twins)))
-        connection.execute(sa.delete(t.instance).where(t.instance.c.id.in_(anew)))
+        members = sa.select(t.revision_instance.c.instance_id).where(t.revision_instance.c.instance_id.in_(anew))
+        stay = set(connection.execute(members).scalars())
+        in_use_again = sa.update(t.instance).where(t.instance.c.id.in_(stay))
+        connection.execute(in_use_again.values(standing=Standing.CURRENT, reason=None))
+        connection.execute(sa.delete(t.instance).where(t.instance.c.id.in_(anew - stay)))
+        return stay
 
     def _change_patient(self, connection: sa.Connection) -> None:
         """Make the study the rightful patient's, with all that was made of it, and take back what was sent."""

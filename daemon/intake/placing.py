@@ -5,8 +5,9 @@ What decides is tried in this order, and the first that holds gives the standing
 1. its Patient ID is a pseudonym that we gave → own result: a copy that we made for an archive, come back (it would be
    copied anew each time, and with retained UIDs hold its original's study);
 2. the same UID and the same bytes were here before, and were not corrected → duplicate;
-3. another patient's study, or another study's SOP Instance UID → conflict, the study is held; but if what corrects it
-   was received later and is here already → corrected (`correcting` tells how a study gets its rightful patient);
+3. another patient's study, or a SOP Instance UID that counts in another study → conflict, the study is held; but if
+   what corrects it was received later and is here already → corrected (`correcting` tells how a study gets its
+   rightful patient);
 4. our own result → own result; named by a rejection note, before or after it → rejected;
 5. the same UID is here with other pixels → conflict, held; with another identity → the later one corrects the earlier;
    with neither → variant, the first stays in use;
@@ -32,14 +33,14 @@ TWO_PATIENTS: Final = "two patients in one study"
 UID_IN_TWO_STUDIES: Final = "one SOP Instance UID in two studies"
 NAMED_BY_A_NOTE = "named by a rejection note"
 _OWN_COPY = "a copy made here for a destination has come back"
-_PIXELS_DIFFER = "one SOP Instance UID with different pixels"
+PIXELS_DIFFER: Final = "one SOP Instance UID with different pixels"
 
 
 IN_USE: Final = (Standing.CURRENT, Standing.UNSELECTED)
 """What counts when an instance comes again."""
 
 _NOT_IT: Final = (Standing.CORRECTED, Standing.DUPLICATE)  # what is a duplicate is one of something else that is here
-_DECIDED: Final = (Standing.CORRECTED, Standing.REJECTED_BY_OPERATOR)
+_NOT_IN_IT: Final = (*_NOT_IT, Standing.VARIANT, Standing.REJECTED_BY_OPERATOR)  # of another study: it has no claim
 _KINDS = {
     Standing.CURRENT: Kind.INSTANCE_RECEIVED,
     Standing.UNSELECTED: Kind.INSTANCE_UNSELECTED,
@@ -75,7 +76,8 @@ def place(connection: sa.Connection, audit: AuditWriter, arrival: Arrival) -> St
         _correct(connection, arrival, study_id)
         _note(connection, audit, Kind.INSTANCE_CORRECTION, arrival, verdict.replaces)
     if verdict.standing is Standing.CONFLICT:
-        _hold(connection, audit, arrival, study_id, verdict.reason or "contradiction")
+        reason = verdict.reason or "contradiction"
+        hold(connection, audit, study_id, reason, arrival.priority, arrival.received_at)
     elif verdict.standing is Standing.CURRENT:
         _join(connection, audit, arrival, study_id)
     elif arrival.kind is ArrivalKind.REJECTION_NOTE and verdict.standing is Standing.UNSELECTED:
@@ -147,7 +149,7 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
         return _Verdict(Standing.DUPLICATE)
     if patient_id != arrival.patient.id:
         return _of_another_patient(arrival, [twin for twin in twins if twin.study_id == study_id])
-    if any(twin.study_id != study_id and twin.standing not in _DECIDED for twin in twins):
+    if any(twin.study_id != study_id and twin.standing not in _NOT_IN_IT for twin in twins):
         return _Verdict(Standing.CONFLICT, UID_IN_TWO_STUDIES)
     if arrival.kind is ArrivalKind.OWN_RESULT:
         return _Verdict(Standing.OWN_RESULT)
@@ -155,7 +157,7 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
         return _Verdict(Standing.REJECTED, NAMED_BY_A_NOTE)
     in_use = [twin for twin in twins if twin.standing in IN_USE]
     if any(twin.pixel_tag != arrival.pixel_tag and twin.id not in arrival.same_pixels for twin in in_use):
-        return _Verdict(Standing.CONFLICT, _PIXELS_DIFFER)
+        return _Verdict(Standing.CONFLICT, PIXELS_DIFFER)
     wanted = Standing.CURRENT if arrival.kind is ArrivalKind.IMAGE else Standing.UNSELECTED
     for twin in in_use:
         if twin.identity_tag != arrival.identity_tag:
@@ -174,7 +176,8 @@ def _of_another_patient(arrival: Arrival, twins: list[sa.Row[Any]]) -> _Verdict:
     ]
     if any(twin.received_at > arrival.received_at for twin in same):  # indexed later, but received before
         return _Verdict(Standing.CORRECTED, "a later correction of its patient is here")
-    return _Verdict(Standing.CONFLICT, TWO_PATIENTS, repeats=same[0].id if same else None)
+    corrects = same and not arrival.names_nobody  # what names nobody says nothing against a patient who was named
+    return _Verdict(Standing.CONFLICT, TWO_PATIENTS, repeats=same[0].id if corrects else None)
 
 
 def _is_ours(connection: sa.Connection, pseudonym: str) -> bool:
@@ -222,8 +225,19 @@ def _join(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study
     connection.execute(sa.update(t.revision).where(t.revision.c.id == revision_id).values(changes))
 
 
-def _hold(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study_id: str, reason: str) -> None:
-    """Hold the study until it is settled: nothing more of it is processed or sent."""
+def hold(
+    connection: sa.Connection,
+    audit: AuditWriter,
+    study_id: str,
+    reason: str,
+    priority: int,
+    at: float,
+    actor: str = "indexer",
+) -> str:
+    """Hold the study until it is settled: nothing more of it is processed or sent. Gives the id of the held revision.
+
+    `at` is when the instance was received that contradicts it.
+    """
     if reason == TWO_PATIENTS:
         reason += _how_much_came_again(connection, study_id)
     revision = connection.execute(
@@ -232,16 +246,14 @@ def _hold(connection: sa.Connection, audit: AuditWriter, arrival: Arrival, study
         )
     ).first()
     if revision is None:
-        begin_revision(
-            connection, audit, study_id, arrival.priority, arrival.received_at, RevisionState.HELD, reason=reason
-        )
-        return
+        return begin_revision(connection, audit, study_id, priority, at, RevisionState.HELD, reason=reason, actor=actor)
     if revision.state == RevisionState.ASSEMBLING:
-        move(connection, audit, revision.id, RevisionState.HELD, reason=reason, actor="indexer")
-    values: dict[str, object] = {"last_instance_at": _later(arrival.received_at), "updated_at": database_now()}
+        move(connection, audit, revision.id, RevisionState.HELD, reason=reason, actor=actor)
+    values: dict[str, object] = {"last_instance_at": _later(at), "updated_at": database_now()}
     if reason.startswith(TWO_PATIENTS):
         values["reason"] = reason
     connection.execute(sa.update(t.revision).where(t.revision.c.id == revision.id).values(values))
+    return str(revision.id)
 
 
 def _how_much_came_again(connection: sa.Connection, study_id: str) -> str:

@@ -120,6 +120,7 @@ class Reader:
             priority=Priority.STAT if receipt.high_priority else Priority.ROUTINE,
             expected_instances=_count(header.number_of_study_related_instances),
             rejected_uid_tags=tuple(self.master.lookup_tag("instance", uid) for uid in rejected),
+            names_nobody=_is_placeholder(header),
             pseudonym=patient_id if is_pseudonym(patient_id) else None,
         )
         return arrival, entry

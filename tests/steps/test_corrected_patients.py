@@ -196,8 +196,55 @@ def test_a_person_keeps_a_study_with_the_patient_whom_it_had(installation: Insta
     assert installation.standings() == ["current", "current", "rejected-by-operator", "rejected-by-operator"]
     installation.send(of(B, first))  # the same bytes: it is decided
     assert installation.revisions()[-1] == "delivered"
-    with pytest.raises(CommandFailed, match="another patient's"):
-        installation.ask("quarantine.restore", instance=answer["set_aside"][0])
+
+
+def test_a_person_who_was_wrong_to_keep_a_study_can_decide_otherwise(installation: Installation):
+    first = image()
+    installation.send(first)
+    installation.work()
+    corrected = of(B, first)
+    corrected.SeriesInstanceUID = "2.25.99"  # which makes it a person's to decide
+    installation.send(corrected)
+    study = installation.shown()["study"]
+    (set_aside,) = installation.ask("studies.keep", study=study)["set_aside"]
+    settle(installation)
+    installation.ask("quarantine.restore", instance=set_aside)
+    settle(installation)
+    assert installation.revisions()[-1] == "held"
+    assert reports(installation) == {A.family: "partial"}
+    installation.ask("studies.correct", study=study)
+    settle(installation)
+    assert reports(installation) == reports(installation, "archive") == TAKEN_BACK
+    assert installation.standings() == ["corrected", "current"]
+
+
+@WITH_ANY_DATABASE
+def test_what_was_set_aside_comes_back_to_no_study_that_a_third_patient_is_in(installation: Installation):
+    first = image()
+    installation.send(first, of(B, another(first)))
+    study = installation.shown()["study"]
+    (set_aside,) = installation.ask("studies.keep", study=study)["set_aside"]
+    installation.send(of(C, another(first, 97)))
+    with pytest.raises(CommandFailed, match="settle that first") as refused:
+        installation.ask("quarantine.restore", instance=set_aside)
+    assert refused.value.exit_code == 3
+    installation.ask("studies.keep", study=study)
+    installation.ask("quarantine.restore", instance=set_aside)
+    assert installation.revisions()[-1] == "held"
+
+
+@WITH_ANY_DATABASE
+@pytest.mark.parametrize("patient_id", ["", "0", "ANONYMOUS"])
+def test_no_study_is_taken_from_its_patient_by_what_names_nobody(installation: Installation, patient_id: str):
+    first = image()
+    installation.send(first)
+    installation.work()
+    nobodys = of(B, first)
+    nobodys.PatientID = patient_id
+    installation.send(nobodys)
+    settle(installation)
+    assert installation.revisions() == ["delivered", "held"]
+    assert reports(installation) == {A.family: "partial"}
 
 
 @WITH_ANY_DATABASE
@@ -234,6 +281,16 @@ def test_a_person_chooses_among_two_images_under_one_uid(installation: Installat
     assert (first, later)[pixels].PixelData in data
     installation.send(first, later)  # it is decided
     assert installation.revisions()[-1] == "delivered"
+    with installation.database.read() as connection:
+        aside = sa.select(t.instance.c.id).where(t.instance.c.standing == "rejected-by-operator")
+        instance = connection.execute(aside).scalar_one()
+    installation.ask("quarantine.restore", instance=instance)  # it was decided wrongly
+    assert installation.revisions()[-1] == "held"
+    installation.ask("studies.correct", study=installation.shown()["study"])
+    settle(installation)
+    with installation.database.read() as connection:
+        ref = connection.execute(sa.select(t.instance.c.object_ref).where(t.instance.c.standing == "current")).scalar()
+    assert (later, first)[pixels].PixelData in installation.node.store.open(ObjectRef.parse(ref))[1]
 
 
 @WITH_ANY_DATABASE
@@ -244,6 +301,7 @@ def test_a_person_chooses_in_which_of_two_studies_an_instance_is(installation: I
     stray.StudyInstanceUID = "2.25.4712"
     installation.send(first)
     installation.work()
+    installation.send(first)  # once more: a duplicate in that study claims nothing
     installation.send(stray)
     installation.work()
     studies = {row["state"]: row["study"] for row in installation.ask("studies.list")}
