@@ -3,7 +3,8 @@
 What is clear is settled by itself: every instance in use has come again, later, under one other patient, with the same
 UIDs and the same image, and it is quiet as at a study's end. So an administrator's correction of a Patient ID arrives.
 Nothing else is: not a part, not a third patient, not a placeholder for one, not a patient whom the study had before
-(an archive may send what was corrected once more). Then a person decides (`daemon.control.contradictions`).
+(an archive may send what was corrected once more), not one whom a person has decided against. Then a person
+decides (`daemon.control.contradictions`).
 
 What a transaction of `Settlement.apply` does, in this order, all of it or nothing:
 
@@ -60,7 +61,7 @@ class Contradiction:
     patient_id: str
     in_use: tuple[sa.Row[Any], ...]
     conflicts: tuple[sa.Row[Any], ...]
-    earlier_patients: frozenset[str]  # whose the study was held to be before
+    ruled_out: frozenset[str]  # whose the study was held to be before, or whose a person has decided it is not
     elsewhere: tuple[sa.Row[Any], ...]  # what has a UID of `conflicts` and is no part of `in_use` or `conflicts`
 
     @property
@@ -72,7 +73,7 @@ class Contradiction:
     def clearly_of(self) -> str | None:
         """The patient whose the study has clearly become; None where a person must decide."""
         patients = {row.patient_id for row in self.conflicts}
-        if len(patients) != 1 or patients & {self.patient_id, *self.earlier_patients}:
+        if len(patients) != 1 or patients & {self.patient_id, *self.ruled_out}:
             return None
         known = {row.uid_tag for row in (*self.in_use, *self.elsewhere)}
         if any(row.repeats is None and row.uid_tag in known for row in self.conflicts):
@@ -107,12 +108,15 @@ def contradiction_of(connection: sa.Connection, study_id: str) -> Contradiction 
     earlier = sa.select(t.revision.c.former_patient_id).where(
         t.revision.c.study_id == study_id, t.revision.c.former_patient_id.is_not(None)
     )
+    set_aside = sa.select(t.instance.c.patient_id).where(
+        t.instance.c.study_id == study_id, t.instance.c.standing == Standing.REJECTED_BY_OPERATOR
+    )
     return Contradiction(
         study_id,
         patient_id,
         tuple(in_use),
         tuple(conflicts),
-        frozenset(connection.execute(earlier).scalars()),
+        frozenset(connection.execute(sa.union(earlier, set_aside)).scalars()),
         tuple(row for row in elsewhere if row.id not in known),
     )
 

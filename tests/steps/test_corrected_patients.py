@@ -198,6 +198,18 @@ def test_a_person_keeps_a_study_with_the_patient_whom_it_had(installation: Insta
     assert installation.revisions()[-1] == "delivered"
 
 
+@WITH_ANY_DATABASE
+def test_a_patient_whom_a_person_has_decided_against_gets_the_study_by_nothing_that_comes(installation: Installation):
+    first = image()
+    installation.send(first, of(B, another(first)))
+    installation.ask("studies.keep", study=installation.shown()["study"])
+    settle(installation)
+    installation.send(of(B, first))
+    settle(installation)
+    assert installation.revisions()[-1] == "held"
+    assert reports(installation) == {A.family: "partial"}
+
+
 def test_a_person_who_was_wrong_to_keep_a_study_can_decide_otherwise(installation: Installation):
     first = image()
     installation.send(first)
