@@ -28,6 +28,8 @@ def conclusions(result: StudyResult, findings: list[StudyFinding], words: Wordin
     if reasons:
         count = sum(outcome.not_analysable is not None for outcome in result.outcomes)
         said.append(_filled(words.images_left_out, count=count, total=len(result.outcomes), reasons=reasons))
+    if (not_taken := result.received_instances - len(result.outcomes)) > 0:
+        said.append(_filled(words.images_not_taken, count=not_taken, total=result.received_instances))
     return said
 
 

@@ -30,6 +30,7 @@ class Wording:
     not_analysed: Statement
     findings: Statement
     images_left_out: Statement
+    images_not_taken: Statement
     withdrawn: Statement
     withdrawn_finding: str
     heatmap: str
@@ -65,6 +66,9 @@ ENGLISH = Wording(
     not_analysed=Statement("Not analysable", "The algorithm gave no answer about this study. {reasons}"),
     findings=Statement("Result", "{verdicts}."),
     images_left_out=Statement("Images left out", "{count} of {total} could not be analysed. {reasons}"),
+    images_not_taken=Statement(
+        "Images not looked at", "{count} of {total} received are of a kind that the algorithm does not take."
+    ),
     withdrawn=Statement("Withdrawn", "This report was sent in error. Disregard it."),
     withdrawn_finding="Withdrawn: this finding is no longer part of the report.",
     heatmap="Heatmap: what raised the score of {label}",

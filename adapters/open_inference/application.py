@@ -1,8 +1,8 @@
 """The HTTP side: routes, statuses, limits. An ASGI application over a `Runtime`; who serves it is not known here.
 
-Statuses: 400 the request is wrong, 401 no valid key, 404 no such model or version, 413 too large, 415 compressed, 422
-a sample is not what the model was made for, 429 too many requests, 503 the runtime is busy or away (both with
-Retry-After), 504 no answer in time, 500 the model failed.
+Statuses: 400 the request is wrong, 401 no valid key, 404 no such model or version, 408 too slow, 413 too large, 415
+compressed, 422 a sample is not what the model was made for, 429 too many requests, 503 the runtime is busy or away
+(both with Retry-After), 504 no answer in time, 500 the model failed.
 """
 
 import functools
@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+import anyio
 import anyio.to_thread
 import structlog
 from anyio import CapacityLimiter
@@ -180,7 +181,7 @@ class _Application:
 
     def _answer(self, model: ModelDescription, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
         """Decode, ask, encode: in a thread."""
-        asked = wire.read_request(body, header_length)
+        asked = wire.read_request(body, header_length, model)
         seconds = min(asked.timeout_seconds or LONGEST_SECONDS, LONGEST_SECONDS)
         result = self._runtime.infer(model.name, asked.inputs, version=model.version, timeout_seconds=seconds)
         refused = [f"sample {n}: {verdict.sentence}" for n, verdict in enumerate(result.gate) if not verdict.fits]
@@ -192,10 +193,13 @@ class _Application:
 async def _read(request: Request, most: int) -> bytes:
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise _Refusal(413, "the body is larger than a full batch of this model can be")
+        with anyio.fail_after(LONGEST_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise _Refusal(413, "the body is larger than a full batch of this model can be")
+    except TimeoutError:
+        raise _Refusal(408, "the body did not come in time") from None
     except ClientDisconnect:
         raise _Refusal(400, "the client left before its request was complete") from None
     return bytes(body)

@@ -20,6 +20,7 @@ from daemon.models import admission
 from daemon.pipelines import UnknownPipeline, pipeline_of
 from runtime import ModelPackage, PackageError, Runtime, RuntimeFailure
 
+_MOST_NUMBERS = 1000
 _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
@@ -82,9 +83,16 @@ def answer_about(path: Path, package: ModelPackage, runtime: Runtime) -> dict[st
     refused = [verdict.sentence for verdict in output.gate if not verdict.fits]
     if refused:
         return about | {"not_analysable": refused[0]}
+    if not package.labels:
+        return about | {"outputs": {name: _told(values[0]) for name, values in output.outputs.items()}}
     scores = output.outputs[package.outputs[0].name][0]
     probabilities = {label.name: round(float(scores[label.index]), 6) for label in package.labels}
     return about | {"label": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}
+
+
+def _told(values: npt.NDArray[Any]) -> Any:
+    """An output that no labels explain: its numbers, or of many their shape alone."""
+    return values.tolist() if values.size <= _MOST_NUMBERS else {"shape": list(values.shape)}
 
 
 def _image(path: Path, package: ModelPackage) -> npt.NDArray[np.float32]:

@@ -24,11 +24,12 @@ def status(context: typer.Context, json: Json = False) -> None:
     )
     _tell_index(answer["index"])
     if answer["needs_a_person"]:
-        states = "held|quarantined|failed|undelivered"
-        say((f"{answer['needs_a_person']} need a person: kopru studies list --state {states}", "bold yellow"))
+        what = "needs a person" if answer["needs_a_person"] == 1 else "need a person"
+        where = "kopru studies list --state held (or quarantined, failed, undelivered)"
+        say((f"{answer['needs_a_person']} {what}: {where}", "bold yellow"))
     say()
     for title, counted in (
-        ("Studies", answer["revisions"]),
+        ("Revisions of studies", answer["revisions"]),
         ("Instances", answer["instances"]),
         ("Tasks", answer["tasks"]),
     ):

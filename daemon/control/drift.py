@@ -15,6 +15,9 @@ def models_drift(node: Node, actor: str, model: str | None = None) -> list[dict[
         reports = node.runtime.drift()
     except RuntimeFailure as error:
         raise CommandFailed(f"the model runtime does not answer ({type(error).__name__}); see the log") from None
+    watched = sorted({report.model for report in reports})
+    if model is not None and model not in watched:
+        raise CommandFailed(f"no such model is watched; watched, by their packages: {', '.join(watched) or 'none'}", 2)
     with node.database.read() as connection:
         on = alerts_on(connection, node.settings.node.name)
     return [_told(report, on) for report in reports if model in (None, report.model)]

@@ -66,7 +66,8 @@ def folder_defaults(data: Path, runtime: Path, environ: Mapping[str, str]) -> di
 def machine_defaults() -> dict[str, Any]:
     """The defaults that follow from the number of cores and from the model packages that come with the program."""
     cores = len(os.sched_getaffinity(0))
-    bundled = sorted(Path(pipelines.__file__).parent.glob("packages/*/model.toml"))
+    packages = sorted(Path(pipelines.__file__).parent.glob("packages/*/model.toml"))
+    bundled = [package for package in packages if not package.parent.name.endswith("-sample")]  # no pipeline asks those
     return {
         "dicom": {"receivers": cores},
         "engine": {"pixel_workers": cores},

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from daemon.cli.output import fail
 from tests.cli.conftest import Run
 from tests.receiver.instances import PATIENT_NAME, ct, write_file
+from tests.runtime.packages import make_package
 
 
 def test_infer_names_the_models_there_are(run: Run, tmp_path: Path):
@@ -102,3 +104,13 @@ def test_what_nobody_foresaw_is_one_line_that_quotes_nothing(run: Run, monkeypat
 def test_a_message_may_hold_what_looks_like_markup(capsys: pytest.CaptureFixture[str]):
     fail("/tmp/[red]/x: " + "long " * 40)
     assert capsys.readouterr().err == f"kopru: /tmp/[red]/x: {'long ' * 40}\n"
+
+
+def test_infer_tells_the_numbers_of_a_model_that_has_no_labels(run: Run, tmp_path: Path):
+    made = make_package(tmp_path / "tiny", labels=[])
+    image = tmp_path / "grey.png"
+    Image.new("L", (8, 8), 128).save(image)
+    answer = run("infer", made.directory, image)
+    assert answer.code == 0, answer.err
+    (numbers,) = json.loads(answer.out)["outputs"].values()
+    assert sum(numbers) == pytest.approx(1, abs=1e-5)

@@ -157,6 +157,13 @@ def test_images_left_out_are_told():
     assert "1 of 2 could not be analysed. Lateral image." in report["conclusion"]
 
 
+def test_images_that_the_algorithm_does_not_take_are_told():
+    of_one = result(image(finding(NORMAL, 0.9)))
+    assert "does not take" not in the_report(document(study_result=of_one))["conclusion"]
+    report = the_report(document(study_result=replace(of_one, received_instances=3)))
+    assert "2 of 3 received are of a kind that the algorithm does not take." in report["conclusion"]
+
+
 def test_later_revision_keeps_identifiers_and_shows_its_number():
     first = document()
     second = document(revision=2, previous=first)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from adapters.open_inference import BadRequest
 from adapters.open_inference.wire import DATATYPES, read_request, write_answer
 from runtime import InferenceResult
+from tests.runtime.packages import make_package
 
 FLOATS = {"name": "x", "shape": [2, 2], "datatype": "FP32"}
 
@@ -129,3 +131,12 @@ def test_outputs_are_chosen_and_written_as_asked() -> None:
     asked = read_request(_body(FLOATS | {"data": [1, 2, 3, 4]}, outputs=[{"name": "r"}]), None)
     with pytest.raises(BadRequest, match="no output"):
         write_answer(asked, result)
+
+
+def test_more_lists_or_values_than_a_batch_has_are_refused_before_they_are_parsed(tmp_path: Path) -> None:
+    model = make_package(tmp_path / "tiny")
+    full = {"name": "image", "shape": [8, 1, 8, 8], "datatype": "FP32", "data": np.zeros((8, 1, 8, 8)).tolist()}
+    assert read_request(_body(full), None, model).inputs["image"].shape == (8, 1, 8, 8)
+    for data in ("[" + "[]," * 9000 + "[]]", "[" + "0," * 9000 + "0]", "[" + "{}," * 9000 + "{}]"):
+        with pytest.raises(BadRequest, match="more in the body"):
+            read_request(b'{"inputs":[{"data":' + data.encode() + b"}]}", None, model)

@@ -125,7 +125,7 @@ def test_a_quarantined_study_is_listed_shown_with_3_and_reprocessing_does_not_lo
     (study,) = kopru.ask("studies.list", state="quarantined")
     assert "burned" in study["reason"]
     kopru.cli("studies", "show", study["study"], code=3)
-    assert "1 need a person" in kopru.cli("status")
+    assert "1 needs a person" in kopru.cli("status")
 
 
 def test_mistakes_are_usage_errors_that_name_what_is_allowed(kopru: Kopru, tmp_path: Path):
