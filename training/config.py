@@ -165,6 +165,7 @@ class PackageConfig:
     variants: tuple[str, ...]  # which of float16 and int8 are put into the package; all are measured
     licence: str
     intended_use: str
+    remarks: str  # what the card has to say of how these settings were chosen; may be empty
 
     def __post_init__(self) -> None:
         strange = set(self.variants) - {"float16", "int8"}

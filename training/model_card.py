@@ -62,7 +62,8 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
     sections = [
         f"# {package.name} {package.version}\n\n{package.intended_use}",
         f"## Model\n\n{_model(config, labels, numbers)}",
-        f"## Limits\n\n{_BIAS}" + (f"\n\n{_TEXTURE}" if _is_texture(config) else ""),
+        "## Limits\n\n" + "\n\n".join([_BIAS, *([_TEXTURE] if _is_texture(config) else [])]),
+        *([f"## How the settings were chosen\n\n{package.remarks}"] if package.remarks else []),
         f"## Data\n\n{_data(parts, labels, numbers.data_sha256, config)}",
         f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_PLOTS}",
         f"## Intervals over patients\n\n{_intervals(numbers)}",

@@ -2,8 +2,9 @@
 
 Which of its eight neighbours are at least as bright as a pixel is one of 256 patterns (Ojala et al., IEEE PAMI 2002).
 An image is described by the shares of the patterns in the cells of grids over it; only what weighs them is learnt,
-which is a convex problem with one solution, so nothing is random here. Patterns are compared in 256 greys, as many as
-the files that it learns from have, so that rounding on the way to the model cannot change them.
+which is a convex problem with one solution, so nothing is random here. What is darker by less than half a step of 256
+greys counts as equal, so rounding on the way to the model changes nothing, nor does another brightness or contrast
+(down to half) of an image of 256 greys.
 """
 
 import copy
@@ -20,6 +21,7 @@ from training.fitting import Examples, Fitted
 
 _NEIGHBOURS: Final = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))  # in the padded image
 _PATTERNS: Final = 1 << len(_NEIGHBOURS)
+_TIE: Final = 0.5 / 255  # half a step of the 256 greys that the files have which it learns from
 _FLOOR: Final = 0.256  # of the spread that a feature has by chance, added to its own: what hardly varies weighs little
 _FARTHEST: Final = 5.0  # spreads from the mean; what lies further out counts as much
 _STEPS: Final = 500
@@ -61,14 +63,14 @@ class Shares(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the features."""
         size, cells = self._size, self._finest * self._finest
-        grey = torch.round(images * 255)
-        padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
+        padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+        darker = images - _TIE
         place = self.cell_rows + self.cell_columns  # numbers below 2^24 are exact in float32
         for bit, (row, column) in enumerate(_NEIGHBOURS):
-            brighter = padded[:, :, row : row + size, column : column + size] >= grey
+            brighter = padded[:, :, row : row + size, column : column + size] >= darker
             place = place + brighter.float() * float(cells << bit)
         counts = torch.zeros(images.shape[0], _PATTERNS * cells).to(images)
-        counts = counts.scatter_add(1, place.flatten(1).long(), torch.ones_like(grey).flatten(1))
+        counts = counts.scatter_add(1, place.flatten(1).long(), torch.ones_like(images).flatten(1))
         shares = counts.view(-1, _PATTERNS, self._finest, self._finest) / float(size * size // cells)
         coarser = (functional.avg_pool2d(shares, self._finest // grid) for grid in self.grids)
         return torch.cat([grid.sqrt().flatten(1) for grid in coarser], dim=1)

@@ -50,12 +50,12 @@ def fitted():
 
 def counted(image: np.ndarray, cells: int) -> np.ndarray:
     """By the definition, pixel by pixel: patterns, then cells."""
-    grey = np.pad(np.round(image * 255), 1, mode="edge")
+    grey = np.pad(image, 1, mode="edge")
     side = len(image) // cells
     shares = np.zeros((256, cells, cells))
     for row, column in np.ndindex(image.shape):
         around = [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
-        bits = [grey[row + down, column + right] >= grey[row + 1, column + 1] for down, right in around]
+        bits = [grey[row + down, column + right] >= grey[row + 1, column + 1] - 0.5 / 255 for down, right in around]
         shares[sum(1 << bit for bit, one in enumerate(bits) if one), row // side, column // side] += 1
     return np.sqrt(shares / side**2).ravel()
 
@@ -68,10 +68,12 @@ def test_patterns_are_counted_as_their_definition_says():
         assert features == pytest.approx(np.concatenate([counted(image, cells) for cells in (1, 2, 4)]), abs=1e-6)
 
 
-def test_rounding_on_the_way_to_the_model_changes_nothing():
+def test_rounding_brightness_and_contrast_of_the_rendering_change_nothing():
     greys = np.random.default_rng(0).integers(0, 256, (1, 1, SIZE, SIZE)).astype(np.float32) / np.float32(255)
     shares = Shares((1, 2), SIZE)
-    assert torch.equal(shares(torch.from_numpy(greys)), shares(torch.from_numpy(np.nextafter(greys, np.float32(0)))))
+    plain = shares(torch.from_numpy(greys))
+    for other in (np.nextafter(greys, np.float32(0)), greys * np.float32(0.6) + np.float32(0.1)):
+        assert torch.equal(plain, shares(torch.from_numpy(other)))
 
 
 def test_it_tells_textures_apart_that_it_has_not_seen(fitted):
