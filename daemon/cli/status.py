@@ -25,8 +25,8 @@ def status(context: typer.Context, json: Json = False) -> None:
     _tell_index(answer["index"])
     if answer["needs_a_person"]:
         what = "needs a person" if answer["needs_a_person"] == 1 else "need a person"
-        where = "kopru studies list --state held (or quarantined, failed, undelivered)"
-        say((f"{answer['needs_a_person']} {what}: {where}", "bold yellow"))
+        say((f"{answer['needs_a_person']} {what}: held, quarantined, failed or undelivered, as in", "bold yellow"))
+        say(("    kopru studies list --state held", "bold yellow"))
     say()
     for title, counted in (
         ("Revisions of studies", answer["revisions"]),

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from daemon import queue
+from daemon.control import CommandFailed
 from daemon.steps.drift import KIND
 from runtime import DriftReport, RuntimeUnavailable, Verdict
 from runtime.drift import FeatureDrift
@@ -26,7 +29,9 @@ def test_what_drifts_is_recorded_once_and_shown_until_it_ends(installation: Inst
         look(installation, index)
     (row,) = installation.ask("models.drift")
     assert (row["alert"], row["refused"], row["features"][0]["moved"]) == (True, {"unlike": 10}, True)
-    assert installation.ask("models.drift", model="another") == []
+    with pytest.raises(CommandFailed, match="no such model is watched") as refused:
+        installation.ask("models.drift", model="another")
+    assert refused.value.exit_code == 2
     look(installation, 0.01)
     (row,) = installation.ask("models.drift")
     assert (row["alert"], row["features"][0]["moved"]) == (False, False)

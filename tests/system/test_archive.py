@@ -22,6 +22,7 @@ deidentification = {{ options = ["retain-longitudinal-modified-dates"] }}
 """
 
 
+@pytest.mark.soak  # its parts are proven in tests/steps
 @pytest.mark.orthanc
 def test_orthanc_gets_a_study_that_names_nobody_beside_the_report(tmp_path: Path, sqlite_url: str, orthanc):
     patient = MadeUpPatient(3)

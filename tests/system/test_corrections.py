@@ -18,6 +18,7 @@ def statuses(fhir_server, patient: MadeUpPatient, kind: str) -> list[str]:
     return sorted(found["status"] for found in fhir_server.search(kind, subject=f"Patient/{known['id']}"))
 
 
+@pytest.mark.soak  # its parts are proven in tests/steps
 @pytest.mark.node
 def test_what_was_reported_about_the_wrong_patient_is_taken_back_through_a_kill(
     tmp_path: Path, sqlite_url: str, fhir_server

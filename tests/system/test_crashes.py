@@ -139,7 +139,7 @@ def _crash_and_check(
 
 @pytest.mark.node
 def test_nothing_is_lost_or_doubled_by_a_few_kills(tmp_path: Path, fhir_server):
-    _crash_and_check(tmp_path, f"sqlite:///{tmp_path / 'node' / 'data' / 'kopru.sqlite'}", fhir_server, 8, seed=1)
+    _crash_and_check(tmp_path, f"sqlite:///{tmp_path / 'node' / 'data' / 'kopru.sqlite'}", fhir_server, 4, seed=1)
 
 
 @pytest.mark.soak

@@ -99,6 +99,7 @@ def test_an_answer_that_is_lost_leads_to_one_report_not_two(
     assert fhir_server.versions(report) == 1
 
 
+@pytest.mark.soak  # its parts are proven in tests/steps
 @pytest.mark.node
 def test_a_research_model_reports_to_no_ehr_that_has_not_confirmed_it(tmp_path: Path, fhir_server, proxy: FaultProxy):
     kopru = Kopru(tmp_path, f"sqlite:///{tmp_path / 'data' / 'kopru.sqlite'}", fhir_url=proxy.url)
