@@ -6,8 +6,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 # Where a missing peer is a failure, so is a missing torch: then it is installed as well.
 TEST_ENVIRONMENT := $(if $(filter 1,$(KOPRU_REQUIRE_PEERS)),torch,dev)
-# Tests that run at once. Three suit the two cores that the time budget is made for, since many of them wait.
-WORKERS ?= 3
+# Tests that run at once. Two suit the two cores that the time budget is made for.
+WORKERS ?= 2
 
 .PHONY: help
 help: ## list the targets

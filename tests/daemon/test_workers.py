@@ -36,7 +36,7 @@ def is_alive(pid: int) -> bool:
     """Whether the process runs; one that has ended and is not reaped yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it is opened, or read
         return False
 
 
