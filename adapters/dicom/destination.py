@@ -25,10 +25,14 @@ _OUT_OF_RESOURCES: Final = 0xA700  # to A7FF (PS3.4 Table B.2-1)
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One instance that is to be sent; `open` gives it when its turn comes, so that one at a time is in memory."""
+    """One instance that is to be sent; `open` gives it when its turn comes, so that one at a time is in memory.
+
+    One that `differs` was sent to this peer before with other bytes.
+    """
 
     context: Context
     open: Callable[[], DeidentifiedInstance]
+    differs: bool = False
 
 
 class DicomDestination:
@@ -67,9 +71,11 @@ def _store(opened: Opened, instance: Outgoing) -> Retry | Dead | None:
     if answer is None:
         return Retry(NO_ANSWER, settled=True)
     status, _ = answer  # the peer's comment may repeat what we have sent
-    if is_stored(status) or status == _ALREADY_THERE:
+    if is_stored(status) or (status == _ALREADY_THERE and not instance.differs):
         return None
     reason = f"0x{status:04X} {status_name(status)}"
+    if status == _ALREADY_THERE:
+        return Dead(f"{reason}: it keeps the one that it was sent before, which differs; take that one out there")
     if status in _FOR_NOW or status & 0xFF00 == _OUT_OF_RESOURCES:
         return Retry(reason, status)
     return Dead(reason)

@@ -320,6 +320,11 @@ class DicomDestination(DestinationSettings):
     pipelines: tuple[Name, ...] = Field(
         default=(), description="a list of enabled pipelines whose studies go there; empty: all of them"
     )
+    overwrites: bool = Field(
+        default=False,
+        description="true if an instance that comes again takes the place of the earlier one there; false: a person"
+        " is told when one was sent before with other content",
+    )
     deidentification: PolicySettings = Field(
         default_factory=PolicySettings, description="a table { options = […], year_only = … }, as for a pipeline"
     )

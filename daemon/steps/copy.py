@@ -6,11 +6,14 @@ nothing about what may leave the house. Nobody asks who the patient is. One inst
 the destination's policy holds the whole delivery; nothing of the study is sent.
 """
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from anonymize import DeidentifiedInstance
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.queue import Task
@@ -43,19 +46,19 @@ class Copy:
             return nothing
         if row.destination not in context.archives:
             raise GiveUp("no DICOM destination has this name in the settings any more")
-        copies = []
+        copies: list[CopiedInstance] = []
         try:
             for member in members:
                 recipe = context.recipes.of_destination(row.destination, *member.sources)
                 # A person vouched for what comes out under the pipeline's policy, for the pipeline; not for this.
                 is_vouched_for = recipe == context.recipes.of(row.pipeline, *member.sources)
                 ref, made = deidentified(context, member if is_vouched_for else replace(member, accepted=()), recipe)
-                copies.append(CopiedInstance(ref, made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid))
+                copies.append(_copied(ref, made))
         except Refused as refused:
             return _hold(context, row, refused)
         entry = node.keys.patient(row.patient_id)
-        documents = [open_column(entry, "delivery", before.id, before.sealed_document) for before in earlier]
-        manifest = Manifest(tuple(copies), _gone(documents, copies))
+        documents = (open_column(entry, "delivery", before.id, before.sealed_document) for before in earlier)
+        manifest = _compared(copies, documents)
         sealed = seal_column(entry, "delivery", row.id, manifest.to_json())
         event = AuditEvent(
             Kind.DEIDENTIFIED,
@@ -102,15 +105,28 @@ def _sent_before(connection: sa.Connection, row: sa.Row[Any]) -> list[sa.Row[Any
     return list(begun[: whole + 1])
 
 
-def _gone(documents: list[bytes], copies: list[CopiedInstance]) -> tuple[str, ...]:
-    """What the documents list and the copies do not."""
-    sent: set[str] = set()
-    for document in documents:
+def _copied(ref: str, made: DeidentifiedInstance) -> CopiedInstance:
+    digest = hashlib.sha256()
+    for piece in made.pieces:
+        digest.update(piece)
+    uids = made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid
+    return CopiedInstance(ref, *uids, digest.hexdigest())
+
+
+def _compared(copies: list[CopiedInstance], earlier: Iterable[bytes]) -> Manifest:
+    """The copies, held against what the earlier documents list."""
+    sent: dict[str, set[str]] = {}
+    for document in earlier:
         try:
-            sent |= {copy.sop_instance_uid for copy in Manifest.from_json(document).copies}
+            for copy in Manifest.from_json(document).copies:
+                sent.setdefault(copy.sop_instance_uid, set()).add(copy.digest)
         except NotAManifest:  # a report, when the destination of this name was of another kind
             continue
-    return tuple(sorted(sent - {copy.sop_instance_uid for copy in copies}))
+    there = {copy.sop_instance_uid for copy in copies}
+    return Manifest(
+        tuple(replace(copy, differs=bool(sent.get(copy.sop_instance_uid, set()) - {copy.digest})) for copy in copies),
+        gone=tuple(sorted(sent.keys() - there)),
+    )
 
 
 def _named(row: sa.Row[Any]) -> dict[str, Detail]:

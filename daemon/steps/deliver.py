@@ -19,8 +19,9 @@ from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.queue import Task
+from daemon.settings import DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
-from daemon.steps.manifest import Manifest, NotAManifest
+from daemon.steps.manifest import CopiedInstance, Manifest, NotAManifest
 from daemon.steps.outbox import ENGINE, bury, end_delivery, settle
 from daemon.steps.report import seconds_until
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
@@ -30,8 +31,11 @@ KIND: Final = "deliver"
 _WAITS: Final = 1000  # attempts: for the other revision's delivery to end, one way or another
 _D = DeliveryState
 _STILL_THERE: Final = (
-    "the study is there; {} instances that were sent before and are not part of it any more are there, too: take them"
-    " out there, then reprocess the study"
+    "{} instances that were sent before and are not part of it any more are there, too: take them out there"
+)
+_WHICH_IS_THERE: Final = (
+    "{} instances were sent before with other content, and an archive may keep the first that it gets (one that never"
+    " does has overwrites = true in its settings): take the study out there"
 )
 
 
@@ -51,7 +55,7 @@ class Deliver:
         if not self._begin(context, task, delivery_id):
             return nothing
         entry = node.keys.patient(row.patient_id)
-        outcome, gone = _sent(
+        outcome, reservations = _sent(
             context, row.destination, open_column(entry, "delivery", delivery_id, row.sealed_document)
         )
         if isinstance(outcome, Retry):
@@ -60,7 +64,7 @@ class Deliver:
             raise TryAgain(outcome.reason, seconds_until(outcome.not_before), maximum_attempts=most)
         if isinstance(outcome, Dead):
             raise GiveUp(_said(outcome))
-        return _commit(context, row, outcome, gone)
+        return _commit(context, row, outcome, reservations)
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
@@ -100,23 +104,31 @@ class Deliver:
             raise TryAgain(reason, maximum_attempts=_WAITS) from None
 
 
-def _sent(context: Context, name: str, document: bytes) -> tuple[DeliveryOutcome, int]:
-    """What the destination answered, and how many instances that it got before are none of the study's any more."""
+def _sent(context: Context, name: str, document: bytes) -> tuple[DeliveryOutcome, list[str]]:
+    """What the destination answered, and what a person has to see to there although it took everything."""
     archive = context.archives.get(name)
     try:
         if archive is None:
-            return context.destinations[name].deliver(document), 0
+            return context.destinations[name].deliver(document), []
         manifest = Manifest.from_json(document)
     except (DocumentError, NotAManifest):
         raise GiveUp(
             "the destination was of another kind when this was made for it; `kopru studies reprocess` makes it anew"
         ) from None
-    store = context.node.store
+    settings, store = context.node.settings.destination(name), context.node.store
+    overwrites = isinstance(settings, DicomDestination) and settings.overwrites
+    differing = 0 if overwrites else sum(copy.differs for copy in manifest.copies)
 
-    def outgoing(context: tuple[str, str], ref: str) -> Outgoing:
-        return Outgoing(context, lambda: DeidentifiedInstance.from_bytes(store.open(ObjectRef.parse(ref))[1]))
+    def outgoing(copy: CopiedInstance) -> Outgoing:
+        def opened() -> DeidentifiedInstance:
+            return DeidentifiedInstance.from_bytes(store.open(ObjectRef.parse(copy.ref))[1])
 
-    return archive.store([outgoing(copy.context, copy.ref) for copy in manifest.copies]), len(manifest.gone)
+        return Outgoing(copy.context, opened, copy.differs)
+
+    reservations = [(_STILL_THERE, len(manifest.gone)), (_WHICH_IS_THERE, differing)]
+    return archive.store([outgoing(copy) for copy in manifest.copies]), [
+        words.format(count) for words, count in reservations if count
+    ]
 
 
 def _note_failure(context: Context, task: Task, delivery_id: str, outcome: Retry) -> None:
@@ -135,14 +147,16 @@ def _note_failure(context: Context, task: Task, delivery_id: str, outcome: Retry
     context.node.database.retrying(note)
 
 
-def _commit(context: Context, row: sa.Row[Any], outcome: Delivered | Superseded | Held, gone: int) -> Commit:
+def _commit(
+    context: Context, row: sa.Row[Any], outcome: Delivered | Superseded | Held, reservations: list[str]
+) -> Commit:
     audit = context.node.audit
 
     def commit(connection: sa.Connection) -> None:
         match outcome:
             case Delivered():
-                state, reason = (_D.HELD, _STILL_THERE.format(gone)) if gone else (_D.DELIVERED, None)
-                end_delivery(connection, row.id, state, reason, outcome.status)
+                state = _D.HELD if reservations else _D.DELIVERED
+                end_delivery(connection, row.id, state, _seen_to(reservations), outcome.status)
                 details: dict[str, Detail] = {"delivery": Id(row.id), "destination": Name(row.destination)}
                 details |= {"status": outcome.status, "already": outcome.already}
                 audit.record(connection, AuditEvent(Kind.DELIVERED, actor=ENGINE, details=details))
@@ -153,6 +167,12 @@ def _commit(context: Context, row: sa.Row[Any], outcome: Delivered | Superseded 
         settle(connection, audit, row.revision_id)
 
     return commit
+
+
+def _seen_to(reservations: list[str]) -> str | None:
+    if not reservations:
+        return None
+    return "; ".join(["the study is there", *reservations, "then reprocess the study"])
 
 
 def _said(outcome: Dead) -> str:

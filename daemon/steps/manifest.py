@@ -11,12 +11,18 @@ class NotAManifest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CopiedInstance:
-    """One instance under the destination's policy: where it lies sealed (`ref`) and what it is."""
+    """One instance under the destination's policy: where it lies sealed (`ref`) and what it is.
+
+    `digest` is the SHA-256 of its bytes, in hexadecimal digits. One that `differs` was sent there before with other
+    bytes, under an earlier policy or by an earlier release.
+    """
 
     ref: str
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    digest: str = ""
+    differs: bool = False
 
     @property
     def context(self) -> tuple[str, str]:

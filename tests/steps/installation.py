@@ -259,7 +259,7 @@ class Installation:
         self.acknowledged: list[ObjectRef] = []
         self.destinations = {name: SpoiltDestination(d) for name, d in open_destinations(self.settings).items()}
         self.workers = InProcess()
-        context = Context(
+        self.context = Context(
             self.node,
             self.workers,  # type: ignore[arg-type]
             pipelines,
@@ -267,9 +267,22 @@ class Installation:
             open_archives(self.settings),
             Recipes(self.settings),
         )
-        self.loop = TaskLoop(context, "worker")
+        self.loop = TaskLoop(self.context, "worker")
         self._threads = ThreadPoolExecutor(4)
         self.indexer = self.new_indexer()
+
+    def change(self, destination: str, **values: Any) -> None:
+        """The settings of one destination are others from now on, and the engine has started again."""
+        changed = {
+            "destinations": tuple(
+                type(one).model_validate(one.model_dump() | values) if one.name == destination else one
+                for one in self.settings.destinations
+            )
+        }
+        self.settings = self.settings.model_copy(update=changed)
+        self.node = replace(self.node, settings=self.settings)
+        self.context = replace(self.context, node=self.node, recipes=Recipes(self.settings))
+        self.loop = TaskLoop(self.context, "worker")
 
     def close(self) -> None:
         self._threads.shutdown()

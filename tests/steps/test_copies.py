@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,78 @@ def test_what_was_sent_and_taken_back_since_is_told_to_a_person_once(make: Make,
     installation.ask("studies.reprocess", study=installation.shown()["study"])
     installation.work()
     assert installation.revisions()[-1] == "delivered"
+
+
+def reprocess_under(installation: Installation, policy: dict[str, Any]) -> dict[str, Any]:
+    """Send the study again under another policy of the archive; the delivery that comes of it."""
+    installation.change("research", deidentification=policy)
+    installation.ask("studies.reprocess", study=installation.shown()["study"])
+    installation.work()
+    return delivery(installation, revision=len(installation.revisions()))
+
+
+@sqlite_alone
+@pytest.mark.orthanc
+def test_an_archive_may_keep_the_looser_copy_that_it_has_and_a_person_is_told(make: Make, orthanc):
+    def dates() -> list[str]:
+        (study,) = orthanc.studies()
+        (instance,) = orthanc.rest.get(f"/studies/{study}/instances").json()
+        return [dcmread(BytesIO(orthanc.rest.get(f"/instances/{instance['ID']}/file").content)).StudyDate]
+
+    installation = make({"name": "research", "port": orthanc.dicom_port, "ae_title": orthanc.aet}, reports=())
+    installation.change("research", deidentification=SHIFTED)
+    installation.send(image(StudyInstanceUID=STUDY))
+    installation.work()
+    (shifted,) = dates()
+    assert shifted
+    told = reprocess_under(installation, BARE)
+    assert dates() == [shifted], "it took the stricter copy with success, and kept the first"
+    assert told["state"] == "held"
+    assert "1 instances were sent before with other content" in told["outcome"]
+    orthanc.clear()
+    assert reprocess_under(installation, BARE)["state"] == "delivered"
+    assert dates() == [""]
+
+
+@sqlite_alone
+@pytest.mark.dcmtk
+def test_an_archive_that_overwrites_gets_a_stricter_copy_in_place_of_the_first(make: Make, archive: StoreScp):
+    archive.start()
+    installation = make(at(archive, overwrites=True, deidentification=SHIFTED), reports=())
+    installation.send(image(StudyInstanceUID=STUDY))
+    installation.work()
+    assert reprocess_under(installation, BARE)["state"] == "delivered"
+    (there,) = archive.files()
+    assert dcmread(there).get("StudyDate", "") == ""
+
+
+@sqlite_alone
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_an_archive_that_says_it_has_an_instance_already_keeps_the_earlier_one(make: Make, overwrites: bool):
+    has: list[str] = []
+
+    def answer(event: evt.Event) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if uid in has:
+            return 0x0111
+        has.append(uid)
+        return 0
+
+    with peer(answer) as settings:
+        installation = make(settings | {"overwrites": overwrites}, reports=())
+        installation.change("research", deidentification=SHIFTED)
+        installation.send(image(StudyInstanceUID=STUDY))
+        installation.work()
+        assert reprocess_under(installation, SHIFTED)["state"] == "delivered", "the same bytes are there"
+        kept = reprocess_under(installation, BARE)
+        assert kept["state"] == "dead"
+        assert "keeps the one that it was sent before" in kept["outcome"]
+        has.clear()
+        (task,) = (row for row in installation.ask("tasks.list") if (row["kind"], row["state"]) == ("deliver", "dead"))
+        installation.ask("tasks.retry", task=task["id"])
+        installation.work()
+    last = delivery(installation, revision=3)
+    assert last["state"] == ("delivered" if overwrites else "held")
 
 
 @sqlite_alone
