@@ -85,7 +85,7 @@ def reprocess_study(context: typer.Context, study: Study, json: Json = False) ->
 def keep_study(context: typer.Context, study: Study, json: Json = False) -> None:
     """Decide about a study that contradicts itself: what was there first is right. The audit log names you.
 
-    What contradicts it is set aside; it stays stored and listed. Exits with 3 if a third patient is involved.
+    What contradicts it is set aside, whichever patients it says; it stays stored and listed.
     """
     answer = options(context).daemon().ask("studies.keep", study=study)
     if json:
@@ -97,14 +97,26 @@ def keep_study(context: typer.Context, study: Study, json: Json = False) -> None
 
 
 @app.command("correct")
-def correct_study(context: typer.Context, study: Study, json: Json = False) -> None:
+def correct_study(
+    context: typer.Context,
+    study: Study,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="INSTANCE", help="Only what says this instance's patient is right; the rest is set aside."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Decide about a study that contradicts itself: what came later is right. The audit log names you.
 
     If it says another patient, the whole study becomes that patient's, and what was sent about the one before is taken
-    back. Exits with 3 if a third patient is involved, or if the study has changed just now.
+    back. Exits with 3 if it says several patients and --to does not name an instance of the right one, or if the study
+    has changed just now.
     """
-    answer = options(context).daemon().ask("studies.correct", study=study)
+    answer = options(context).daemon().ask("studies.correct", study=study, to=to)
     if json:
         print_json(answer)
     else:
-        say(f"corrected; study {study}: revision {answer['revision']} begins")
+        aside = f", {len(answer['set_aside'])} instances set aside" if answer["set_aside"] else ""
+        say(f"corrected{aside}; study {study}: revision {answer['revision']} begins")

@@ -179,7 +179,7 @@ def _contradicts(connection: sa.Connection, row: sa.Row[Any]) -> str | None:
     """How an instance that was set aside would contradict its study, or another one; None if it would not."""
     if row.patient_id != row.patient_of_study:
         found = contradiction_of(connection, row.study_id)
-        if found and found.others - {row.patient_id}:  # nobody could decide among three
+        if found and found.others - {row.patient_id}:  # one decision at a time
             raise CommandFailed("this study contradicts itself already, by another patient; settle that first", 3)
         return TWO_PATIENTS
     claimed = connection.execute(

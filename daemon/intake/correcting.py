@@ -70,6 +70,12 @@ class Contradiction:
         return frozenset(row.patient_id for row in self.conflicts) - {self.patient_id}
 
     @property
+    def concerned(self) -> frozenset[str]:
+        """All patients whom it is about: the study's, those whom its instances say, and whose has the same UIDs."""
+        rows = (*self.in_use, *self.conflicts, *self.elsewhere)
+        return frozenset({self.patient_id, *(row.patient_id for row in rows)})
+
+    @property
     def clearly_of(self) -> str | None:
         """The patient whose the study has clearly become; None where a person must decide."""
         patients = {row.patient_id for row in self.conflicts}
@@ -92,16 +98,19 @@ def _ids(found: Contradiction) -> tuple[object, ...]:
     return found.patient_id, *({row.id for row in rows} for rows in (found.in_use, found.conflicts, found.elsewhere))
 
 
-def contradiction_of(connection: sa.Connection, study_id: str) -> Contradiction | None:
-    """How the study contradicts itself; None if it does not, or is not there."""
+def contradiction_of(connection: sa.Connection, study_id: str, by: str | None = None) -> Contradiction | None:
+    """How the study contradicts itself; None if it does not, or is not there. With `by`, as if only what says this
+    patient contradicted it, and what others say had been set aside.
+    """
     patient_id = connection.execute(sa.select(t.study.c.patient_id).where(t.study.c.id == study_id)).scalar()
     mine = sa.select(t.instance).where(t.instance.c.study_id == study_id)
     in_order = (t.instance.c.received_at, t.instance.c.id)
-    conflicts = connection.execute(mine.where(t.instance.c.standing == Standing.CONFLICT).order_by(*in_order)).all()
+    against = connection.execute(mine.where(t.instance.c.standing == Standing.CONFLICT).order_by(*in_order)).all()
+    conflicts = [row for row in against if by in (None, row.patient_id)]
     if patient_id is None or not conflicts:
         return None
     in_use = connection.execute(mine.where(t.instance.c.standing.in_(IN_USE)).order_by(*in_order)).all()
-    known = {row.id for row in (*in_use, *conflicts)}
+    known = {row.id for row in (*in_use, *against)}
     twins = sa.select(t.instance).where(t.instance.c.uid_tag.in_({row.uid_tag for row in conflicts}))
     not_counted = (Standing.DUPLICATE, Standing.CORRECTED, Standing.REJECTED_BY_OPERATOR)
     elsewhere = connection.execute(twins.where(t.instance.c.standing.not_in(not_counted)).order_by(*in_order)).all()

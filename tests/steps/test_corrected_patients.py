@@ -261,17 +261,88 @@ def test_no_study_is_taken_from_its_patient_by_what_names_nobody(installation: I
 
 @WITH_ANY_DATABASE
 @pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
-def test_nobody_decides_among_three_patients_or_where_nothing_contradicts(installation: Installation, command: str):
+def test_nothing_is_decided_where_nothing_contradicts(installation: Installation, command: str):
+    installation.send(image())
+    with pytest.raises(CommandFailed, match="nothing contradicts") as refused:
+        installation.ask(command, study=installation.shown()["study"])
+    assert refused.value.exit_code == 1
+
+
+def three_patients(installation: Installation) -> tuple[str, dict[str, str]]:
+    """A study of A that was reported, and that B and C contradict: its id, and the instances that do, by pseudonym."""
     first = image()
-    installation.send(first)
-    study = installation.shown()["study"]
-    with pytest.raises(CommandFailed) as agreed:
-        installation.ask(command, study=study)
+    installation.send(first, another(first))
+    installation.work()
     installation.send(of(B, first), of(C, first))
-    with pytest.raises(CommandFailed) as three:
-        installation.ask(command, study=study)
-    assert (agreed.value.exit_code, three.value.exit_code) == (1, 3)
+    with installation.database.read() as connection:
+        rows = connection.execute(
+            sa.select(t.patient.c.pseudonym, t.instance.c.id)
+            .join(t.patient, t.patient.c.id == t.instance.c.patient_id)
+            .where(t.instance.c.standing == "conflict")
+        ).tuples()
+        return installation.shown()["study"], dict(rows.all())
+
+
+def named(installation: Installation, kind: Kind) -> tuple[set[str], set[str]]:
+    """Whom the events of a kind name by their tags: the subjects, and the others."""
+    found = events(installation.database, kind)
+    return {event["subject"] for event in found}, {event["details"]["other"] for event in found}
+
+
+def test_a_person_keeps_a_study_whatever_number_of_patients_contradict_it(installation: Installation):
+    study, conflicts = three_patients(installation)
+    own = keys_of(installation)[installation.shown()["pseudonym"]].audit_tag
+    assert set(installation.ask("studies.keep", study=study)["set_aside"]) == set(conflicts.values())
+    settle(installation)
+    assert installation.revisions()[-1] == "delivered"
+    assert reports(installation) == {A.family: "partial"}
+    tags = {keys_of(installation)[pseudonym].audit_tag for pseudonym in conflicts}
+    assert named(installation, Kind.CONTRADICTION_KEPT) == ({own}, tags)
+
+
+def test_a_person_says_which_of_several_patients_is_right(installation: Installation):
+    study, conflicts = three_patients(installation)
+    keys, own = keys_of(installation), installation.shown()["pseudonym"]
+    with pytest.raises(CommandFailed, match=r"studies correct STUDY --to INSTANCE.*studies keep") as refused:
+        installation.ask("studies.correct", study=study)
+    assert refused.value.exit_code == 3
+    with pytest.raises(CommandFailed, match="no such instance contradicts"):
+        installation.ask("studies.correct", study=study, to=installation.shown()["instances"][0]["id"])
     assert installation.revisions()[-1] == "held"
+    rightful, wrong = sorted(conflicts)
+    answer = installation.ask("studies.correct", study=study, to=conflicts[rightful])
+    assert answer["set_aside"] == [conflicts[wrong]]
+    settle(installation)
+    assert installation.shown()["pseudonym"] == rightful
+    assert sorted(reports(installation).values()) == ["entered-in-error", "partial"]
+    assert reports(installation)[A.family] == "entered-in-error"
+    assert installation.standings() == ["corrected", "current", "current", "rejected-by-operator"]
+    tags = {keys[own].audit_tag, keys[wrong].audit_tag}
+    assert named(installation, Kind.CONTRADICTION_CORRECTED) == ({keys[rightful].audit_tag}, tags)
+
+
+@WITH_ANY_DATABASE
+@pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
+def test_instances_of_several_other_studies_and_patients_keep_nobody_from_deciding(
+    installation: Installation, command: str
+):
+    theirs = [image(1), image(2), image(3)]
+    installation.send(*theirs)
+    installation.work()
+    strays = [of(A, one) for one in theirs]
+    for stray in strays:
+        stray.StudyInstanceUID = "2.25.4712"
+    installation.send(*strays)
+    installation.work()
+    states = {row["state"]: row["study"] for row in installation.ask("studies.list")}
+    installation.ask(command, study=states["held"])
+    settle(installation)
+    there = {row["study"]: (row["state"], row["instances"]) for row in installation.ask("studies.list")}
+    given = (("unselected", 0), ("delivered", 1)) if command == "studies.keep" else (("delivered", 3), ("delivered", 0))
+    assert there.pop(states["held"]) == given[0]
+    assert set(there.values()) == {given[1]}
+    kind = Kind.CONTRADICTION_KEPT if command == "studies.keep" else Kind.CONTRADICTION_CORRECTED
+    assert len(set.union(*named(installation, kind))) == 3
 
 
 @WITH_ANY_DATABASE
