@@ -4,7 +4,7 @@ For the receiver and the indexer, inside the boundary: a `Header` is identified 
 decodes no pixels and changes nothing (PS3.5 7, PS3.3 C.2, C.7 and C.8 for the attributes).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,14 @@ _COLUMNS: Final = 0x00280011
 _NUMBER_OF_FRAMES: Final = 0x00280008
 _NUMBER_OF_STUDY_RELATED_INSTANCES: Final = 0x00201208
 _IMAGE_TYPE: Final = 0x00080008
+_SAMPLES_PER_PIXEL: Final = 0x00280002
+_PLANAR_CONFIGURATION: Final = 0x00280006
+_DESCRIBING_PIXELS: Final = (  # how the bytes of the pixels become an image, beside rows, columns and frames
+    _SAMPLES_PER_PIXEL,
+    0x00280004,  # Photometric Interpretation
+    _PLANAR_CONFIGURATION,
+    *(0x00280100, 0x00280101, 0x00280102, 0x00280103),  # Bits Allocated and Stored, High Bit, Pixel Representation
+)
 _PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})  # integer, float and double pixel data
 
 _PLAIN: Final = {  # UI, CS, DA, TM, SH of ASCII by their VR
@@ -51,6 +59,7 @@ _WANTED: Final = (
     frozenset(_PLAIN.values())
     | frozenset(_TEXT.values())
     | _PIXELS
+    | frozenset(_DESCRIBING_PIXELS)
     | {
         _SPECIFIC_CHARACTER_SET,
         _ROWS,
@@ -69,7 +78,8 @@ class Header:
     `unreadable` names the text fields that could not be decoded without loss; they hold ASCII, with other bytes as
     ``\xNN``, so that different bytes stay different. `pixel_span` is (offset, length) of the value of (7FE0,0010),
     (7FE0,0008) or (7FE0,0009) within the data set (the inflated one if `deflated`); for encapsulated pixel data it
-    takes in all items and the delimiter.
+    takes in all items and the delimiter. `pixel_description` holds the raw values of the Image Pixel module that say
+    how these bytes become an image (PS3.3 C.7.6.3), in the order of their tags.
     """
 
     sop_class_uid: str
@@ -101,6 +111,7 @@ class Header:
     unreadable: tuple[str, ...]
     deflated: bool
     pixel_span: tuple[int, int] | None
+    pixel_description: tuple[bytes, ...]
 
     def __repr__(self) -> str:
         return f"Header(sop_class_uid={self.sop_class_uid!r})"
@@ -145,7 +156,15 @@ class _Reader:
             unreadable=tuple(self._unreadable),
             deflated=deflated,
             pixel_span=(pixels.value, pixels.length) if pixels else None,
+            pixel_description=tuple(self._pixel_description()),
         )
+
+    def _pixel_description(self) -> Iterator[bytes]:
+        for tag in _DESCRIBING_PIXELS:
+            if tag == _PLANAR_CONFIGURATION and self._unsigned(_SAMPLES_PER_PIXEL) == 1:
+                yield b""  # says nothing then, whether it is there or not
+            else:
+                yield self._raw(tag).rstrip(b" ")
 
     def _raw(self, tag: int) -> bytes:
         element = self._found.get(tag)

@@ -135,15 +135,18 @@ class _Tags:
 
     key: bytes
 
-    def of(self, kind: str, data: bytes | memoryview) -> str:
+    def of(self, kind: str, *data: bytes | memoryview) -> str:
         digest = hmac.new(self.key, kind.encode() + b"\0", hashlib.sha256)
-        digest.update(data)
+        for part in data:
+            digest.update(part)
         return digest.hexdigest()
 
 
 def pixel_tag(entry: PatientEntry, header: Header, data: bytes) -> str:
-    """The digest of an object's pixels as encoded, under the key of a patient."""
-    return _Tags(entry.subkey("tags")).of("pixels", _pixels(header, data))
+    """The digest of an object's image as encoded, under the key of a patient: the pixels, and what makes an image of
+    these bytes; the same bytes inverted are another image.
+    """
+    return _Tags(entry.subkey("tags")).of("pixels", _described(header), _pixels(header, data))
 
 
 def _scope(header: Header, issuer: str) -> str:
@@ -173,6 +176,13 @@ def _identity_bytes(header: Header, issuer: str) -> bytes:
         header.series_instance_uid,
     )
     return "\0".join(values).encode()
+
+
+def _described(header: Header) -> bytes:
+    """How the pixels become an image; empty for an object without."""
+    if header.pixel_span is None or header.deflated:
+        return b""
+    return repr((header.rows, header.columns, header.number_of_frames or 1, *header.pixel_description)).encode()
 
 
 def _pixels(header: Header, data: bytes) -> memoryview:

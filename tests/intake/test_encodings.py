@@ -56,7 +56,7 @@ def encoded(of: Dataset, syntax: UID) -> Dataset:
     if syntax in COMPRESSED:
         return compressed(of, COMPRESSED[syntax])
     made = copy.deepcopy(of)
-    if syntax == ExplicitVRBigEndian and made.BitsAllocated == 16:
+    if syntax == ExplicitVRBigEndian:  # words, of 8-bit samples too (PS3.5 8.1.1)
         made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
         made["PixelData"].VR = "OW"
     made.file_meta.TransferSyntaxUID = syntax
@@ -131,6 +131,41 @@ def test_values_that_mean_something_else_are_another_image(installation: Install
     other.PixelData += b"\0\0"  # so that not the bytes alone say it
     installation.send(other)
     assert installation.standings() == ["conflict", "current"]
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("PhotometricInterpretation", "MONOCHROME1"),
+        ("BitsStored", 10),
+        ("PixelRepresentation", 1),
+        ("NumberOfFrames", 2),
+    ],
+)
+def test_the_same_bytes_that_make_another_image_hold_the_study(
+    installation: Installation, attribute: str, value: object
+):
+    first = grey()
+    installation.send(first)
+    other = copy.deepcopy(first)
+    assert other.get(attribute) != value
+    setattr(other, attribute, value)
+    installation.send(other)
+    assert installation.standings() == ["conflict", "current"]
+    assert installation.revisions()[-1] == "held"
+
+
+@SQLITE
+@pytest.mark.parametrize(("attribute", "value"), [("PlanarConfiguration", 0), ("NumberOfFrames", 1)])
+def test_what_a_pacs_adds_and_says_nothing_new_is_a_variant(installation: Installation, attribute: str, value: object):
+    first = grey()
+    installation.send(first)
+    other = copy.deepcopy(first)
+    assert attribute not in other
+    setattr(other, attribute, value)
+    installation.send(other)
+    assert installation.standings() == ["current", "variant"]
 
 
 @SQLITE
