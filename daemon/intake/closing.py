@@ -9,10 +9,11 @@ The first rule that applies closes it:
 report says so.
 
 Quiet is measured against how far the index has read, not against the clock: an instance that was acknowledged but is
-not indexed yet keeps its revision open. Nothing is ever discarded.
+not indexed yet keeps its revision open, and so does one that is still compared with another image. Nothing is ever
+discarded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -69,15 +70,24 @@ Write = Callable[[Callable[[sa.Connection], None]], None]
 """Runs work in a transaction that only the one indexer may make."""
 
 
-def close_due(database: Database, write: Write, audit: AuditWriter, settings: Settings, indexed_until: float) -> None:
-    """Close each revision whose time has come, with the task that follows."""
+def close_due(
+    database: Database,
+    write: Write,
+    audit: AuditWriter,
+    settings: Settings,
+    indexed_until: float,
+    waiting: Collection[str] = (),
+) -> None:
+    """Close each revision whose time has come, with the task that follows. `waiting` are tags of studies of which
+    something that was acknowledged is not indexed yet, whatever `indexed_until` is.
+    """
     with database.read() as connection:
         candidates = connection.execute(
-            sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source)
+            sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source, t.study.c.uid_tag)
             .join(t.study, t.study.c.id == t.revision.c.study_id)
             .where(t.revision.c.state == RevisionState.ASSEMBLING)
         ).all()
-    for revision_id, study_id, source in candidates:
+    for revision_id, study_id, source, _ in (row for row in candidates if row.uid_tag not in waiting):
         rules = settings.source_for(source)
         with database.read() as connection:
             due = decide(facts(connection, revision_id, study_id, indexed_until), rules) is not None

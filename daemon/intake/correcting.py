@@ -15,8 +15,9 @@ What a transaction of `Settlement.apply` does, in this order, all of it or nothi
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -44,6 +45,7 @@ HAND_OVER: Final = "hand-over"
 
 A_LATER_ONE: Final = "a later one is right"
 PATIENT_CORRECTED: Final = "the patient of its study was corrected"
+_LONGEST_BACK_OFF_SECONDS: Final = 600.0
 _TAKES_BACK: Final = "takes back what was sent about the former patient"
 _D = DeliveryState
 _log = structlog.get_logger(__name__)
@@ -130,32 +132,57 @@ def contradiction_of(connection: sa.Connection, study_id: str, by: str | None = 
     )
 
 
-def correct_due(node: Node, write: Write, beat: Callable[[], object], reader: Reader, indexed_until: float) -> None:
-    """Correct the patient of each study where that is clear and quiet. `beat` is called often."""
-    is_again = sa.and_(t.instance.c.standing == Standing.CONFLICT, t.instance.c.repeats.is_not(None))
-    held = (
-        sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source)
-        .join(t.study, t.study.c.id == t.revision.c.study_id)
-        .where(
-            t.revision.c.state == RevisionState.HELD,
-            t.revision.c.closed_at.is_(None),
-            sa.exists().where(t.instance.c.study_id == t.study.c.id, is_again),
+class Corrections:
+    """Corrects the patient of each study where that is clear and quiet. Used by one thread, the indexer's.
+
+    One that fails (an object or a key that cannot be read) leaves its study held and keeps no other from going on. It
+    is tried again, each time after twice as long.
+    """
+
+    def __init__(self, node: Node, reader: Reader) -> None:
+        self._node, self._reader = node, reader
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}  # by the monotonic clock
+
+    def make_due(
+        self, write: Write, beat: Callable[[], object], indexed_until: float, waiting: Collection[str] = ()
+    ) -> None:
+        """Correct what is due. `beat` is called often; `waiting`: see `close_due`."""
+        is_again = sa.and_(t.instance.c.standing == Standing.CONFLICT, t.instance.c.repeats.is_not(None))
+        held = (
+            sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source, t.study.c.uid_tag)
+            .join(t.study, t.study.c.id == t.revision.c.study_id)
+            .where(
+                t.revision.c.state == RevisionState.HELD,
+                t.revision.c.closed_at.is_(None),
+                sa.exists().where(t.instance.c.study_id == t.study.c.id, is_again),
+            )
         )
-    )
-    with node.database.read() as connection:
-        candidates = connection.execute(held).all()
-    for revision_id, study_id, source in candidates:
-        with node.database.read() as connection:
-            found = contradiction_of(connection, study_id)
-            patient_id = found.clearly_of if found else None
-            known = facts(connection, revision_id, study_id, indexed_until)
-        if found and patient_id and decide(known, node.settings.source_for(source)):
-            try:
-                settlement = Settlement.prepare(node, reader, found, "indexer", beat)
-            except (StoreError, KeyStoreError, MalformedDataSet, OSError) as error:  # it stays held; others go on
-                _log.error("patient_not_corrected", study=study_id, error=type(error).__name__)
-            else:
-                write(settlement.try_to_apply)
+        with self._node.database.read() as connection:
+            candidates = connection.execute(held).all()
+        for revision_id, study_id, source, uid_tag in candidates:
+            if uid_tag in waiting or monotonic() < self._not_before.get(study_id, 0.0):
+                continue
+            with self._node.database.read() as connection:
+                found = contradiction_of(connection, study_id)
+                known = facts(connection, revision_id, study_id, indexed_until)
+            if found and found.clearly_of and decide(known, self._node.settings.source_for(source)):
+                self._correct(found, write, beat)
+
+    def _correct(self, found: Contradiction, write: Write, beat: Callable[[], object]) -> None:
+        study = found.study_id
+        try:
+            write(Settlement.prepare(self._node, self._reader, found, "indexer", beat).try_to_apply)
+        except (StoreError, KeyStoreError, MalformedDataSet, OSError) as error:
+            failures = self._failures[study] = self._failures.get(study, 0) + 1
+            seconds = min(2.0**failures, _LONGEST_BACK_OFF_SECONDS)
+            self._not_before[study] = monotonic() + seconds
+            _log.error(
+                "patient_not_corrected", study=study, error=type(error).__name__, attempt=failures, again_in=seconds
+            )
+        else:
+            self._failures.pop(study, None)
+            self._not_before.pop(study, None)
 
 
 @dataclass(frozen=True, slots=True)

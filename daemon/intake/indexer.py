@@ -8,11 +8,10 @@ patient's key, so an erasure can never miss one.
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 import structlog
@@ -26,7 +25,7 @@ from daemon.database import schema as t
 from daemon.database.lease import Lease, confirm
 from daemon.intake.arrival import Arrival
 from daemon.intake.closing import close_due
-from daemon.intake.correcting import correct_due
+from daemon.intake.correcting import Corrections
 from daemon.intake.placing import place
 from daemon.intake.reading import Reader
 from daemon.intake.twins import Twins
@@ -38,6 +37,9 @@ from daemon.workers import Workers
 INDEX_LEASE_SECONDS: Final = 15.0
 DOES_NOT_OPEN: Final = "the object does not open"
 _PATIENCE_SECONDS: Final = 600.0
+_COMPARING_SECONDS: Final = 1.0
+"""How long a pass waits for images that are being compared: everything else waits that long with it."""
+
 _OBJECTS_PER_TRANSACTION = 32
 _BYTES_PER_TRANSACTION = 64 << 20
 _log = structlog.get_logger(__name__)
@@ -109,6 +111,8 @@ class Indexer:
         self.indexed_until = 0.0
         self._unread: dict[str, float] = {}  # objects whose disk or key failed, since when
         self._unread_for = ""
+        self._waiting: dict[str, _Group] = {}  # by its only arrival's id: what is being compared with what is here
+        self._corrections = Corrections(node, self._reader)
         self._read_again()
 
     @property
@@ -117,7 +121,11 @@ class Indexer:
         return self._unread_for if self._unread else None
 
     def pass_once(self) -> int:
-        """Index everything that lies in the store now, then close what is complete; gives how many objects were new."""
+        """Index everything that lies in the store now, then close what is complete; gives how many objects were new.
+
+        What must be compared with an image that is here is indexed in a later pass, and its study stays open until
+        then.
+        """
         started = time.time()
         self._keep_lease()
         found = 0
@@ -126,11 +134,20 @@ class Indexer:
             found += self._read_receiver(receiver_id)
             if not live:
                 self._mark_lost(receiver_id)
+        self._index_compared()
         if not self._unread:
             self.indexed_until = started
-        correct_due(self._node, self._write, self._keep_lease, self._reader, self.indexed_until)
-        close_due(self._node.database, self._write, self._node.audit, self._node.settings, self.indexed_until)
+        waiting = {arrival.study_uid_tag for group in self._waiting.values() for arrival, *_ in group.arrivals}
+        self._corrections.make_due(self._write, self._keep_lease, self.indexed_until, waiting)
+        close_due(self._node.database, self._write, self._node.audit, self._node.settings, self.indexed_until, waiting)
         return found
+
+    def _index_compared(self) -> None:
+        """Index what waited for a comparison that has ended, as far as there is time for it in this pass."""
+        until = time.monotonic() + _COMPARING_SECONDS
+        while (compared := self._twins.wait(max(0.0, until - time.monotonic()))) is not None:
+            self._commit(self._waiting.pop(compared))
+            self._keep_lease()
 
     def _read_receiver(self, receiver_id: str) -> int:
         store, found = self._node.store, 0
@@ -145,7 +162,8 @@ class Indexer:
                 found += len(group)
             unread = {ref.id for ref in new if ref.id in self._unread}
             self._seen[batch].update(ref.id for ref in new if ref.id not in unread)
-            if complete and not unread and batch.number == self._complete.get(receiver_id, -1) + 1:
+            all_indexed = not unread and self._seen[batch].isdisjoint(self._waiting)
+            if complete and all_indexed and batch.number == self._complete.get(receiver_id, -1) + 1:
                 self._finish(batch)
         return found
 
@@ -234,25 +252,26 @@ class Indexer:
 
     def _commit_together(self, group: _Group) -> None:
         """Compare and rewrap first, then one transaction for rows and audit events."""
-        twins = self._twins.of(arrival for arrival, *_ in group.arrivals)
-        group.arrivals = [
-            (self._compared(arrival, twins.get(arrival.instance_id, [])), entry, ref, receipt)
-            for arrival, entry, ref, receipt in group.arrivals
-        ]
+        self._compare(group)
+        if not group:
+            return
         owners = [(ref, entry) for _, entry, ref, _ in group.arrivals]
         owners += [(ref, self._own_scope(ref)) for ref, receipt, _ in group.unreadable if receipt is not None]
         self._node.store.rewrap_each(owners)
         self._write(lambda connection: self._insert(connection, group))
+        self._twins.forget([ref.id for ref, _ in owners])
 
-    def _compared(self, arrival: Arrival, twins: list[sa.Row[Any]]) -> Arrival:
-        """The arrival, knowing which of its twins show the same image. The lease is kept meanwhile."""
-        if not twins:
-            return arrival
-        with ThreadPoolExecutor(1, thread_name_prefix="twins") as thread:
-            answer = thread.submit(self._twins.same_as, arrival, twins)
-            while wait([answer], INDEX_LEASE_SECONDS / 3).not_done:
-                self._keep_lease()
-            return replace(arrival, same_pixels=answer.result())
+    def _compare(self, group: _Group) -> None:
+        """Let the arrivals know which of their twins show the same image; those of which that is not known yet wait."""
+        twins = self._twins.of(arrival for arrival, *_ in group.arrivals)
+        arrivals, group.arrivals = group.arrivals, []
+        for arrival, entry, ref, receipt in arrivals:
+            same = self._twins.same_as(arrival, twins.get(arrival.instance_id, []))
+            if same is None:
+                waits = _Group([(arrival, entry, ref, receipt)], was_set_aside=group.was_set_aside)
+                self._waiting[arrival.instance_id] = waits
+            else:
+                group.arrivals.append((replace(arrival, same_pixels=same), entry, ref, receipt))
 
     def _insert(self, connection: sa.Connection, group: _Group) -> None:
         audit = self._node.audit

@@ -39,8 +39,10 @@ PIXELS_DIFFER: Final = "one SOP Instance UID with different pixels"
 IN_USE: Final = (Standing.CURRENT, Standing.UNSELECTED)
 """What counts when an instance comes again."""
 
-_NOT_IT: Final = (Standing.CORRECTED, Standing.DUPLICATE)  # what is a duplicate is one of something else that is here
-_NOT_IN_IT: Final = (*_NOT_IT, Standing.VARIANT, Standing.REJECTED_BY_OPERATOR)  # of another study: it has no claim
+NOT_IT: Final = (Standing.CORRECTED, Standing.DUPLICATE)
+"""What is not what comes again with the same bytes: what is a duplicate is one of something else that is here."""
+
+_NOT_IN_IT: Final = (*NOT_IT, Standing.VARIANT, Standing.REJECTED_BY_OPERATOR)  # of another study: it has no claim
 _KINDS = {
     Standing.CURRENT: Kind.INSTANCE_RECEIVED,
     Standing.UNSELECTED: Kind.INSTANCE_UNSELECTED,
@@ -145,7 +147,7 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
     if arrival.pseudonym is not None and _is_ours(connection, arrival.pseudonym):
         return _Verdict(Standing.OWN_RESULT, _OWN_COPY)
     twins = connection.execute(sa.select(t.instance).where(t.instance.c.uid_tag == arrival.uid_tag)).all()
-    if any(twin.content_tag == arrival.content_tag and twin.standing not in _NOT_IT for twin in twins):
+    if any(twin.content_tag == arrival.content_tag and twin.standing not in NOT_IT for twin in twins):
         return _Verdict(Standing.DUPLICATE)
     if patient_id != arrival.patient.id:
         return _of_another_patient(arrival, [twin for twin in twins if twin.study_id == study_id])

@@ -1,7 +1,10 @@
 """The same image in another encoding is the same image: compared by decoded values, where nothing was lost."""
 
 import copy
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +24,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.steps.installation import Installation, image
+from daemon.intake import twins
+from tests.steps.installation import Installation, another, image
+from tests.waiting import wait_until
 
 SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
@@ -199,3 +204,127 @@ def test_an_object_that_does_not_open_any_more_is_not_taken_for_the_same(install
     ref.path(installation.node.store.root).write_bytes(b"")
     installation.send(encoded(first, RLELossless))
     assert installation.standings() == ["conflict", "current"]
+
+
+# How long it takes
+
+
+@contextmanager
+def hanging(installation: Installation) -> Iterator[threading.Event]:
+    """Comparisons come to no end until the event is set."""
+    go = threading.Event()
+    installation.workers.before = lambda: go.wait(30)
+    try:
+        yield go
+    finally:
+        go.set()
+
+
+def by_standing(installation: Installation) -> dict[str, int]:
+    return dict(Counter(installation.standings()))
+
+
+@SQLITE
+def test_other_studies_are_indexed_and_processed_while_two_images_are_compared(installation: Installation):
+    first, other = grey(), image()
+    installation.send(first)
+    with hanging(installation) as go:
+        installation.send(encoded(first, RLELossless))
+        installation.send(other, another(other))
+        states = sorted(row["state"] for row in installation.ask("studies.list"))
+        assert states == ["closed", "closed"]
+        assert by_standing(installation) == {"current": 3}
+        assert installation.ask("status")["index"]["waiting"] == 1, "it is acknowledged, and not forgotten"
+        go.set()
+        wait_until(lambda: compared(installation) == {"current": 3, "variant": 1}, "the comparison to count")
+
+
+def compared(installation: Installation) -> dict[str, int]:
+    installation.indexer.pass_once()
+    return by_standing(installation)
+
+
+@SQLITE
+def test_a_study_is_not_closed_while_something_of_it_is_compared(installation: Installation):
+    first = grey()
+    with hanging(installation) as go:
+        installation.send(first, encoded(first, RLELossless))
+        assert installation.revisions() == ["assembling"]
+        installation.indexer.pass_once()
+        assert installation.revisions() == ["assembling"]
+        go.set()
+        wait_until(lambda: compared(installation) == {"current": 1, "variant": 1}, "the comparison to count")
+    assert installation.revisions() == ["closed"]
+
+
+@SQLITE
+def test_what_was_being_compared_when_the_engine_ended_is_compared_again(installation: Installation):
+    first = grey()
+    with hanging(installation):
+        installation.send(first, encoded(first, RLELossless), encoded(first, JPEG2000Lossless))
+        assert by_standing(installation) == {"current": 1}
+    installation.workers.before = lambda: None
+    installation.new_indexer()
+    wait_until(lambda: compared(installation) == {"current": 1, "variant": 2}, "the comparisons to count")
+    assert installation.revisions() == ["closed"]
+    assert installation.ask("status")["index"]["waiting"] == 0
+
+
+@SQLITE
+def test_what_is_corrected_while_it_is_compared_is_judged_by_what_is_in_use_then(installation: Installation):
+    first = grey()
+    installation.send(first)
+    with hanging(installation) as go:
+        installation.send(encoded(first, RLELossless))
+        corrected = copy.deepcopy(first)
+        corrected.PatientName = "DUZELTILMIS^AD"
+        installation.send(corrected)
+        assert by_standing(installation) == {"corrected": 1, "current": 1}
+        go.set()
+        wait_until(lambda: compared(installation) == {"corrected": 2, "current": 1}, "the comparison to count")
+    assert installation.revisions()[-1] == "closed"
+
+
+@SQLITE
+def test_the_same_bytes_are_compared_once_however_often_they_come(installation: Installation):
+    first = grey()
+    again = encoded(first, RLELossless)
+    calls: list[int] = []
+    installation.workers.before = lambda: calls.append(1)
+    installation.send(first, again, again, again)
+    assert by_standing(installation) == {"current": 1, "variant": 1, "duplicate": 2}
+    assert len(calls) == 1
+
+
+@SQLITE
+def test_a_study_that_takes_too_long_to_compare_is_held_and_an_operator_can_end_that(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(twins, "_SECONDS_A_STUDY", 0.0)
+    installation.workers.before = lambda: pytest.fail("pixels were decoded")
+    first = grey()
+    installation.send(first, encoded(first, RLELossless))
+    assert by_standing(installation) == {"conflict": 1, "current": 1}
+    assert installation.revisions() == ["held"]
+    installation.ask("studies.keep", study=installation.shown()["study"])
+    installation.indexer.pass_once()
+    assert installation.revisions()[-1] == "closed"
+
+
+@SQLITE
+def test_a_study_with_little_to_compare_does_not_wait_for_one_with_much(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    much, little = grey(), grey()
+    decoded: list[bool] = []
+    call = installation.workers.call
+
+    def noted(function: Callable[..., bool], data: bytes, *rest: object) -> bool:
+        decoded.append(much.StudyInstanceUID.encode() in data)
+        return call(function, data, *rest)
+
+    monkeypatch.setattr(installation.workers, "call", noted)
+    again = [encoded(much, syntax) for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless)]
+    installation.send(much, little, *again, encoded(little, RLELossless))
+    assert by_standing(installation) == {"current": 2, "variant": 4}
+    assert decoded == [True, False, True, True]

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pydicom import Dataset
 
 from adapters.directory import DirectoryDestination
 from adapters.fhir import Retry
-from adapters.keys import KeyDestroyed
+from adapters.keys import KeyDestroyed, KeyStoreUnavailable
 from adapters.storage import IntakeWriter, KeyKind, KeyName, ObjectRef
 from adapters.storage.wraps import read_wraps
 from daemon.audit import Kind
@@ -553,6 +554,33 @@ def test_a_crash_at_any_place_of_a_correction_loses_nothing(
     rightful = keys_of(installation)[installation.shown()["pseudonym"]]
     assert {installation.node.store.key_of(ref).id for ref in objects(installation)} == {rightful.id}
     assert installation.standings() == ["corrected", "current"]
+
+
+@WITH_ANY_DATABASE
+@pytest.mark.parametrize("where", ["prepare", "apply"])
+def test_a_correction_that_fails_is_tried_again_ever_later_and_keeps_no_other_study_waiting(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    first, attempts, now = image(), [], [1000.0]
+
+    def fails(*_arguments: Any, **_named: Any) -> None:
+        attempts.append(now[0])
+        raise KeyStoreUnavailable("no mirror answers")
+
+    monkeypatch.setattr(correcting, "monotonic", lambda: now[0])
+    installation.send(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(correcting.Settlement, where, fails)
+        installation.send(of(B, first))
+        for _ in range(30):  # half a second each, as an engine that has nothing else to do
+            installation.indexer.pass_once()
+            now[0] += 0.5
+        assert [later - earlier for earlier, later in pairwise(attempts)] == [2.0, 4.0, 8.0]
+        installation.send(image(4))
+        assert sorted(row["state"] for row in installation.ask("studies.list")) == ["closed", "held"]
+    now[0] += 3600.0
+    settle(installation)
+    assert reports(installation)[B.family] == "partial"
 
 
 class Killed(BaseException):
