@@ -1,20 +1,21 @@
-"""Where reports go, and where de-identified studies go: an interface each over the protocols, made from the settings.
-Adapters do the work; this only chooses.
+"""Where reports go, where what was made about a study goes, and where de-identified studies go: an interface each over
+the protocols, made from the settings. Adapters do the work; this only chooses.
 
 A FHIR server has patients of its own, so a report's patient must be matched there; a directory has none, so the
-report tells the patient itself; a DICOM destination never learns who the patient is. Errors of a destination's
-configuration show at start.
+report tells the patient itself; a PACS gets instances of a study that it has; an archive (a destination of kind
+`dicom`) never learns who the patient is. Errors of a destination's configuration show at start.
 """
 
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from adapters.dicom import DicomDestination as StorageScp
-from adapters.dicom import Outgoing, Peer
+from adapters.dicom import MadeInstance, Outgoing, Peer
 from adapters.directory import DirectoryDestination as Folder
 from adapters.fhir import FhirDestination, FhirServerSettings, PatientMatch
 from adapters.outcomes import DeliveryOutcome
-from daemon.settings import DicomDestination, DirectoryDestination, Settings
+from anonymize import DeidentifiedInstance
+from daemon.settings import DicomDestination, DirectoryDestination, PacsDestination, Settings, StorageDestination
 from daemon.settings import FhirDestination as FhirSettings
 from pipelines.identity import PatientIdentity
 
@@ -32,7 +33,14 @@ class Destination(Protocol):
 class Archive(Protocol):
     """Takes de-identified instances, and answers with a value for whatever the other side does."""
 
-    def store(self, instances: Collection[Outgoing]) -> DeliveryOutcome:
+    def store(self, instances: Collection[Outgoing[DeidentifiedInstance]]) -> DeliveryOutcome:
+        """Store all of them; storing the same again changes nothing."""
+
+
+class Pacs(Protocol):
+    """Takes instances that name their patient, and answers with a value for whatever the other side does."""
+
+    def store(self, instances: Collection[Outgoing[MadeInstance]]) -> DeliveryOutcome:
         """Store all of them; storing the same again changes nothing."""
 
 
@@ -41,25 +49,36 @@ def open_destinations(settings: Settings) -> Mapping[str, Destination]:
     return {
         destination.name: _open(destination)
         for destination in settings.destinations
-        if not isinstance(destination, DicomDestination)
+        if not isinstance(destination, StorageDestination)
     }
 
 
 def open_archives(settings: Settings) -> Mapping[str, Archive]:
     """The destinations of studies, by name."""
     return {
-        destination.name: StorageScp(
-            Peer(
-                called_ae=destination.ae_title,
-                host=destination.address,
-                port=destination.port,
-                calling_ae=destination.calling_ae_title or settings.dicom.ae_title,
-                timeout_seconds=destination.timeout_seconds,
-            )
-        )
+        destination.name: StorageScp[DeidentifiedInstance](_peer(destination, settings))
         for destination in settings.destinations
         if isinstance(destination, DicomDestination)
     }
+
+
+def open_pacs(settings: Settings) -> Mapping[str, Pacs]:
+    """The destinations of what was made about their studies, by name."""
+    return {
+        destination.name: StorageScp[MadeInstance](_peer(destination, settings))
+        for destination in settings.destinations
+        if isinstance(destination, PacsDestination)
+    }
+
+
+def _peer(destination: StorageDestination, settings: Settings) -> Peer:
+    return Peer(
+        called_ae=destination.ae_title,
+        host=destination.address,
+        port=destination.port,
+        calling_ae=destination.calling_ae_title or settings.dicom.ae_title,
+        timeout_seconds=destination.timeout_seconds,
+    )
 
 
 def _open(destination: FhirSettings | DirectoryDestination) -> Destination:

@@ -29,6 +29,7 @@ class Purpose(StrEnum):
     """Why an identity is asked for."""
 
     REPORT = "report"
+    PACS = "pacs"
     WITHDRAWAL = "withdrawal"
     MATCHING = "matching"
     CARE = "care"
@@ -74,7 +75,7 @@ class Vault:
         one_for_each = {row.identity_tag: row for row in rows}.values()
         said = [_read(open_column(entry, row.said_in, row.id, row.sealed_identity)) for row in one_for_each]
         try:
-            return _agreed([identity for identity, _ in said]), said[-1][1]
+            return agreed([identity for identity, _ in said]), said[-1][1]
         except IdentityContradiction:
             self._refuse(revision_id, actor, "contradiction", rows[0].audit_tag)
             raise
@@ -120,8 +121,10 @@ def _read(data: bytes) -> tuple[PatientIdentity, StudyDescription]:
     return PatientIdentity.from_json(identity), StudyDescription.from_json(description)
 
 
-def _agreed(identities: Sequence[PatientIdentity]) -> PatientIdentity:
-    """The one identity that all tell; what is missing in one is taken from another, what differs is a contradiction."""
+def agreed(identities: Sequence[PatientIdentity]) -> PatientIdentity:
+    """The one identity that all tell; what is missing in one is taken from another. Raises `IdentityContradiction`
+    where they differ.
+    """
     agreed: dict[str, str] = {}
     for name in ("patient_id", "issuer", "name", "birth_date", "sex"):
         told = {_normal(name, getattr(i, name)): getattr(i, name) for i in identities if getattr(i, name).strip(" ^=")}

@@ -27,6 +27,8 @@ _Floats = npt.NDArray[np.float64]
 UNREVIEWED: Final = "AI, not reviewed"
 RESEARCH: Final = "AI, not reviewed, research only, not for diagnosis"
 
+LIMITS: Final = "It shows what raised the score, not where a disease is."
+
 MAX_BYTES: Final = 2 * 1024 * 1024
 """No picture is larger: its size in pixels is fixed, whatever the model's input, and deflate hardly makes it longer."""
 
@@ -62,6 +64,17 @@ class Explained:
 def marking(model: ModelIdentity) -> str:
     """The words that are burnt in."""
     return RESEARCH if model.research_only else UNREVIEWED
+
+
+def series_name(model: ModelIdentity) -> str:
+    """What a series of such pictures is called: the same words, at most 64 ASCII characters."""
+    return f"AI heatmap{marking(model).removeprefix('AI')}"
+
+
+def in_ascii(text: str) -> str:
+    """One line of text in the letters that every font and character set has; the report beside it has the others."""
+    letters = "".join(c for c in normalize("NFKD", text.replace("ı", "i")) if not combining(c))
+    return " ".join("".join(c if " " <= c <= "~" else "?" if c.isprintable() else " " for c in letters).split())
 
 
 def draw(explained: Explained, preprocessing: Grayscale | NoPreprocessing) -> bytes:
@@ -151,7 +164,7 @@ def _write_scale(canvas: Image.Image, brush: ImageDraw.ImageDraw, fields: tuple[
     brush.text((_GAP + _SIDE, top + 20), "strongest place of any label", _QUIET, _font(13), anchor="ra")
     said = (
         f"The model gives {fields[0]} by {fields[1]} fields; between them it is interpolated.",
-        "It shows what raised the score, not where a disease is.",
+        LIMITS,
     )
     for line, text in enumerate(said):
         brush.text((2 * _GAP + _SIDE, top - 3 + 20 * line), text, _QUIET, _font(13))
@@ -163,9 +176,8 @@ def _percent(ratio: float) -> str:
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """As much of one line of text as fits, in the letters that the font has: the report beside it has the others."""
-    letters = "".join(c for c in normalize("NFKD", text.replace("ı", "i")) if not combining(c))
-    text = " ".join("".join(c if " " <= c <= "~" else "?" if c.isprintable() else " " for c in letters).split())
+    """As much of one line of text as fits."""
+    text = in_ascii(text)
     if font.getlength(text) <= width:
         return text
     while font.getlength(f"{text}...") > width:

@@ -1,5 +1,5 @@
-"""DICOM over the network: an acceptor that stores what it receives, a sender, and a destination that gets studies
-(PS3.4 A and B, PS3.7, PS3.8).
+"""DICOM over the network: an acceptor that stores what it receives, a sender, and a destination that gets instances
+(PS3.4 A and B, PS3.7, PS3.8); and the instances that are made for a PACS.
 
 DicomError
 ├── ProtocolError     the peer breaks the protocol; ends its association
@@ -23,24 +23,31 @@ from adapters.dicom.errors import (
     ProtocolError,
     SendError,
 )
+from adapters.dicom.made import MANUFACTURER, MadeInstance, StudyContext
+from adapters.dicom.secondary_capture import Picture, secondary_capture
 from adapters.dicom.send import Peer, SendResult, send_files
 from adapters.dicom.storage_service import StoreRefusal
 
 __all__ = [
+    "MANUFACTURER",
     "AcceptorSettings",
     "AssociationAborted",
     "AssociationRejected",
     "ConnectionLost",
     "DicomDestination",
     "DicomError",
+    "MadeInstance",
     "Outgoing",
     "Peer",
     "PeerUnreachable",
+    "Picture",
     "ProtocolError",
     "SendError",
     "SendResult",
     "Status",
     "StoreRefusal",
+    "StudyContext",
+    "secondary_capture",
     "send_files",
     "serve_acceptor",
 ]

@@ -1,7 +1,8 @@
-"""An application entity as a destination: gets the de-identified instances of one study by C-STORE (PS3.4 B).
+"""An application entity as a destination: gets instances of one study by C-STORE (PS3.4 B).
 
-Takes `DeidentifiedInstance`s only, so that nothing identified can be sent from here; what the peer answers is told by
-its status, never by the peer's own words. Storing an instance again changes nothing: its UID is the same each time.
+A destination takes either `DeidentifiedInstance`s, or `MadeInstance`s, which name the patient: its type says which, so
+that nothing identified can be sent to one that is not to know it. What the peer answers is told by its status, never by
+the peer's own words. Storing an instance again changes nothing: its UID is the same each time.
 """
 
 import os
@@ -9,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from adapters.dicom.errors import SendError
+from adapters.dicom.made import MadeInstance
 from adapters.dicom.peer_answers import status_name
 from adapters.dicom.send import NO_ANSWER, Context, Opened, Peer, associated, groups, is_stored, not_accepted
 from adapters.durable_files import Buffer
@@ -23,25 +25,28 @@ _FOR_NOW: Final = frozenset({0x0110, 0x0213})  # processing failure, resource li
 _OUT_OF_RESOURCES: Final = 0xA700  # to A7FF (PS3.4 Table B.2-1)
 
 
+Instance = TypeVar("Instance", DeidentifiedInstance, MadeInstance)
+
+
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Generic[Instance]):
     """One instance that is to be sent; `open` gives it when its turn comes, so that one at a time is in memory.
 
     One that `differs` was sent to this peer before with other bytes.
     """
 
     context: Context
-    open: Callable[[], DeidentifiedInstance]
+    open: Callable[[], Instance]
     differs: bool = False
 
 
-class DicomDestination:
-    """A storage SCP that gets studies. Any number of threads may store at once."""
+class DicomDestination(Generic[Instance]):
+    """A storage SCP that gets instances of one kind. Any number of threads may store at once."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
 
-    def store(self, instances: Collection[Outgoing]) -> DeliveryOutcome:
+    def store(self, instances: Collection[Outgoing[Instance]]) -> DeliveryOutcome:
         """Store all of them, or say why not all are there. Each is sent in its own transfer syntax, one by one.
 
         The first instance that is refused ends the attempt, and a context that is not accepted ends it before any
@@ -62,7 +67,7 @@ class DicomDestination:
         return Delivered(0)
 
 
-def _store(opened: Opened, instance: Outgoing) -> Retry | Dead | None:
+def _store(opened: Opened, instance: Outgoing[Instance]) -> Retry | Dead | None:
     """None for an instance that the peer has."""
     if not opened.lasts:
         return Retry("the association has ended", settled=True)

@@ -91,6 +91,7 @@ class Kind(StrEnum):
     INFERRED = "inference.done"
     INFERENCE_FAILED = "inference.failed"
     REPORTED = "report.made"
+    INSTANCES_MADE = "instances.made"
     WITHDRAWN = "report.withdrawal-made"
     NOT_RECALLED = "delivery.not-recalled"
     DELIVERY_ATTEMPTED = "delivery.attempted"

@@ -244,7 +244,7 @@ def tasks_retry_all(node: Node, actor: str, state: str, kind: str | None = None)
     return {"retried": retried, "refused": refused}
 
 
-_OF_A_DELIVERY: Final = ("report", "copy", "withdraw", "deliver")
+_OF_A_DELIVERY: Final = ("report", "make", "copy", "withdraw", "deliver")
 _BACK_TO: Final = {"deidentify": RevisionState.CLOSED, "infer": RevisionState.DEIDENTIFIED}
 """Where a failed revision goes back to, so that the step which failed finds it as it left it."""
 

@@ -19,7 +19,7 @@ from adapters.storage import StoreError
 from daemon.audit import AuditError, AuditEvent, Kind, Name, Sealer, SigningKey
 from daemon.database.lease import Lease, acquire, release
 from daemon.deidentification import Recipes
-from daemon.destinations import open_archives, open_destinations
+from daemon.destinations import open_archives, open_destinations, open_pacs
 from daemon.engine.schedule import Schedule
 from daemon.engine.tasks import TaskLoop
 from daemon.engine.wakeup import WakeUp
@@ -54,6 +54,7 @@ class Engine:
             open_pipelines(node.settings, packages),
             open_destinations(node.settings),
             open_archives(node.settings),
+            open_pacs(node.settings),
             Recipes(node.settings),
         )
         self._tasks = TaskLoop(context, self._owner)

@@ -23,6 +23,7 @@ from daemon.steps.drift import Drift
 from daemon.steps.hand_over import HandOver
 from daemon.steps.infer import Infer
 from daemon.steps.maintenance import MAINTENANCE
+from daemon.steps.make import Make
 from daemon.steps.report import Report
 from daemon.steps.shadow import Shadow
 from daemon.steps.withdraw import Withdraw
@@ -33,7 +34,7 @@ _log = structlog.get_logger(__name__)
 STEPS: Final[dict[str, Step]] = {
     step.kind: step
     for step in (
-        *(Deidentify(), Infer(), Report(), Copy(), Deliver(), Withdraw(), HandOver(), Shadow(), Drift()),
+        *(Deidentify(), Infer(), Report(), Make(), Copy(), Deliver(), Withdraw(), HandOver(), Shadow(), Drift()),
         *MAINTENANCE,
     )
 }

@@ -16,7 +16,7 @@ from daemon.intake.correcting import (
     objects_of,
 )
 from daemon.intake.indexer import DOES_NOT_OPEN, INDEX_LEASE_SECONDS, Indexer, IndexingLost, is_indexed
-from daemon.intake.reading import Reader
+from daemon.intake.reading import Reader, identity_in, zone_of
 from daemon.intake.twins import COMPARING_SECONDS
 
 __all__ = [
@@ -34,9 +34,11 @@ __all__ = [
     "StudyChanged",
     "backlog",
     "contradiction_of",
+    "identity_in",
     "is_indexed",
     "lock",
     "objects_of",
     "open_instance",
     "use_good_copy",
+    "zone_of",
 ]

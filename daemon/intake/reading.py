@@ -9,13 +9,14 @@ import hmac
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from adapters.dicom import MANUFACTURER
 from adapters.keys import MasterKey, PatientEntry, is_pseudonym
 from adapters.storage import ObjectRef, Receipt
 from anonymize import Header, read_header
@@ -26,9 +27,6 @@ from daemon.queue import Priority
 from daemon.settings import SourceSettings
 from daemon.vault import IDENTITY, STUDY_DESCRIPTION, said_by_instance, seal_column
 from pipelines.identity import PatientIdentity, StudyDescription
-
-OWN_MANUFACTURER: Final = "kopru"
-"""Manufacturer (0008,0070) of everything that we make and send to a PACS; what comes back with it is an own result."""
 
 _PLACEHOLDERS: Final = frozenset(
     {
@@ -77,15 +75,13 @@ class Reader:
         """The arrival and the entry of its patient. Raises `anonymize.MalformedDataSet` for what cannot be read."""
         header = read_header(data, receipt.transfer_syntax_uid)
         source = self.source_for(receipt.calling_ae)
-        issuer = header.issuer_of_patient_id or source.issuer
+        identity = identity_in(header, source)
+        issuer = identity.issuer
         entry = self.entry_for(self.master.lookup_tag("scope", _scope(header, issuer)))
-        # A placeholder is nobody's number: it must never be looked up at a destination.
-        patient_id = "" if _is_placeholder(header) else header.patient_id
-        identity = PatientIdentity(patient_id, issuer, header.patient_name, header.birth_date, header.sex)
         description = StudyDescription(
             header.study_instance_uid,
             header.accession_number,
-            _started(header, source.timezone),
+            _started(header, source),
             header.study_description,
         )
         kind, rejected = _kind(header, data, receipt.transfer_syntax_uid)
@@ -121,12 +117,26 @@ class Reader:
             expected_instances=_count(header.number_of_study_related_instances),
             rejected_uid_tags=tuple(self.master.lookup_tag("instance", uid) for uid in rejected),
             names_nobody=_is_placeholder(header),
-            pseudonym=patient_id if is_pseudonym(patient_id) else None,
+            pseudonym=identity.patient_id if is_pseudonym(identity.patient_id) else None,
         )
         return arrival, entry
 
     def _accession_tag(self, issuer: str, accession_number: str) -> str | None:
         return self.master.lookup_tag("accession", f"{issuer}\0{accession_number}") if accession_number else None
+
+
+def identity_in(header: Header, source: SourceSettings) -> PatientIdentity:
+    """Who the patient is, as one instance from that source says."""
+    # A placeholder is nobody's number: it must never be looked up at a destination.
+    patient_id = "" if _is_placeholder(header) else header.patient_id
+    issuer = header.issuer_of_patient_id or source.issuer
+    return PatientIdentity(patient_id, issuer, header.patient_name, header.birth_date, header.sex)
+
+
+def zone_of(header: Header, source: SourceSettings) -> tzinfo:
+    """The zone of an instance's dates and times. Raises ValueError where (0008,0201) is no offset."""
+    offset = datetime.strptime(header.timezone_offset, "%z").tzinfo if header.timezone_offset else None
+    return offset or ZoneInfo(source.timezone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +203,7 @@ def _pixels(header: Header, data: bytes) -> memoryview:
     return memoryview(data)[start : start + length]
 
 
-def _started(header: Header, timezone: str) -> str:
+def _started(header: Header, source: SourceSettings) -> str:
     """Study date and time as ISO 8601 with the offset of (0008,0201), else of the source's zone; a date alone if
     that is all.
     """
@@ -202,17 +212,14 @@ def _started(header: Header, timezone: str) -> str:
         if not time:
             return datetime.strptime(date, "%Y%m%d").date().isoformat() if date else ""
         naive = datetime.strptime(date + time.partition(".")[0].ljust(6, "0")[:6], "%Y%m%d%H%M%S")
-        if header.timezone_offset:
-            offset = datetime.strptime(header.timezone_offset, "%z").tzinfo
-            return naive.replace(tzinfo=offset).isoformat()
-        return naive.replace(tzinfo=ZoneInfo(timezone)).isoformat()
+        return naive.replace(tzinfo=zone_of(header, source)).isoformat()
     except ValueError:
         return ""
 
 
 def _kind(header: Header, data: bytes, transfer_syntax_uid: str) -> tuple[ArrivalKind, tuple[str, ...]]:
     """What the arrival is, and for a rejection note, the SOP Instance UIDs that it takes back."""
-    if header.manufacturer == OWN_MANUFACTURER:
+    if header.manufacturer == MANUFACTURER:
         return ArrivalKind.OWN_RESULT, ()
     if header.sop_class_uid == _KEY_OBJECT_SELECTION:
         rejected = _rejected(data, transfer_syntax_uid)

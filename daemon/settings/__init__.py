@@ -14,10 +14,12 @@ from daemon.settings.model import (
     DicomDestination,
     DirectoryDestination,
     FhirDestination,
+    PacsDestination,
     ReportDestination,
     Settings,
     SourceDefaults,
     SourceSettings,
+    StorageDestination,
 )
 from daemon.settings.origin import Origin, OriginKind
 
@@ -32,12 +34,14 @@ __all__ = [
     "Loaded",
     "Origin",
     "OriginKind",
+    "PacsDestination",
     "Problem",
     "ReportDestination",
     "Settings",
     "SettingsError",
     "SourceDefaults",
     "SourceSettings",
+    "StorageDestination",
     "default_path",
     "hand_down",
     "load_handed_down",

@@ -23,11 +23,9 @@ _KINDS = {
 }
 """The models of `[[destinations]]` by their kind."""
 _MISPLACED = {
-    "deidentification": "reports name the patient, by design; a policy of its own has only a destination of kind dicom",
-    **dict.fromkeys(
-        ("status", "confirm_research", "heatmaps", "patient_systems"),
-        "this kind of destination gets de-identified instances and no report",
-    ),
+    "deidentification": "what goes there names the patient; a policy of its own has only a destination of kind dicom",
+    "confirm_research": "this kind of destination gets de-identified instances, and nothing that a model has made",
+    **dict.fromkeys(("status", "heatmaps", "patient_systems"), "this kind of destination gets no report"),
 }
 """Why a key that one kind of destination has is none of another."""
 

@@ -90,7 +90,7 @@ Text = Annotated[str, AfterValidator(_not_blank)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 NodeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,18}$")]
 """Short, since it is part of receivers' ids (36 characters) and of audit writers' names (48)."""
-_KINDS = "fhir, directory or dicom"
+_KINDS = "fhir, directory, pacs or dicom"
 
 
 class Section(BaseModel):
@@ -306,10 +306,9 @@ class DirectoryDestination(ReportDestination):
     )
 
 
-class DicomDestination(DestinationSettings):
-    """An application entity that gets the de-identified instances of studies by C-STORE, under a policy of its own."""
+class StorageDestination(DestinationSettings):
+    """What the application entities have that get instances by C-STORE."""
 
-    kind: Literal["dicom"] = Field(description=_KINDS)
     address: Text = Field(description="a host name or IP address")
     port: int = Field(ge=1, le=65535, description="1 to 65535")
     ae_title: AeTitle = Field(description="1 to 16 printable ASCII characters, no backslash: whom we call")
@@ -318,8 +317,27 @@ class DicomDestination(DestinationSettings):
         description="1 to 16 printable ASCII characters, no backslash: as whom we call; default: dicom.ae_title",
     )
     pipelines: tuple[Name, ...] = Field(
-        default=(), description="a list of enabled pipelines whose studies go there; empty: all of them"
+        default=(), description="a list of enabled pipelines whose studies it is for; empty: all of them"
     )
+
+    def takes(self, pipeline: str) -> bool:
+        """Whether it is for studies of the pipeline."""
+        return not self.pipelines or pipeline in self.pipelines
+
+
+class PacsDestination(StorageDestination):
+    """A PACS that gets, by C-STORE, what was made about its studies: pictures, under the real patient and study."""
+
+    kind: Literal["pacs"] = Field(description=_KINDS)
+    confirm_research: bool = Field(
+        default=False, description="true: this site wants what models meant for research have made at this destination"
+    )
+
+
+class DicomDestination(StorageDestination):
+    """An application entity that gets the de-identified instances of studies by C-STORE, under a policy of its own."""
+
+    kind: Literal["dicom"] = Field(description=_KINDS)
     overwrites: bool = Field(
         default=False,
         description="true if an instance that comes again takes the place of the earlier one there; false: a person"
@@ -329,12 +347,10 @@ class DicomDestination(DestinationSettings):
         default_factory=PolicySettings, description="a table { options = […], year_only = … }, as for a pipeline"
     )
 
-    def takes(self, pipeline: str) -> bool:
-        """Whether studies of the pipeline go there."""
-        return not self.pipelines or pipeline in self.pipelines
 
-
-Destination = Annotated[FhirDestination | DirectoryDestination | DicomDestination, Field(discriminator="kind")]
+Destination = Annotated[
+    FhirDestination | DirectoryDestination | PacsDestination | DicomDestination, Field(discriminator="kind")
+]
 
 
 class DeidentificationSettings(PolicySettings):
@@ -557,17 +573,17 @@ class Settings(Section):
                 yield f"{at}.pipeline: {unknown[0]!r} is not among the enabled pipelines ({', '.join(self.pipelines)})"
 
     def _unusable_destinations(self) -> Iterator[str]:
-        copies = [destination for destination in self.destinations if isinstance(destination, DicomDestination)]
-        for destination in copies:
+        storing = [destination for destination in self.destinations if isinstance(destination, StorageDestination)]
+        for destination in storing:
             if unknown := sorted(set(destination.pipelines) - set(self.pipelines)):
                 at = f"destinations.{destination.name}.pipelines"
                 yield f"{at}: {unknown[0]!r} is not among the enabled pipelines ({', '.join(self.pipelines)})"
             here = destination.address in {self.dicom.address, "localhost", "127.0.0.1", "::1"}
             if here and destination.port == self.dicom.port:
                 yield f"destinations.{destination.name}: is where kopru itself receives, so studies would go round"
-        if self.destinations and len(copies) == len(self.destinations):
+        if self.destinations and len(storing) == len(self.destinations):
             for pipeline in self.pipelines:
-                if not any(destination.takes(pipeline) for destination in copies):
+                if not any(destination.takes(pipeline) for destination in storing):
                     yield f"pipelines: {pipeline!r} has no destination; let one of `destinations` take it"
 
     def source_for(self, ae_title: str) -> SourceSettings:

@@ -15,11 +15,10 @@ import sqlalchemy as sa
 
 from anonymize import DeidentifiedInstance
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
-from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.steps.deidentify import NOT_PROVEN_CLEAN, Refused, deidentified, members_of
 from daemon.steps.manifest import CopiedInstance, Manifest, NotAManifest
-from daemon.steps.outbox import ENGINE, bury, held, prepared, wants_document
+from daemon.steps.outbox import ENGINE, bury, delivery_with_result, held, prepared, sent_before, wants_document
 from daemon.steps.step import Commit, Context, GiveUp, nothing
 from daemon.vault import open_column, seal_column
 
@@ -39,9 +38,9 @@ class Copy:
         """
         node = context.node
         with node.database.read() as connection:
-            row = _load(connection, str(task.payload["delivery"]))
+            row = delivery_with_result(connection, str(task.payload["delivery"]))
             members = members_of(connection, row.revision_id, selected=True)
-            earlier = _sent_before(connection, row)
+            earlier = sent_before(connection, row)
         if not wants_document(row, row.revision_state):
             return nothing
         if row.destination not in context.archives:
@@ -70,39 +69,6 @@ class Copy:
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
         bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
-
-
-def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
-    return connection.execute(
-        sa.select(
-            t.delivery,
-            t.revision.c.number,
-            t.revision.c.priority,
-            t.revision.c.pipeline,
-            t.revision.c.state.label("revision_state"),
-        )
-        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
-        .where(t.delivery.c.id == delivery_id)
-    ).one()
-
-
-def _sent_before(connection: sa.Connection, row: sa.Row[Any]) -> list[sa.Row[Any]]:
-    """The earlier deliveries of the study to this destination, newest first, of which anything may be there: those that
-    were begun, back to the last that got there as a whole. (Whoever had to be told what was too many, was told then.)
-    """
-    begun = connection.execute(
-        sa.select(t.delivery.c.id, t.delivery.c.sealed_document, t.delivery.c.status)
-        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
-        .where(
-            t.delivery.c.report_id == row.report_id,
-            t.delivery.c.destination == row.destination,
-            t.delivery.c.attempts > 0,
-            t.revision.c.number < row.number,
-        )
-        .order_by(t.revision.c.number.desc())
-    ).all()
-    whole = next((place for place, before in enumerate(begun) if before.status == 0), len(begun))
-    return list(begun[: whole + 1])
 
 
 def _copied(ref: str, made: DeidentifiedInstance) -> CopiedInstance:

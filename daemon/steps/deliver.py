@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from adapters.dicom import Outgoing
+from adapters.dicom import MadeInstance, Outgoing
 from adapters.fhir import DocumentError
 from adapters.outcomes import Dead, Delivered, DeliveryOutcome, Held, Retry, Superseded
 from adapters.storage import ObjectRef
@@ -21,7 +21,7 @@ from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.settings import DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
-from daemon.steps.manifest import CopiedInstance, Manifest, NotAManifest
+from daemon.steps.manifest import CopiedInstance, ListedInstance, MadeManifest, Manifest, NotAManifest
 from daemon.steps.outbox import ENGINE, bury, end_delivery, settle
 from daemon.steps.report import seconds_until
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
@@ -50,7 +50,7 @@ class Deliver:
         delivery_id = str(task.payload["delivery"])
         with node.database.read() as connection:
             row = connection.execute(sa.select(t.delivery).where(t.delivery.c.id == delivery_id)).one()
-        if row.destination not in context.destinations and row.destination not in context.archives:
+        if not any(row.destination in known for known in (context.destinations, context.pacs, context.archives)):
             raise GiveUp("the destination is not in the settings any more")
         if not self._begin(context, task, delivery_id):
             return nothing
@@ -106,27 +106,46 @@ class Deliver:
 
 def _sent(context: Context, name: str, document: bytes) -> tuple[DeliveryOutcome, list[str]]:
     """What the destination answered, and what a person has to see to there although it took everything."""
-    archive = context.archives.get(name)
     try:
-        if archive is None:
-            return context.destinations[name].deliver(document), []
-        manifest = Manifest.from_json(document)
+        if name in context.pacs:
+            return _put(context, name, MadeManifest.from_json(document))
+        if name in context.archives:
+            return _copied(context, name, Manifest.from_json(document))
+        return context.destinations[name].deliver(document), []
     except (DocumentError, NotAManifest):
         raise GiveUp(
             "the destination was of another kind when this was made for it; `kopru studies reprocess` makes it anew"
         ) from None
+
+
+def _put(context: Context, name: str, manifest: MadeManifest) -> tuple[DeliveryOutcome, list[str]]:
+    """Store at a PACS what was made for it."""
+    store = context.node.store
+
+    def outgoing(made: ListedInstance) -> Outgoing[MadeInstance]:
+        def opened() -> MadeInstance:
+            return MadeInstance.from_bytes(store.open(ObjectRef.parse(made.ref))[1])
+
+        return Outgoing(made.context, opened)
+
+    outcome = context.pacs[name].store([outgoing(made) for made in manifest.made])
+    return outcome, [_STILL_THERE.format(len(manifest.gone))] if manifest.gone else []
+
+
+def _copied(context: Context, name: str, manifest: Manifest) -> tuple[DeliveryOutcome, list[str]]:
+    """Store at an archive the de-identified copies."""
     settings, store = context.node.settings.destination(name), context.node.store
     overwrites = isinstance(settings, DicomDestination) and settings.overwrites
     differing = 0 if overwrites else sum(copy.differs for copy in manifest.copies)
 
-    def outgoing(copy: CopiedInstance) -> Outgoing:
+    def outgoing(copy: CopiedInstance) -> Outgoing[DeidentifiedInstance]:
         def opened() -> DeidentifiedInstance:
             return DeidentifiedInstance.from_bytes(store.open(ObjectRef.parse(copy.ref))[1])
 
         return Outgoing(copy.context, opened, copy.differs)
 
     reservations = [(_STILL_THERE, len(manifest.gone)), (_WHICH_IS_THERE, differing)]
-    return archive.store([outgoing(copy) for copy in manifest.copies]), [
+    return context.archives[name].store([outgoing(copy) for copy in manifest.copies]), [
         words.format(count) for words, count in reservations if count
     ]
 

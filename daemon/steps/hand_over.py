@@ -13,7 +13,7 @@ from daemon.intake import HAND_OVER, objects_of
 from daemon.node import Node
 from daemon.queue import Task
 from daemon.steps.heatmaps import pictures_of
-from daemon.steps.manifest import Manifest, NotAManifest
+from daemon.steps.manifest import manifest_in
 from daemon.steps.step import Commit, Context
 from daemon.vault import open_column
 
@@ -38,7 +38,7 @@ class HandOver:
                 .one()
             )
             refs = objects_of(connection, study_id, patient_id)
-        refs += _copies(node, study_id, patient_id) + pictures_of(node, study_id, patient_id)
+        refs += _listed(node, study_id, patient_id) + pictures_of(node, study_id, patient_id)
         node.store.hand_over(refs, node.keys.patient(patient_id))
         details: dict[str, Detail] = {"study": Id(study_id), "objects": len(refs)}
         event = AuditEvent(Kind.HANDED_OVER, actor="engine", subject=subject, details=details)
@@ -48,8 +48,8 @@ class HandOver:
         """What the former patient's key opens stays listed as a dead task, until a person lets it run again."""
 
 
-def _copies(node: Node, study_id: str, patient_id: str) -> list[ObjectRef]:
-    """What was de-identified for DICOM destinations: only the sealed documents list it."""
+def _listed(node: Node, study_id: str, patient_id: str) -> list[ObjectRef]:
+    """What was de-identified for archives or made for a PACS: only the sealed documents list it."""
     query = (
         sa.select(t.delivery.c.id, t.delivery.c.sealed_document)
         .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
@@ -61,11 +61,6 @@ def _copies(node: Node, study_id: str, patient_id: str) -> list[ObjectRef]:
     )
     with node.database.read() as connection:
         rows = connection.execute(query).all()
-    entry, found = node.keys.patient(patient_id), []
-    for row in rows:
-        try:
-            manifest = Manifest.from_json(open_column(entry, "delivery", row.id, row.sealed_document))
-        except NotAManifest:
-            continue
-        found += [ObjectRef.parse(copy.ref) for copy in manifest.copies]
-    return found
+    entry = node.keys.patient(patient_id)
+    manifests = (manifest_in(open_column(entry, "delivery", row.id, row.sealed_document)) for row in rows)
+    return [ObjectRef.parse(instance.ref) for manifest in manifests if manifest for instance in manifest.listed]

@@ -22,7 +22,7 @@ from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.registry import Assignment, NotServed, Packages, assign
 from daemon.registry.log import About, record
-from daemon.settings import Destination, DicomDestination
+from daemon.settings import Destination, StorageDestination
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps import shadow
 from daemon.steps.asking import Answers, NoAnswer, ask, deidentified_refs, why_not
@@ -171,7 +171,7 @@ def _open_outbox(context: Context, connection: sa.Connection, revision: sa.Row[A
     node = context.node
     report_key = node.keys.patient(revision.patient_id).subkey("report")
     for destination in node.settings.destinations:
-        if isinstance(destination, DicomDestination) and not destination.takes(result.pipeline):
+        if isinstance(destination, StorageDestination) and not destination.takes(result.pipeline):
             continue
         delivery_id = str(uuid.uuid4())
         withheld = result.model.research_only and not _may_have_research(destination)
@@ -188,16 +188,16 @@ def _open_outbox(context: Context, connection: sa.Connection, revision: sa.Row[A
             )
         )
         if not withheld:
-            kind = "copy" if isinstance(destination, DicomDestination) else "report"
+            kind = {"pacs": "make", "dicom": "copy"}.get(destination.kind, "report")
             queue.enqueue(connection, kind, delivery_id, {"delivery": delivery_id}, priority=revision.priority)
     settle(connection, node.audit, revision.id)
 
 
 def _may_have_research(destination: Destination) -> bool:
-    """An EHR gets reports of research models only where the site has confirmed it; a local directory is no EHR, and a
-    DICOM destination gets nothing of a model's.
+    """An EHR gets reports of research models, and a PACS what they made, only where the site has confirmed it; a local
+    directory is neither, and a destination of kind `dicom` gets nothing of a model's.
     """
-    return destination.kind != "fhir" or destination.confirm_research
+    return destination.kind not in ("fhir", "pacs") or destination.confirm_research
 
 
 def report_id_of(key: bytes, study_tag: str, pipeline: str) -> str:

@@ -1,4 +1,8 @@
-"""What the outbox holds for a DICOM destination: which sealed, de-identified instances are to be there."""
+"""What the outbox holds for those that get instances: which sealed ones are to be there.
+
+For an archive they are de-identified, for a PACS they name the patient: two classes, and the bytes of one are never
+read as the other's, so that settings that changed the kind of a destination cannot mix them up.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,19 +14,13 @@ class NotAManifest(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class CopiedInstance:
-    """One instance under the destination's policy: where it lies sealed (`ref`) and what it is.
-
-    `digest` is the SHA-256 of its bytes, in hexadecimal digits. One that `differs` was sent there before with other
-    bytes, under an earlier policy or by an earlier release.
-    """
+class ListedInstance:
+    """One instance: where it lies sealed (`ref`) and what it is."""
 
     ref: str
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    digest: str = ""
-    differs: bool = False
 
     @property
     def context(self) -> tuple[str, str]:
@@ -31,8 +29,20 @@ class CopiedInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedInstance(ListedInstance):
+    """One de-identified instance under the destination's policy.
+
+    `digest` is the SHA-256 of its bytes, in hexadecimal digits. One that `differs` was sent there before with other
+    bytes, under an earlier policy or by an earlier release.
+    """
+
+    digest: str = ""
+    differs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """The instances of one revision for one destination.
+    """The de-identified instances of one revision for one archive.
 
     `gone` are SOP Instance UIDs that were sent there for an earlier revision and are not part of this one.
     """
@@ -40,9 +50,14 @@ class Manifest:
     copies: tuple[CopiedInstance, ...]
     gone: tuple[str, ...] = ()
 
+    @property
+    def listed(self) -> tuple[ListedInstance, ...]:
+        """The instances."""
+        return self.copies
+
     def to_json(self) -> bytes:
         """The form in which it is sealed."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        return _json(self)
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -52,3 +67,46 @@ class Manifest:
             return cls(tuple(CopiedInstance(**copy) for copy in read["copies"]), tuple(read["gone"]))
         except (ValueError, KeyError, TypeError):
             raise NotAManifest("these bytes do not list copied instances") from None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeManifest:
+    """What was made about one revision for one PACS; `gone` as in `Manifest`.
+
+    The UID of each follows from its content, so that none was ever sent there with another.
+    """
+
+    made: tuple[ListedInstance, ...]
+    gone: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> tuple[ListedInstance, ...]:
+        """The instances."""
+        return self.made
+
+    def to_json(self) -> bytes:
+        """The form in which it is sealed."""
+        return _json(self)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read what `to_json` wrote. Raises `NotAManifest`."""
+        try:
+            read = json.loads(data)
+            return cls(tuple(ListedInstance(**made) for made in read["made"]), tuple(read["gone"]))
+        except (ValueError, KeyError, TypeError):
+            raise NotAManifest("these bytes do not list instances that were made") from None
+
+
+def _json(manifest: Manifest | MadeManifest) -> bytes:
+    return json.dumps(asdict(manifest), separators=(",", ":")).encode()
+
+
+def manifest_in(document: bytes) -> Manifest | MadeManifest | None:
+    """A document of the outbox that is a manifest, of either kind; None for a report."""
+    for kind in (Manifest, MadeManifest):
+        try:
+            return kind.from_json(document)
+        except NotAManifest:
+            continue
+    return None

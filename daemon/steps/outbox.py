@@ -1,4 +1,5 @@
-"""The outbox: how a delivery gets its document, how it ends, and what the state of its deliveries means for a revision.
+"""The outbox: a delivery and those before it, how it gets its document, how it ends, and what the state of its
+deliveries means for a revision.
 
 `settle` is called in each transaction that changes a delivery.
 """
@@ -28,6 +29,60 @@ _MAY_BE_SENT: Final = (
 )
 
 
+def delivery_with_result(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
+    """A delivery, with what its revision is (its state as `revision_state`), and the result of that."""
+    return connection.execute(
+        sa.select(
+            t.delivery,
+            t.revision.c.number,
+            t.revision.c.priority,
+            t.revision.c.pipeline,
+            t.revision.c.state.label("revision_state"),
+            t.result.c.id.label("result_id"),
+            t.result.c.sealed_result,
+            t.result.c.created_at.label("concluded_at"),
+        )
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .join(t.result, t.result.c.revision_id == t.revision.c.id)
+        .where(t.delivery.c.id == delivery_id)
+    ).one()
+
+
+def sent_before(connection: sa.Connection, delivery: sa.Row[Any]) -> list[sa.Row[Any]]:
+    """The earlier deliveries of the study to the same destination, newest first, of which anything may be there: those
+    that were begun, back to the last that got there as a whole. (Whoever had to be told what was too many, was told
+    then.) For destinations that answer with a status of C-STORE.
+    """
+    begun = connection.execute(
+        sa.select(t.delivery.c.id, t.delivery.c.sealed_document, t.delivery.c.status)
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .where(
+            t.delivery.c.report_id == delivery.report_id,
+            t.delivery.c.destination == delivery.destination,
+            t.delivery.c.attempts > 0,
+            t.revision.c.number < delivery.number,
+        )
+        .order_by(t.revision.c.number.desc())
+    ).all()
+    whole = next((place for place, before in enumerate(begun) if before.status == 0), len(begun))
+    return list(begun[: whole + 1])
+
+
+def previous_document(connection: sa.Connection, delivery: sa.Row[Any]) -> sa.Row[Any] | None:
+    """The document made last for this report and destination, whether or not it got there."""
+    return connection.execute(
+        sa.select(t.delivery.c.id, t.delivery.c.sealed_document)
+        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
+        .where(
+            t.delivery.c.report_id == delivery.report_id,
+            t.delivery.c.destination == delivery.destination,
+            t.delivery.c.sealed_document.is_not(None),
+            t.revision.c.number < delivery.number,
+        )
+        .order_by(t.revision.c.number.desc())
+    ).first()
+
+
 def wants_document(delivery: sa.Row[Any], revision_state: str) -> bool:
     """Whether the delivery still waits for its document, and its revision for being sent."""
     waits = delivery.state in _WITHOUT_DOCUMENT and delivery.sealed_document is None
@@ -49,6 +104,17 @@ def prepared(context: Context, delivery: sa.Row[Any], priority: int, sealed: byt
         audit.record(connection, made)
         queue.enqueue(connection, "deliver", delivery.id, {"delivery": delivery.id}, priority=priority)
         settle(connection, audit, delivery.revision_id)
+
+    return commit
+
+
+def with_nothing(context: Context, delivery: sa.Row[Any], reason: str) -> Commit:
+    """End a delivery for which there is nothing to send: nobody was named and nothing leaves the house."""
+    audit = context.node.audit
+
+    def commit(connection: sa.Connection) -> None:
+        if end_delivery(connection, delivery.id, _D.DELIVERED, reason) is not None:
+            settle(connection, audit, delivery.revision_id)
 
     return commit
 

@@ -5,18 +5,25 @@ doubt is never guessed: the delivery is held for a person.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from adapters.fhir import Dead, Held, ReportError, ReportRequest, ReportStatus, Retry, Stamp, build_report
 from daemon.audit import AuditEvent, Id, Kind, Name
-from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.settings import ReportDestination
 from daemon.steps.heatmaps import open_heatmaps
-from daemon.steps.outbox import ENGINE, bury, held, prepared, wants_document
+from daemon.steps.outbox import (
+    ENGINE,
+    bury,
+    delivery_with_result,
+    held,
+    prepared,
+    previous_document,
+    wants_document,
+)
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import IdentityContradiction, Purpose, open_column, seal_column
 from pipelines.results import StudyResult
@@ -34,7 +41,7 @@ class Report:
         node = context.node
         delivery_id = str(task.payload["delivery"])
         with node.database.read() as connection:
-            row = _load(connection, delivery_id)
+            row = delivery_with_result(connection, delivery_id)
             previous = previous_document(connection, row)
         if not wants_document(row, row.revision_state):
             return nothing
@@ -77,38 +84,6 @@ class Report:
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
         bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
-
-
-def _load(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:
-    return connection.execute(
-        sa.select(
-            t.delivery,
-            t.revision.c.number,
-            t.revision.c.study_id,
-            t.revision.c.priority,
-            t.revision.c.state.label("revision_state"),
-            t.result.c.id.label("result_id"),
-            t.result.c.sealed_result,
-        )
-        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
-        .join(t.result, t.result.c.revision_id == t.revision.c.id)
-        .where(t.delivery.c.id == delivery_id)
-    ).one()
-
-
-def previous_document(connection: sa.Connection, row: sa.Row[Any]) -> sa.Row[Any] | None:
-    """The document made last for this report and destination, whether or not it got there."""
-    return connection.execute(
-        sa.select(t.delivery.c.id, t.delivery.c.sealed_document)
-        .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
-        .where(
-            t.delivery.c.report_id == row.report_id,
-            t.delivery.c.destination == row.destination,
-            t.delivery.c.sealed_document.is_not(None),
-            t.revision.c.number < row.number,
-        )
-        .order_by(t.revision.c.number.desc())
-    ).first()
 
 
 def seconds_until(moment: datetime | None) -> float | None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from daemon import queue
 from daemon.deidentification import Recipes
-from daemon.destinations import Archive, Destination
+from daemon.destinations import Archive, Destination, Pacs
 from daemon.node import Node
 from daemon.queue import Task
 from daemon.registry import Packages
@@ -59,6 +59,7 @@ class Context:
     pipelines: Mapping[str, tuple[Pipeline, Packages]]
     destinations: Mapping[str, Destination]
     archives: Mapping[str, Archive]
+    pacs: Mapping[str, Pacs]
     recipes: Recipes
     kept: KeptInputs = field(default_factory=KeptInputs)
 

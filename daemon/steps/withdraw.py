@@ -1,8 +1,9 @@
 """Takes back, at one destination, what was sent there about the wrong patient: makes the document that says so.
 
 The report at a FHIR server or in a folder becomes entered-in-error, together with all it said, and still names whom it
-named: it is in that patient's record that it must be taken back. Copies at a DICOM destination cannot be taken back by
-C-STORE (PS3.4 B): a person is told, in the audit log and by the delivery's state.
+named: it is in that patient's record that it must be taken back. Instances, be they copies in an archive or what was
+made for a PACS, cannot be taken back by C-STORE (PS3.4 B): a person is told, in the audit log and by the delivery's
+state.
 """
 
 from datetime import UTC, datetime
@@ -15,15 +16,13 @@ from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.intake import WITHDRAW
 from daemon.queue import Priority, Task
-from daemon.steps.manifest import Manifest, NotAManifest
-from daemon.steps.outbox import ENGINE, bury, held, prepared, wants_document
-from daemon.steps.report import previous_document
+from daemon.steps.manifest import Manifest, manifest_in
+from daemon.steps.outbox import ENGINE, bury, held, prepared, previous_document, wants_document
 from daemon.steps.step import Commit, Context, GiveUp, nothing
 from daemon.vault import open_column, seal_column
 
 _CANNOT_BE_RECALLED: Final = (
-    "{} instances lie there under the former patient's pseudonym and cannot be taken back from here: have them taken"
-    " out there"
+    "{} instances lie there under the former patient's {} and cannot be taken back from here: have them taken out there"
 )
 
 
@@ -52,13 +51,10 @@ class Withdraw:
         entry = node.keys.patient(row.patient_id)
         before = open_column(entry, "delivery", sent.id, sent.sealed_document)
         details: dict[str, Detail] = {"delivery": Id(row.id), "destination": Name(row.destination)}
-        try:
-            copies = len(Manifest.from_json(before).copies)
-        except NotAManifest:
-            pass
-        else:
-            event = AuditEvent(Kind.NOT_RECALLED, actor=ENGINE, details={**details, "instances": copies})
-            return held(context, row, _CANNOT_BE_RECALLED.format(copies), event)
+        if manifest := manifest_in(before):
+            count, called = len(manifest.listed), "pseudonym" if isinstance(manifest, Manifest) else "name"
+            event = AuditEvent(Kind.NOT_RECALLED, actor=ENGINE, details={**details, "instances": count})
+            return held(context, row, _CANNOT_BE_RECALLED.format(count, called), event)
         study = node.vault.withdraw(row.revision_id, ENGINE)
         try:
             document = build_withdrawal(before, row.number, datetime.now(UTC).replace(microsecond=0), study)

@@ -72,7 +72,7 @@ class Intake:
     def maintain(self, *, hours_later: float = 0.0) -> None:
         """Run the task once, so many hours after the last time."""
         self._late_seconds += hours_later * HOUR
-        context = Context(self.node, None, {}, {}, {}, None)  # type: ignore[arg-type]
+        context = Context(self.node, None, {}, {}, {}, {}, None)  # type: ignore[arg-type]
         task = Task(id=1, kind=EPOCHS, key="1", payload={}, priority=10, attempts=1, lease="test")
         self.node.database.retrying(Epochs().run(context, task))
 

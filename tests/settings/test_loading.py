@@ -34,6 +34,7 @@ EHR = '[[destinations]]\nname = "ehr"\nkind = "fhir"\nurl = "https://ehr.example
 ARCHIVE = (
     '[[destinations]]\nname = "research"\nkind = "dicom"\naddress = "archive.example"\nport = 104\nae_title = "A"\n'
 )
+PACS = ARCHIVE.replace("research", "pacs").replace("dicom", "pacs")
 EXAMPLE = Path(__file__).parents[2] / "docs" / "kopru.toml"
 
 
@@ -110,9 +111,9 @@ def test_each_value_says_where_it_came_from(load, tmp_path: Path):
             "destinations.a.kind",
             3,
             "'fax' is no kind",
-            "fhir, directory or dicom",
+            "fhir, directory, pacs or dicom",
         ),
-        ('[[destinations]]\nname = "a"\n', "destinations.a.kind", 1, "must be set", "fhir, directory or dicom"),
+        ('[[destinations]]\nname = "a"\n', "destinations.a.kind", 1, "must be set", "fhir, directory, pacs or dicom"),
         (
             ARCHIVE + 'deidentification = { options = ["clean-recognizable-visual-features"] }\n',
             "destinations.research.deidentification",
@@ -127,10 +128,18 @@ def test_each_value_says_where_it_came_from(load, tmp_path: Path):
             "exclude each other",
             "as for a pipeline",
         ),
-        (ARCHIVE + 'status = "partial"\n', "destinations.research.status", 7, "and no report", ""),
-        (ARCHIVE + "heatmaps = true\n", "destinations.research.heatmaps", 7, "and no report", ""),
-        (ARCHIVE + "confirm_research = true\n", "destinations.research.confirm_research", 7, "and no report", ""),
-        (EHR + "deidentification = {}\n", "destinations.ehr.deidentification", 5, "reports name the patient", ""),
+        (ARCHIVE + 'status = "partial"\n', "destinations.research.status", 7, "gets no report", ""),
+        (PACS + "heatmaps = true\n", "destinations.pacs.heatmaps", 7, "gets no report", ""),
+        (
+            ARCHIVE + "confirm_research = true\n",
+            "destinations.research.confirm_research",
+            7,
+            "nothing that a model",
+            "",
+        ),
+        (EHR + "deidentification = {}\n", "destinations.ehr.deidentification", 5, "names the patient", ""),
+        (PACS + "deidentification = {}\n", "destinations.pacs.deidentification", 7, "names the patient", ""),
+        (PACS + "overwrites = true\n", "destinations.pacs.overwrites", 7, "there is no such setting", ""),
         (ARCHIVE + "prt = 1\n", "destinations.research.prt", 7, "did you mean `port`", ""),
         (ARCHIVE.replace("port = 104\n", ""), "destinations.research.port", 1, "must be set", "1 to 65535"),
         ('[database]\nurl = "mysql://h/d"\n', "database.url", 2, "not supported", "postgresql+psycopg"),
@@ -154,6 +163,7 @@ def test_a_bad_value_is_refused_with_its_key_place_and_what_is_allowed(
         (EHR + EHR, "'ehr' is used twice"),
         ('pipelines = ["a"]\n[source_defaults]\npipeline = ["b"]\n', "source_defaults.pipeline: 'b'"),
         (ARCHIVE + 'pipelines = ["b"]\n', "destinations.research.pipelines: 'b'"),
+        (PACS + 'pipelines = ["b"]\n', "destinations.pacs.pipelines: 'b'"),
         ('pipelines = ["a", "b"]\n' + ARCHIVE + 'pipelines = ["b"]\n', "'a' has no destination"),
         (ARCHIVE.replace("archive.example", "127.0.0.1").replace("104", "11112"), "studies would go round"),
         ("a = \n", "is not TOML"),
@@ -448,7 +458,7 @@ def test_the_examples_of_the_example_file_are_valid(tmp_path: Path):
     filled = re.sub(r"^#(?=[a-z0-9_]+ = |\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (tmp_path / "kopru.toml").write_text(filled, encoding="utf-8")
     settings = load_settings(tmp_path / "kopru.toml", {}, HOME, secrets=False).settings
-    assert [destination.kind for destination in settings.destinations] == ["fhir", "directory", "dicom"]
+    assert [destination.kind for destination in settings.destinations] == ["fhir", "directory", "pacs", "dicom"]
     fhir = settings.destinations[0]
     assert {
         name: getattr(fhir, name) for name in ("status", "confirm_research", "timeout_seconds", "maximum_attempts")

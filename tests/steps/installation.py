@@ -36,7 +36,7 @@ from daemon.control import commands
 from daemon.database import schema as t
 from daemon.database.lease import acquire
 from daemon.deidentification import Recipes
-from daemon.destinations import Destination, open_archives, open_destinations
+from daemon.destinations import Destination, open_archives, open_destinations, open_pacs
 from daemon.engine.tasks import STEPS, TaskLoop
 from daemon.intake import INDEX_LEASE_SECONDS, Indexer
 from daemon.node import Node, prepare_folders
@@ -230,7 +230,8 @@ class Association:
 class Installation:
     """See the module. `acknowledged` is everything that a modality was told is safe.
 
-    `destinations` are folders that get reports; `archives` are tables of destinations of kind `dicom` on this machine;
+    `destinations` are folders that get reports; `archives` are tables of destinations on this machine, of kind `dicom`
+    unless they say otherwise;
     `sections` replace those of the settings.
     """
 
@@ -265,6 +266,7 @@ class Installation:
             pipelines,
             self.destinations,
             open_archives(self.settings),
+            open_pacs(self.settings),
             Recipes(self.settings),
         )
         self.loop = TaskLoop(self.context, "worker")

@@ -1,0 +1,176 @@
+"""Step 3, for one PACS: make instances of what was concluded about its study, under the real patient, seal them, and
+seal their list into the outbox.
+
+It learns who the patient is, and the vault audits that (DESIGN §2.4). What an image says itself of patient and study
+goes into what is made about that image, and only if it is what the vault answers: one that was received under another
+patient than the study is held to be holds the delivery, and nothing is sent. So far there are pictures (heatmaps) to
+send; whatever else becomes an instance is one more function like `_pictures`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from adapters.dicom import MadeInstance, Picture, StudyContext, secondary_capture
+from adapters.keys import PatientEntry
+from adapters.storage import ObjectRef
+from anonymize import Header, ReceivedInstance, map_uid, read_header
+from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.intake import identity_in, open_instance, zone_of
+from daemon.node import Node
+from daemon.queue import Task
+from daemon.settings import SourceSettings
+from daemon.steps.deidentify import Member, members_of
+from daemon.steps.heatmaps import open_heatmaps
+from daemon.steps.manifest import ListedInstance, MadeManifest, NotAManifest
+from daemon.steps.outbox import (
+    ENGINE,
+    bury,
+    delivery_with_result,
+    held,
+    prepared,
+    sent_before,
+    wants_document,
+    with_nothing,
+)
+from daemon.steps.step import Commit, Context, GiveUp, nothing
+from daemon.vault import IdentityContradiction, Purpose, agreed, open_column, seal_column
+from pipelines.heatmap import LIMITS, in_ascii, marking, series_name
+from pipelines.identity import PatientIdentity
+from pipelines.results import StudyResult
+
+KIND: Final = "make"
+_NOTHING_TO_SEND: Final = "nothing to send: the result has no picture"
+_RECEIVED_UNDER_ANOTHER: Final = (
+    "an image was received under another patient than the study is held to be, and so would be what is sent about it:"
+    " have the PACS send the study again as it is there now, then reprocess the study"
+)
+
+
+class Make:
+    """Delivery: pending → prepared, held, or delivered if there is nothing to send; the revision follows
+    (`outbox.settle`).
+    """
+
+    kind = KIND
+
+    def run(self, context: Context, task: Task) -> Commit:
+        """Make the instances for one PACS."""
+        node = context.node
+        with node.database.read() as connection:
+            row = delivery_with_result(connection, str(task.payload["delivery"]))
+            members = members_of(connection, row.revision_id, selected=True)
+            earlier = sent_before(connection, row)
+        if not wants_document(row, row.revision_state):
+            return nothing
+        if row.destination not in context.pacs:
+            raise GiveUp("no PACS has this name in the settings any more")
+        entry = node.keys.patient(row.patient_id)
+        result = StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result))
+        there = _listed_in(entry, earlier)
+        if not result.explanations and not there:
+            return with_nothing(context, row, _NOTHING_TO_SEND)
+        try:
+            made = list(_pictures(node, row, members, result)) if result.explanations else []
+        except IdentityContradiction as error:
+            return held(context, row, str(error))
+        # The very bytes that were sent before, where it is the same: when it was made may differ.
+        listed = tuple(there.get(one.sop_instance_uid) or _keep(node, entry, one) for one in made)
+        manifest = MadeManifest(listed, gone=tuple(sorted(there.keys() - {one.sop_instance_uid for one in listed})))
+        event = AuditEvent(
+            Kind.INSTANCES_MADE,
+            actor=ENGINE,
+            details={"delivery": Id(row.id), "destination": Name(row.destination), "instances": len(listed)},
+        )
+        return prepared(context, row, row.priority, seal_column(entry, "delivery", row.id, manifest.to_json()), event)
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """The delivery is dead, and the revision undelivered once the others have ended."""
+        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """A received image that something is made about, which says of its patient what the vault says."""
+
+    header: Header
+    source: SourceSettings
+    study: StudyContext
+
+    @classmethod
+    def open(cls, node: Node, member: Member, identity: PatientIdentity) -> "_Image":
+        """Raises `IdentityContradiction`."""
+        receipt, data = open_instance(node, member.instance_id, member.ref)
+        header = read_header(data, receipt.transfer_syntax_uid)
+        source = node.settings.source_for(receipt.calling_ae)
+        try:
+            agreed([identity, identity_in(header, source)])
+        except IdentityContradiction:
+            raise IdentityContradiction(_RECEIVED_UNDER_ANOTHER) from None
+        received = ReceivedInstance(receipt.sop_class_uid, receipt.sop_instance_uid, receipt.transfer_syntax_uid, data)
+        return cls(header, source, StudyContext.of(received))
+
+    def local(self, at: float) -> datetime:
+        """A moment in the time in which the image tells its own."""
+        try:
+            zone = zone_of(self.header, self.source)
+        except ValueError:
+            zone = ZoneInfo(self.source.timezone)
+        return datetime.fromtimestamp(at, UTC).astimezone(zone)
+
+
+def _pictures(node: Node, row: sa.Row[Any], members: Sequence[Member], result: StudyResult) -> Iterator[MadeInstance]:
+    """The heatmaps, all of a study and pipeline in one series, as images of the patient's. Raises
+    `IdentityContradiction`.
+    """
+    identity, _ = node.vault.reidentify(row.revision_id, Purpose.PACS, ENGINE)
+    entry, model = node.keys.patient(row.patient_id), result.model
+    uid_key, known_as = entry.subkey("made"), _by_uid(node, members)
+    for number, (heatmap, explanation) in enumerate(
+        zip(open_heatmaps(node, result), result.explanations, strict=True), start=1
+    ):
+        if (member := known_as.get(explanation.sop_instance_uid)) is None:
+            raise GiveUp("a heatmap is of an image that the study does not have; reprocess the study")
+        image = _Image.open(node, member, identity)
+        software = in_ascii(f"{model.name} {model.version}").replace("\\", "/")[:64]
+        picture = Picture(
+            png=heatmap.png,
+            series_uid=map_uid(uid_key, f"heatmaps {row.report_id}"),
+            series=series_name(model),
+            number=number,
+            derivation=f"What raised the score of {in_ascii(heatmap.label)}, as {software} says"[:1024],
+            comment=f"{marking(model)}. {LIMITS}",
+            software=software,
+            made_at=image.local(row.concluded_at),
+        )
+        yield MadeInstance.make(secondary_capture(picture, image.study), image.study, uid_key)
+
+
+def _by_uid(node: Node, members: Sequence[Member]) -> dict[str, Member]:
+    """The images by the UIDs under which the pipeline may know them: mapped, or retained."""
+    found = {}
+    for member in members:
+        uid = node.store.open_receipt(ObjectRef.parse(member.ref)).sop_instance_uid
+        found[uid] = found[map_uid(node.vault.pseudonym(member.patient_id).uid_key, uid)] = member
+    return found
+
+
+def _listed_in(entry: PatientEntry, deliveries: Sequence[sa.Row[Any]]) -> dict[str, ListedInstance]:
+    """What these deliveries brought to the PACS, by UID."""
+    found: dict[str, ListedInstance] = {}
+    for delivery in deliveries:
+        try:
+            manifest = MadeManifest.from_json(open_column(entry, "delivery", delivery.id, delivery.sealed_document))
+        except NotAManifest:  # the destination of this name was of another kind
+            continue
+        found |= {made.sop_instance_uid: made for made in manifest.made}
+    return found
+
+
+def _keep(node: Node, patient: PatientEntry, made: MadeInstance) -> ListedInstance:
+    ref = node.store.put_derived(patient, made.to_bytes())
+    return ListedInstance(str(ref), made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid)
