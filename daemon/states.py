@@ -71,6 +71,7 @@ class DeliveryState(StrEnum):
     DEAD = "dead"  # refused for good, or given up
     WITHHELD = "withheld"  # the model is meant for research and the site has not confirmed it for this destination
     SUPERSEDED = "superseded"
+    SEEN_TO = "seen-to"  # what could not be taken back from here, a person has seen to there
 
 
 _S = RevisionState

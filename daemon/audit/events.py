@@ -98,6 +98,7 @@ class Kind(StrEnum):
     DELIVERED = "delivery.done"
     DELIVERY_FAILED = "delivery.failed"
     DELIVERY_DEAD = "delivery.dead"
+    SEEN_TO = "delivery.seen-to"
 
     TASK_DEAD = "task.dead"
     TASK_RETRIED = "task.retried"

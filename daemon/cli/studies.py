@@ -6,6 +6,7 @@ import typer
 
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, Json, Limit, options
 from daemon.cli.output import print_json, print_table, say
+from daemon.control.limits import CloseReason
 
 app = typer.Typer(help="Studies, under their pseudonyms.", no_args_is_help=True)
 Study = Annotated[str, typer.Argument(help="The study's id, from `kopru studies list`.")]
@@ -79,6 +80,34 @@ def reprocess_study(context: typer.Context, study: Study, json: Json = False) ->
         print_json(answer)
     else:
         say(f"study {answer['study']}: revision {answer['revision']} is on its way")
+
+
+@app.command("recalled")
+def note_recalled(
+    context: typer.Context,
+    study: Study,
+    destination: Annotated[str, typer.Option(help="The destination's name, as `kopru studies show` has it.")],
+    reason: Annotated[
+        CloseReason, typer.Option(help="done-elsewhere if it was taken out there, else why it need not.")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="The number of a ticket that says more, such as INC-4711; no patient's data.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Note that what a destination has of the study's former patient, and kopru could not take back, is seen to there.
+
+    Its delivery waits for nobody any longer. Reason and reference go into the audit log for good, with who you are.
+    """
+    answer = (
+        options(context)
+        .daemon()
+        .ask("studies.recalled", study=study, destination=destination, reason=reason, reference=reference)
+    )
+    if json:
+        print_json(answer)
+    else:
+        say(f"noted; nobody waits for what {destination} had of the former patient of study {study}")
 
 
 @app.command("keep")

@@ -17,13 +17,13 @@ import sqlalchemy as sa
 
 from adapters.storage import StoreError
 from daemon import queue
-from daemon.audit import AuditError, AuditEvent, Detail, Kind, Name, PublicKey, public_key_path, verify
+from daemon.audit import AuditError, AuditEvent, Detail, Kind, PublicKey, public_key_path, verify
 from daemon.audit.export import export
 from daemon.control.answers import report_as_json
 from daemon.control.contradictions import studies_correct, studies_keep
 from daemon.control.drift import models_drift
 from daemon.control.errors import CommandFailed, no_such_study
-from daemon.control.limits import MOST_ROWS, REFERENCE, CloseReason, rows
+from daemon.control.limits import MOST_ROWS, rows
 from daemon.control.models import (
     models_experiment_show,
     models_experiment_start,
@@ -41,6 +41,8 @@ from daemon.control.quarantine import (
     quarantine_restore,
     quarantine_retry,
 )
+from daemon.control.reasons import Why
+from daemon.control.recalls import studies_recalled
 from daemon.control.results import studies_verify
 from daemon.control.server import Command
 from daemon.database import schema as t
@@ -53,6 +55,8 @@ from daemon.steps.outbox import bury
 from runtime import RuntimeFailure
 
 _RECENT_SECONDS: Final = 86_400.0
+_WHOSE: Final = sa.func.coalesce(t.revision.c.former_patient_id, t.study.c.patient_id)
+"""The patient whom a revision is about."""
 
 
 def status(node: Node, actor: str) -> dict[str, Any]:
@@ -137,7 +141,9 @@ def _store_free_bytes(node: Node) -> int | None:
 
 
 def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """The newest revision of each study, latest first."""
+    """The newest revision of each study, latest first. With a state, those that are in it, and revisions in it that are
+    to take back what was sent about a former patient: nothing takes their place.
+    """
     newest = (
         sa.select(t.revision.c.study_id, sa.func.max(t.revision.c.number).label("number"))
         .group_by(t.revision.c.study_id)
@@ -159,13 +165,18 @@ def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 
             .label("instances"),
         )
         .join(newest, newest.c.study_id == t.study.c.id)
-        .join(t.revision, sa.and_(t.revision.c.study_id == t.study.c.id, t.revision.c.number == newest.c.number))
-        .join(t.patient, t.patient.c.id == t.study.c.patient_id)
+        .join(t.revision, t.revision.c.study_id == t.study.c.id)
+        .join(t.patient, t.patient.c.id == _WHOSE)
         .order_by(t.revision.c.updated_at.desc())
         .limit(rows(limit))
     )
-    if state is not None:
-        query = query.where(t.revision.c.state == _known("state", RevisionState, state))
+    is_newest = t.revision.c.number == newest.c.number
+    if state is None:
+        query = query.where(is_newest)
+    else:
+        takes_back = t.revision.c.former_patient_id.is_not(None)
+        in_state = t.revision.c.state == _known("state", RevisionState, state)
+        query = query.where(in_state, is_newest | (takes_back & t.revision.c.state.in_(NEEDS_A_PERSON)))
     with node.database.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -267,13 +278,11 @@ def _bring_back(connection: sa.Connection, node: Node, actor: str, task: int) ->
 
 def tasks_close(node: Node, actor: str, task: int, reason: str, reference: str | None = None) -> dict[str, Any]:
     """Decide that a dead or waiting task is not to be done: a code says why, `reference` where more is written."""
-    why = CloseReason(_known("reason", CloseReason, reason))
-    if reference is not None and not REFERENCE.fullmatch(reference):
-        raise CommandFailed("a reference is a ticket's number such as INC-4711, and never a patient's", 2)
-    details: dict[str, Detail] = {"task": task, "reason": why, "reference": Name(reference) if reference else None}
+    why = Why.of(reason, reference)
+    details: dict[str, Detail] = {"task": task, **why.details()}
 
     def work(connection: sa.Connection) -> None:
-        queue.close(connection, task, f"{why}, {reference}" if reference else why)
+        queue.close(connection, task, str(why))
         _lay_down(connection, node, actor, task)
         node.audit.record(connection, AuditEvent(Kind.TASK_CLOSED, actor=actor, details=details))
 
@@ -351,6 +360,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "studies.verify": studies_verify,
     "studies.keep": studies_keep,
     "studies.correct": studies_correct,
+    "studies.recalled": studies_recalled,
     "quarantine.list": quarantine_list,
     "quarantine.release": quarantine_release,
     "quarantine.reject": quarantine_reject,
@@ -405,11 +415,10 @@ def _decided(node: Node, work: Any, task: int) -> dict[str, Any]:
 def _revisions(study: str) -> sa.Select[Any]:
     names = ("id", "number", "state", "reason", "pipeline", "forced", "opened_at", "closed_at", "updated_at")
     columns = [t.revision.c[name] for name in names]
-    whose = sa.func.coalesce(t.revision.c.former_patient_id, t.study.c.patient_id)
     return (
         sa.select(*columns, t.patient.c.pseudonym)
         .join(t.study, t.study.c.id == t.revision.c.study_id)
-        .join(t.patient, t.patient.c.id == whose)
+        .join(t.patient, t.patient.c.id == _WHOSE)
         .where(t.revision.c.study_id == study)
         .order_by(t.revision.c.number)
     )

@@ -357,6 +357,11 @@ def test_copies_of_a_study_whose_patient_was_corrected_stay_and_a_person_is_told
     assert [event["instances"] for event in recorded(installation, Kind.NOT_RECALLED)] == [1]
     assert delivery(installation, "reports", revision=3)["state"] == "delivered"
     assert len(archive.files()) == 2  # under other UIDs: the mapping is the rightful patient's
+    assert [row["revision"] for row in installation.ask("studies.list", state="held")] == [3]
+    seen_to = {"study": installation.shown()["study"], "destination": "research", "reason": "done-elsewhere"}
+    installation.ask("studies.recalled", **seen_to)
+    assert installation.ask("status")["needs_a_person"] == 0
+    assert "1 instances lie there" in delivery(installation, revision=3)["outcome"]
 
 
 @sqlite_alone
