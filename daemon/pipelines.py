@@ -7,10 +7,14 @@ from daemon.models import admission
 from daemon.registry import Packages
 from daemon.settings import Settings
 from pipelines.chest_xray import ChestXray
+from pipelines.ct_lesion import CtLesion
 from pipelines.pipeline import Pipeline
 from runtime import ModelPackage, PackageError
 
-_KNOWN: Final[Mapping[str, tuple[Pipeline, str]]] = {"chest-xray": (ChestXray(), "chest-xray-3class")}
+_KNOWN: Final[Mapping[str, tuple[Pipeline, str]]] = {
+    "chest-xray": (ChestXray(), "chest-xray-3class"),
+    "ct-lesion": (CtLesion(), "ct-lesion-sample"),
+}
 """Pipeline by name, with the name of its model package."""
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from anonymize import DeidentifiedInstance
+from pipelines.chest import wrong_body_part
 from pipelines.errors import InvalidOutput, UndecodablePixels, UnsuitableImage
 from pipelines.image import Grey, read_data_set, render
-from pipelines.pipeline import NotAnalysable, PreparedInput, Selection, Technical
-from pipelines.results import Coding, Finding, InstanceOutcome, ModelIdentity, StudyResult
+from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput, Selection, Technical, identity_of
+from pipelines.results import Coding, Finding, InstanceOutcome, StudyResult
 from runtime.package import ModelPackage
 from runtime.preprocess import to_input
 
@@ -27,7 +28,6 @@ COMPUTED_RADIOGRAPHY: Final = "1.2.840.10008.5.1.4.1.1.1"
 
 _MODALITIES: Final = frozenset({"DX", "CR"})
 _FRONTAL_POSITIONS: Final = frozenset({"PA", "AP"})
-_CHEST_PARTS: Final = frozenset({"CHEST", "THORAX", "LUNG"})
 
 # CID 4010 "DX View", in SNOMED CT and the SNOMED-RT style codes it had before: frontal, antero-posterior,
 # postero-anterior.
@@ -35,34 +35,24 @@ _FRONTAL_VIEWS: Final = frozenset(
     {("SCT", code) for code in ("399033003", "399348003", "272479007")}
     | {(scheme, code) for scheme in ("SRT", "SNM3", "99SDM") for code in ("R-10202", "R-10206", "R-40888")}
 )
-# CID 4009 "DX Anatomy Imaged" and what it was before: thorax, chest, lung.
-_CHEST_REGIONS: Final = frozenset(
-    {("SCT", code) for code in ("816094009", "51185008", "39607008")}
-    | {(scheme, code) for scheme in ("SRT", "SNM3", "99SDM") for code in ("T-D3000", "T-28000")}
-)
 
 _MIN_SIDE: Final = 256  # pixels; a chest film has ten times as many
 _MAX_ASPECT: Final = 2.0  # longer side to shorter
 _MIN_CONTRAST: Final = 0.02  # standard deviation of the greys, of the range [0, 1]
 
 
-class ChestXray:
+class ChestXray(Pipeline):
     """The pipeline's three steps. Stateless, so that a worker process can be handed one."""
 
     name: Final = "chest-xray"
 
     def select(self, technical: Technical) -> Selection:
         """Refuse for the first of: intent, SOP class, modality, number of frames, image type, body part, view."""
-        refusal = _wrong_kind(technical) or _wrong_body_part(technical) or _wrong_view(technical)
+        refusal = _wrong_kind(technical) or wrong_body_part(technical) or _wrong_view(technical)
         return Selection(selected=refusal is None, reason=refusal or "a frontal chest radiograph for presentation")
 
-    def prepare(
-        self, instances: Sequence[DeidentifiedInstance], package: ModelPackage
-    ) -> tuple[PreparedInput | NotAnalysable, ...]:
-        """Decode and preprocess each instance; those that are not frontal chest images after all say so."""
-        return tuple(self._prepare(instance, package) for instance in instances)
-
-    def _prepare(self, instance: DeidentifiedInstance, package: ModelPackage) -> PreparedInput | NotAnalysable:
+    def read(self, instance: DeidentifiedInstance, package: ModelPackage) -> PreparedInput | NotAnalysable:
+        """Decode and preprocess an image; one that is not a frontal chest image after all says so."""
         try:
             selection = self.select(Technical.of_data_set(read_data_set(instance)))
             if not selection.selected:
@@ -91,7 +81,7 @@ class ChestXray:
             else:
                 findings = _findings(outputs.get(item.sop_instance_uid), package)
                 outcomes.append(InstanceOutcome(item.sop_instance_uid, findings, input_sha256=item.sha256))
-        return StudyResult(self.name, _identity(package), tuple(outcomes), received_instances, forced)
+        return StudyResult(self.name, identity_of(package), tuple(outcomes), received_instances, forced)
 
 
 def _wrong_kind(technical: Technical) -> str | None:
@@ -109,19 +99,6 @@ def _wrong_kind(technical: Technical) -> str | None:
         return "the image has more than one frame"
     if "SECONDARY" in technical.image_type[1:2]:
         return "the image was made after the examination: Image Type is SECONDARY"
-    return None
-
-
-def _wrong_body_part(technical: Technical) -> str | None:
-    """Refuse another part. Silence is refused only where the codes were looked at too."""
-    if technical.body_part and technical.body_part not in _CHEST_PARTS:
-        return "the body part is not the chest"
-    if technical.region_codes is None:
-        return None
-    if technical.region_codes and not set(technical.region_codes) <= _CHEST_REGIONS:
-        return "the anatomic region is not the chest"
-    if not technical.region_codes and not technical.body_part:
-        return "nothing in the image says which body part it shows"
     return None
 
 
@@ -163,15 +140,4 @@ def _findings(output: npt.NDArray[np.float32] | None, package: ModelPackage) -> 
     return tuple(
         Finding(label.name, Coding(label.system, label.code, label.display), probability, label.threshold)
         for label, probability in zip(package.labels, probabilities, strict=True)
-    )
-
-
-def _identity(package: ModelPackage) -> ModelIdentity:
-    return ModelIdentity(
-        name=package.name,
-        version=package.version,
-        weights_sha256=package.weights_sha256,
-        intended_use=package.intended_use,
-        research_only=package.research_only,
-        licence=package.licence,
     )

@@ -1,10 +1,13 @@
-"""Turns a stored greyscale image into what a radiologist sees, as numbers: `render`.
+"""Turns a stored greyscale image into what a radiologist sees, as numbers: `render`; a CT into what it measures:
+`hounsfield`.
 
 For worker processes, since it decodes untrusted pixels: pure, picklable, no state. It never guesses at a contradiction:
 such an image is refused with a reason. The order is that of the standard (PS3.3 C.7.6.3, C.11.1, C.11.2, C.8.11.3):
 stored value → modality LUT → VOI LUT → inversion, then square pixels.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Final, Protocol
 
@@ -26,6 +29,7 @@ MAX_PIXELS: Final = 64 * 1024 * 1024  # the largest flat panels have a quarter o
 _MAX_PIXEL_ASPECT: Final = 2.0
 _SAME_ASPECT: Final = 0.001
 _ROBUST_PERCENTILES: Final = (0.1, 99.9)
+_LOWEST_HU, _HIGHEST_HU = -1024.0, 3071.0
 _SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -48,8 +52,39 @@ def render(instance: DeidentifiedInstance, frame: int = 0) -> Grey:
     (colour, contradicting attributes, too large, no such frame).
     """
     data_set = read_data_set(instance)
-    try:
+    with undecodable():
         return _render(data_set, frame)
+
+
+def hounsfield(data_set: Dataset) -> Grey:
+    """Return the only frame of a CT image as float32 (rows, columns) in Hounsfield units, from -1024 to 3071.
+
+    That is what 12 bits hold with the usual intercept; padding counts as air. Raises as `render` does, and for values
+    that are not said to be Hounsfield units (PS3.3 C.8.2.1.1.2, C.11.1.1.2).
+    """
+    with undecodable():
+        if _inverted(data_set):
+            raise UnsuitableImage("Photometric Interpretation (0028,0004) of a CT is not MONOCHROME2")
+        if data_set.get("ModalityLUTSequence") or None in (
+            data_set.get("RescaleSlope"),
+            data_set.get("RescaleIntercept"),
+        ):
+            raise UnsuitableImage("the CT has no Rescale Slope and Intercept (0028,1053), (0028,1052)")
+        if (data_set.get("RescaleType") or "HU") != "HU":
+            raise UnsuitableImage("Rescale Type (0028,1054) is not HU")
+        stored = _stored_values(data_set, 0)
+        values = _modality_values(data_set, stored)
+        values[_padding(data_set, stored)] = _LOWEST_HU
+        if not np.isfinite(values).all():
+            raise UndecodablePixels("a rescaled value is not finite")
+        return np.clip(values, _LOWEST_HU, _HIGHEST_HU).astype(np.float32)
+
+
+@contextmanager
+def undecodable() -> Iterator[None]:
+    """Whatever goes wrong within, other than this package's own errors, becomes `UndecodablePixels`."""
+    try:
+        yield
     except (UndecodablePixels, UnsuitableImage):
         raise
     except Exception as error:  # noqa: BLE001  # attributes of the wrong type, LUTs too short: pydicom and numpy raise anything

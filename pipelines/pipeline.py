@@ -1,13 +1,15 @@
 """What every clinical pipeline is: the protocol that the engine drives, and the values that pass between its steps.
 
 Steps are pure functions from values to values: no I/O, no clock, no patient. The engine calls them in this order, each
-where it may run: `select` (in the engine, on attributes alone) → `prepare` (in a worker process, since it decodes
-untrusted pixels) → the model (in the runtime process) → `conclude` (in the engine).
+where it may run: `select` (in the engine, on attributes alone) → `read` (in a worker process, since it decodes
+untrusted pixels, an instance at a time, so that a series of a thousand slices takes the memory of one) → `combine` (in
+the engine) → the model (in the runtime process) → `conclude` and `segments` (in the engine).
 """
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,9 @@ from pydicom import Dataset
 
 from anonymize import DeidentifiedInstance, Header
 from pipelines.errors import UndecodablePixels
-from pipelines.results import StudyResult
+from pipelines.results import ModelIdentity, StudyResult
+from pipelines.segmentation import Segment
+from pipelines.series import Volume
 from runtime.package import ModelPackage
 
 
@@ -83,41 +87,79 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class NotAnalysable:
+    """One instance that the model does not see, and why: a fixed sentence without data.
+
+    Of a volume it is the first instance that stands for all; `slices` says how many there are, `series_number` which
+    series it is.
+    """
+
+    sop_instance_uid: str
+    reason: str
+    slices: int | None = None
+    series_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedInput:
-    """What the model is to see of one instance: float32 (channels, rows, columns), with the digest of its bytes."""
+    """What the model is to see of one instance, or of one volume: float32, as the package's first input without its
+    batch, with the digest of its bytes. A volume is named by the instance of its first slice.
+    """
 
     sop_instance_uid: str
     tensor: npt.NDArray[np.float32] = field(repr=False)
     sha256: str
+    volume: Volume | None = None
+
+    def refused(self, reason: str) -> NotAnalysable:
+        """The same, as something of which there is no answer."""
+        if self.volume is None:
+            return NotAnalysable(self.sop_instance_uid, reason)
+        return NotAnalysable(self.sop_instance_uid, reason, len(self.volume.slices), self.volume.series_number)
 
 
-@dataclass(frozen=True, slots=True)
-class NotAnalysable:
-    """One instance that the model does not see, and why: a fixed sentence without data."""
-
-    sop_instance_uid: str
-    reason: str
+Part: TypeAlias = Any
+"""What a pipeline read of one instance: only the pipeline itself looks at it. It can be sent between processes."""
 
 
-class Pipeline(Protocol):
+class Pipeline(ABC):
     """One clinical question: which images it takes, how the model sees them, what its answers mean."""
 
-    @property
-    def name(self) -> str:
-        """The pipeline's name in settings, results and the audit log."""
+    name: ClassVar[str]
+    """The pipeline's name in settings, results and the audit log."""
+    by_series: ClassVar[bool] = False
+    """Whether the model sees the instances of a series together, not each by itself."""
 
+    @abstractmethod
     def select(self, technical: Technical) -> Selection:
-        """Decide on attributes alone. What a `Header` cannot show is left to `prepare`, which must decide again."""
+        """Decide on attributes alone. What a `Header` cannot show is left to `read`, which must decide again."""
 
-    def prepare(
-        self, instances: Sequence[DeidentifiedInstance], package: ModelPackage
-    ) -> tuple[PreparedInput | NotAnalysable, ...]:
-        """Make the model's input of each instance, in the same order, or say why not. Raises nothing for bad images.
+    @abstractmethod
+    def read(self, instance: DeidentifiedInstance, package: ModelPackage) -> Part:
+        """Decode one instance as far as the model needs it, or say why not. Raises nothing for bad images.
 
-        Of the package, only its preprocessing and its first input count: packages in which these agree share what is
-        made.
+        Of the package, only its preprocessing and its first input count, here and in `combine`: packages in which these
+        agree share what is made.
         """
 
+    def combine(
+        self,
+        parts: Sequence[Part],
+        package: ModelPackage,  # noqa: ARG002  # what joins parts needs the model's shape
+    ) -> tuple[PreparedInput | NotAnalysable, ...]:
+        """Make the model's inputs of what was read of all instances, none of which is left unmentioned.
+
+        Unless a pipeline says otherwise, what it reads of an instance is an input, or why there is none.
+        """
+        return tuple(parts)
+
+    def prepare(
+        self, instances: Iterable[DeidentifiedInstance], package: ModelPackage
+    ) -> tuple[PreparedInput | NotAnalysable, ...]:
+        """`read` and `combine` in one process."""
+        return self.combine([self.read(instance, package) for instance in instances], package)
+
+    @abstractmethod
     def conclude(
         self,
         prepared: Sequence[PreparedInput | NotAnalysable],
@@ -127,10 +169,26 @@ class Pipeline(Protocol):
         received_instances: int,
         forced: bool,
     ) -> StudyResult:
-        """Say what the outputs mean. `outputs` has the model's output (labels,) for each prepared SOP Instance UID.
+        """Say what the outputs mean. `outputs` has the model's first output for each prepared SOP Instance UID.
 
         Raises `InvalidOutput` rather than conclude from less than all, or from what is no probability.
         """
+
+    def segments(self, output: npt.NDArray[np.float32]) -> tuple[Segment, ...]:  # noqa: ARG002
+        """What the output outlines in a volume and `conclude` has found; a model that outlines nothing has none."""
+        return ()
+
+
+def identity_of(package: ModelPackage) -> ModelIdentity:
+    """Which model a package is, for a result."""
+    return ModelIdentity(
+        name=package.name,
+        version=package.version,
+        weights_sha256=package.weights_sha256,
+        intended_use=package.intended_use,
+        research_only=package.research_only,
+        licence=package.licence,
+    )
 
 
 def _text(data_set: Dataset, keyword: str) -> str:

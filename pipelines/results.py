@@ -29,15 +29,32 @@ class ModelIdentity:
     research_only: bool
     licence: str
 
+    @property
+    def sample(self) -> bool:
+        """Whether it only shows how something works: packages of this project whose names say so."""
+        return self.name.endswith("-sample")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What was measured; `unit` is a code of UCUM (``mL``)."""
+
+    value: float
+    unit: str
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One model output for one concept. `probability` and `threshold` lie in [0, 1]."""
+    """One model output for one concept. `probability` and `threshold` lie in [0, 1].
+
+    `measured` is how much of it there is, by the model's own outline.
+    """
 
     label: str
     coding: Coding
     probability: float
     threshold: float
+    measured: Quantity | None = None
 
     @property
     def present(self) -> bool:
@@ -49,6 +66,7 @@ class Finding:
 class InstanceOutcome:
     """What was concluded from one instance, named by its mapped (de-identified) SOP Instance UID.
 
+    A volume is named by its first slice; `slices` is how many it has, `series_number` which series of its study it is.
     Either `findings` holds the model's outputs or `not_analysable` says, in words without data, why there are none.
     `input_sha256` is the digest of the tensor the model saw, so that the answer can be reproduced, `output_sha256` that
     of all its outputs.
@@ -59,6 +77,13 @@ class InstanceOutcome:
     not_analysable: str | None = None
     input_sha256: str | None = None
     output_sha256: str | None = None
+    slices: int | None = None
+    series_number: int | None = None
+
+    @property
+    def instances(self) -> int:
+        """How many instances it is about."""
+        return 1 if self.slices is None else self.slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +100,19 @@ class Explanation:
     columns: int
     picture: str
     picture_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A DICOM Segmentation of what was found in one volume (`pipelines.segmentation`), and where it lies sealed.
+
+    `sop_instance_uid` names the volume as its outcome does. `segmentation` is an object's reference,
+    `segmentation_sha256` the digest of its file.
+    """
+
+    sop_instance_uid: str
+    segmentation: str
+    segmentation_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +138,7 @@ class StudyResult:
     forced: bool  # the study was closed by a limit; more instances may exist
     attestation: Attestation | None = None
     explanations: tuple[Explanation, ...] = ()
+    outlines: tuple[Outline, ...] = ()
 
     @property
     def analysable(self) -> bool:
@@ -107,12 +146,13 @@ class StudyResult:
         return any(outcome.findings for outcome in self.outcomes)
 
     def to_json(self) -> bytes:
-        """The canonical JSON form: UTF-8, sorted keys, no spaces, nothing for None or for no explanations: so a result
-        that was signed before a field came to be stays what was signed.
+        """The canonical JSON form: UTF-8, sorted keys, no spaces, nothing for None, no explanations, no outlines: so a
+        result that was signed before a field came to be stays what was signed.
         """
         fields = asdict(self, dict_factory=_without_nothing)
-        if not self.explanations:
-            del fields["explanations"]
+        for field in ("explanations", "outlines"):
+            if not fields[field]:
+                del fields[field]
         return _canonical(fields)
 
     def statement(self, at: str) -> bytes:
@@ -133,17 +173,17 @@ class StudyResult:
 
     @classmethod
     def from_json(cls, data: bytes) -> "StudyResult":
-        """Read what `to_json` wrote, also before results were signed or explained."""
+        """Read what `to_json` wrote, also before results were signed, explained or measured."""
         raw = json.loads(data)
         outcomes = tuple(
             InstanceOutcome(
                 sop_instance_uid=o["sop_instance_uid"],
-                findings=tuple(
-                    Finding(f["label"], Coding(**f["coding"]), f["probability"], f["threshold"]) for f in o["findings"]
-                ),
+                findings=tuple(_finding(f) for f in o["findings"]),
                 not_analysable=o.get("not_analysable"),
                 input_sha256=o.get("input_sha256"),
                 output_sha256=o.get("output_sha256"),
+                slices=o.get("slices"),
+                series_number=o.get("series_number"),
             )
             for o in raw["outcomes"]
         )
@@ -155,7 +195,13 @@ class StudyResult:
             forced=raw["forced"],
             attestation=Attestation(**raw["attestation"]) if raw.get("attestation") else None,
             explanations=tuple(Explanation(**e) for e in raw.get("explanations", ())),
+            outlines=tuple(Outline(**o) for o in raw.get("outlines", ())),
         )
+
+
+def _finding(raw: dict[str, Any]) -> Finding:
+    measured = Quantity(**raw["measured"]) if "measured" in raw else None
+    return Finding(raw["label"], Coding(**raw["coding"]), raw["probability"], raw["threshold"], measured)
 
 
 def _without_nothing(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: i
         run = _run(answer, (time.monotonic() - began) * 1000)
         verdict = _verdict(package, answer)
         if verdict is not None and not verdict.fits:
-            judged.append(NotAnalysable(item.sop_instance_uid, verdict.sentence))
+            judged.append(item.refused(verdict.sentence))
             logged.append(Logged(item.sop_instance_uid, item.sha256, run))
             continue
         judged.append(item)

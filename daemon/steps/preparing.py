@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.storage import ObjectRef
 from anonymize import DeidentifiedInstance
-from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput
+from pipelines.pipeline import NotAnalysable, Part, Pipeline, PreparedInput
 from runtime import ModelPackage
 
 if TYPE_CHECKING:
@@ -62,17 +62,18 @@ def prepare(context: "Context", refs: Sequence[str], pipeline: Pipeline, package
     kept = context.kept.take(refs, pipeline, package)
     if kept is not None:
         return kept
-    files = [context.node.store.open(ObjectRef.parse(ref))[1] for ref in sorted(refs)]
-    return context.workers.call(_prepare, pipeline, files, package)
+    store, workers = context.node.store, context.workers
+    parts = [workers.call(_read, pipeline, store.open(ObjectRef.parse(ref))[1], package) for ref in sorted(refs)]
+    return pipeline.combine(parts, package)
 
 
-def _prepare(pipeline: Pipeline, files: Sequence[bytes], package: ModelPackage) -> Prepared:
-    """In a worker process: decodes untrusted pixels."""
-    return pipeline.prepare([DeidentifiedInstance.from_bytes(file) for file in files], package)
+def _read(pipeline: Pipeline, file: bytes, package: ModelPackage) -> Part:
+    """In a worker process: decodes untrusted pixels, of one instance at a time."""
+    return pipeline.read(DeidentifiedInstance.from_bytes(file), package)
 
 
 def _key(refs: Sequence[str], pipeline: Pipeline, package: ModelPackage) -> Hashable:
-    """All that `Pipeline.prepare` may look at."""
+    """All that `Pipeline.read` and `combine` may look at."""
     first = package.inputs[0]
     return pipeline.name, tuple(sorted(refs)), package.preprocessing, first.dtype, first.sample_shape
 

@@ -274,7 +274,7 @@ def test_what_is_prepared_for_one_version_is_shared_by_its_shadow(
     installation.send(image())
     installation.work()
     assert len(answered(installation)) == 2
-    assert decoded.count("_prepare") == 1
+    assert decoded.count("_read") == 1
 
 
 @WITH_ANY_DATABASE
@@ -297,7 +297,7 @@ def test_a_shadow_that_wants_another_input_gets_its_own(
     installation.send(image())
     installation.work()
     assert len(answered(installation)) == 2
-    assert decoded.count("_prepare") == 2
+    assert decoded.count("_read") == 2
 
 
 @WITH_ANY_DATABASE
