@@ -343,6 +343,11 @@ class DicomDestination(StorageDestination):
         description="true if an instance that comes again takes the place of the earlier one there; false: a person"
         " is told when one was sent before with other content",
     )
+    segmentations: bool = Field(
+        default=False,
+        description="true: what models outlined in a study's volumes goes there with it, that of models meant for"
+        " research, too; it must take DICOM Segmentations",
+    )
     deidentification: PolicySettings = Field(
         default_factory=PolicySettings, description="a table { options = […], year_only = … }, as for a pipeline"
     )

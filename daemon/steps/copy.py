@@ -3,7 +3,8 @@ list of what is to be sent into the outbox.
 
 The instances are those that the pipeline selected, opened again as they were received: what a pipeline may see says
 nothing about what may leave the house. Nobody asks who the patient is. One instance that cannot be proven clean under
-the destination's policy holds the whole delivery; nothing of the study is sent.
+the destination's policy holds the whole delivery; nothing of the study is sent. What a model outlined goes along where
+the destination wants it, and its slices have the same UIDs there.
 """
 
 import hashlib
@@ -16,11 +17,14 @@ import sqlalchemy as sa
 from anonymize import DeidentifiedInstance
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.queue import Task
+from daemon.settings import DicomDestination
 from daemon.steps.deidentify import NOT_PROVEN_CLEAN, Refused, deidentified, members_of
 from daemon.steps.manifest import CopiedInstance, Manifest, NotAManifest
 from daemon.steps.outbox import ENGINE, bury, delivery_with_result, held, prepared, sent_before, wants_document
+from daemon.steps.outlines import open_outline
 from daemon.steps.step import Commit, Context, GiveUp, nothing
 from daemon.vault import open_column, seal_column
+from pipelines.results import StudyResult
 
 KIND: Final = "copy"
 
@@ -45,7 +49,9 @@ class Copy:
             return nothing
         if row.destination not in context.archives:
             raise GiveUp("no DICOM destination has this name in the settings any more")
+        entry = node.keys.patient(row.patient_id)
         copies: list[CopiedInstance] = []
+        studies = set()
         try:
             for member in members:
                 recipe = context.recipes.of_destination(row.destination, *member.sources)
@@ -53,22 +59,50 @@ class Copy:
                 is_vouched_for = recipe == context.recipes.of(row.pipeline, *member.sources)
                 ref, made = deidentified(context, member if is_vouched_for else replace(member, accepted=()), recipe)
                 copies.append(_copied(ref, made))
+                studies.add(made.study_instance_uid)
         except Refused as refused:
             return _hold(context, row, refused)
-        entry = node.keys.patient(row.patient_id)
+        result = StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result))
+        outlines = _outlines(context, row.destination, result, copies, studies)
         documents = (open_column(entry, "delivery", before.id, before.sealed_document) for before in earlier)
-        manifest = _compared(copies, documents)
+        manifest = _compared([*copies, *outlines], documents)
         sealed = seal_column(entry, "delivery", row.id, manifest.to_json())
         event = AuditEvent(
             Kind.DEIDENTIFIED,
             actor=ENGINE,
-            details={**_named(row), "pipeline": Name(row.pipeline), "instances": len(copies)},
+            details={
+                **_named(row),
+                "pipeline": Name(row.pipeline),
+                "instances": len(copies),
+                "outlines": len(outlines),
+                "outlines_left_out": len(result.outlines) - len(outlines),
+            },
         )
         return prepared(context, row, row.priority, sealed, event)
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
         bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
+
+
+def _outlines(
+    context: Context, destination: str, result: StudyResult, copies: list[CopiedInstance], studies: set[str]
+) -> list[CopiedInstance]:
+    """The Segmentations that may go to the destination, as they were made for the result.
+
+    They hold of patient and study what every policy leaves: the pseudonym and mapped UIDs. Where one of the two
+    policies retains UIDs and the other does not, they would be of a study, and on slices, that the destination does not
+    have: then they stay here.
+    """
+    settings = context.node.settings.destination(destination)
+    if not isinstance(settings, DicomDestination) or not settings.segmentations:
+        return []
+    slices, there = {copy.sop_instance_uid for copy in copies}, []
+    for made in result.outlines:
+        outline = open_outline(context.node, made)
+        if made.sop_instance_uid in slices and {outline.study_instance_uid} == studies:
+            there.append(_copied(made.segmentation, outline))
+    return there
 
 
 def _copied(ref: str, made: DeidentifiedInstance) -> CopiedInstance:

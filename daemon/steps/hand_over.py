@@ -12,7 +12,7 @@ from daemon.database import schema as t
 from daemon.intake import HAND_OVER, objects_of
 from daemon.node import Node
 from daemon.queue import Task
-from daemon.steps.heatmaps import pictures_of
+from daemon.steps.heatmaps import made_with_results
 from daemon.steps.manifest import manifest_in
 from daemon.steps.step import Commit, Context
 from daemon.vault import open_column
@@ -38,7 +38,7 @@ class HandOver:
                 .one()
             )
             refs = objects_of(connection, study_id, patient_id)
-        refs += _listed(node, study_id, patient_id) + pictures_of(node, study_id, patient_id)
+        refs += _listed(node, study_id, patient_id) + made_with_results(node, study_id, patient_id)
         node.store.hand_over(refs, node.keys.patient(patient_id))
         details: dict[str, Detail] = {"study": Id(study_id), "objects": len(refs)}
         event = AuditEvent(Kind.HANDED_OVER, actor="engine", subject=subject, details=details)

@@ -59,8 +59,8 @@ def open_heatmaps(node: Node, result: StudyResult) -> tuple[Heatmap, ...]:
     return tuple(_open(node, result, explanation) for explanation in result.explanations)
 
 
-def pictures_of(node: Node, study_id: str, patient_id: str) -> list[ObjectRef]:
-    """Where the pictures of a study's results lie: only the sealed results name them."""
+def made_with_results(node: Node, study_id: str, patient_id: str) -> list[ObjectRef]:
+    """Where the pictures and outlines of a study's results lie: only the sealed results name them."""
     query = (
         sa.select(t.result.c.id, t.result.c.sealed_result)
         .join(t.revision, t.revision.c.id == t.result.c.revision_id)
@@ -70,7 +70,9 @@ def pictures_of(node: Node, study_id: str, patient_id: str) -> list[ObjectRef]:
         rows = connection.execute(query).all()
     entry = node.keys.patient(patient_id)
     results = [StudyResult.from_json(open_column(entry, "result", row.id, row.sealed_result)) for row in rows]
-    return [ObjectRef.parse(explanation.picture) for result in results for explanation in result.explanations]
+    pictures = [explanation.picture for result in results for explanation in result.explanations]
+    outlines = [outline.segmentation for result in results for outline in result.outlines]
+    return [ObjectRef.parse(ref) for ref in pictures + outlines]
 
 
 def _chosen(outcomes: Sequence[InstanceOutcome], answers: Answers) -> list[tuple[str, Finding]]:

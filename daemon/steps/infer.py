@@ -1,5 +1,5 @@
-"""Step 2: prepare the de-identified instances, ask the runtime, conclude, explain, sign and seal the result, open the
-outbox.
+"""Step 2: prepare the de-identified instances, ask the runtime, conclude, explain, outline, sign and seal the result,
+open the outbox.
 
 Sees no identity: it opens de-identified objects only. The registry says which version of the model answers, and must
 still say so when the result is committed; the answer must come from the very weights of that version's package. Where
@@ -28,6 +28,7 @@ from daemon.steps import shadow
 from daemon.steps.asking import Answers, NoAnswer, ask, deidentified_refs, why_not
 from daemon.steps.heatmaps import explain
 from daemon.steps.outbox import settle
+from daemon.steps.outlines import outline
 from daemon.steps.preparing import Prepared, prepare
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import seal_column
@@ -75,6 +76,7 @@ class Infer:
         except InvalidOutput as error:
             raise GiveUp(str(error)) from None
         concluded = explain(context, node.keys.patient(revision.patient_id), concluded, answers, package)
+        concluded = outline(context, revision.patient_id, concluded, answers, pipeline)
         key = result_key(node.settings.runtime.result_key_file)
         result = attest(concluded, answers.outputs_sha256, key, datetime.now(UTC))
         return _commit(context, revision, packages, assignment, result, answers)
@@ -195,7 +197,7 @@ def _open_outbox(context: Context, connection: sa.Connection, revision: sa.Row[A
 
 def _may_have_research(destination: Destination) -> bool:
     """An EHR gets reports of research models, and a PACS what they made, only where the site has confirmed it; a local
-    directory is neither, and a destination of kind `dicom` gets nothing of a model's.
+    directory is neither, and a destination of kind `dicom` gets what it gets of a model's where its settings say so.
     """
     return destination.kind not in ("fhir", "pacs") or destination.confirm_research
 
