@@ -27,9 +27,16 @@ def _load(context: typer.Context) -> Loaded:
 
 @app.command("check")
 def check(context: typer.Context, json: Json = False) -> None:
-    """Check the settings; exit code 2 and every problem if they cannot be used."""
+    """Check the settings, and the model packages that they name; exit code 2 and every problem if they cannot be used.
+
+    Packages are read and not run. What is sealed is not opened.
+    """
+    from daemon.checking import package_problems
+
     try:
         loaded = _load(context)
+        if problems := package_problems(loaded):
+            raise SettingsError(problems)
     except SettingsError as error:
         if json:
             print_json({"valid": False, "problems": [asdict(problem) for problem in error.problems]})

@@ -1,5 +1,6 @@
 """`kopru models …`: which models there are and what each is for; making, signing and sealing packages."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from daemon.cli.output import fail, print_json, print_table, say
 from daemon.control import ControlError
 from daemon.models import admission, site_key
 from daemon.registry import package_sha256
+from daemon.settings.defaults import bundled_packages
 from runtime import ModelPackage, PackageError, RuntimeFailure
 
 app = typer.Typer(help="Model packages.", no_args_is_help=True)
@@ -81,17 +83,15 @@ def list_models(context: typer.Context, json: Json = False) -> None:
 
 @app.command("show")
 def show_model(
-    context: typer.Context, model: Annotated[str, typer.Argument(help="The package's name.")], json: Json = False
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The package's name, or its folder.")],
+    json: Json = False,
 ) -> None:
     """Show one package: its stage, what it is for, what it was trained on, measures, routes, files, labels.
 
     Of several versions, the one in production.
     """
-    of_name = [package for package in _packages(context) if package.name == model]
-    if not of_name:
-        raise typer.BadParameter(
-            f"there is no model {model}; `kopru models list` shows those there are", param_hint="MODEL"
-        )
+    of_name = _of_name(context, model)
     staged = list(zip(of_name, _staged(context, of_name), strict=True))
     found, described = next((pair for pair in staged if pair[1]["stage"] == "production"), staged[0])
     described |= {"routes": [route.model_dump(mode="json") for route in found.chosen_routes], "files": found.files}
@@ -117,13 +117,32 @@ def show_model(
     print_table(described["labels"], ("name", "system", "code", "threshold"), "Labels")
 
 
+def _of_name(context: typer.Context, model: str) -> list[ModelPackage]:
+    """The packages of that name in the settings, else the one in that folder. Raises `typer.BadParameter`."""
+    folder = Path(model)
+    if folder.is_dir():
+        try:
+            settings = options(context).settings(secrets=False)
+            return [ModelPackage.load(folder, admission(settings, opens_sealed=False))]
+        except PackageError as error:
+            raise _failed(error) from None
+    of_name = [package for package in _packages(context) if package.name == model]
+    if not of_name:
+        raise typer.BadParameter(
+            f"there is no model {model}, and no such folder; `kopru models list` shows those there are",
+            param_hint="MODEL",
+        )
+    return of_name
+
+
 @app.command("import")
 def import_(
     context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
-            help="An .onnx, .pt2, .ts or .pt file, a MONAI bundle, a package, or the URL of a model on a server."
+            help="An .onnx, .pt2, .ts or .pt file, a MONAI bundle, a package or the name of one that comes with kopru,"
+            " or the URL of a model on a server."
         ),
     ],
     into: Annotated[Path, typer.Option(help="The folder of packages; NAME-VERSION is made in it.")],
@@ -154,12 +173,13 @@ def import_(
         settings = options(context).settings(secrets=False)
         details = parse_toml(describe, describe.read_bytes()) if describe else {}
         package = import_model(
-            source if "://" in source else Path(source),
+            _source(source),
             into,
             {**details, **{key: value for key, value in said.items() if value is not None}},
             details_folder=describe.parent if describe else None,
             site_key=site_key(settings) if encrypt else None,
-            admission=admission(settings, opens_sealed=encrypt),
+            # What is copied may be signed afterwards; it is not served before.
+            admission=replace(admission(settings, opens_sealed=encrypt), require_signatures=False),
             access=RemoteAccess(bearer_token=token, authorities=authorities),
         )
     except (RuntimeFailure, KeyStoreError) as error:
@@ -171,7 +191,17 @@ def import_(
     for kind, specs in (("takes", package.inputs), ("gives", package.outputs)):
         for spec in specs:
             say(f"  {kind} {spec.name}: {spec.dtype} {list(spec.shape)}")
+    if settings.runtime.require_signatures and package.signed_by is None:
+        say(f"Sign it with `kopru models sign {package.directory} --key FILE`: only signed packages are served here.")
     say("Name it in runtime.packages to serve it.")
+
+
+def _source(text: str) -> Path | str:
+    """Where a model is imported from: a URL, a path, or the package of that name that comes with kopru."""
+    if "://" in text:
+        return text
+    path = Path(text)
+    return path if path.exists() else bundled_packages().get(text, path)
 
 
 @app.command("keygen")

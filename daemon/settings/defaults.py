@@ -66,13 +66,18 @@ def folder_defaults(data: Path, runtime: Path, environ: Mapping[str, str]) -> di
 def machine_defaults() -> dict[str, Any]:
     """The defaults that follow from the number of cores and from the model packages that come with the program."""
     cores = len(os.sched_getaffinity(0))
-    packages = sorted(Path(pipelines.__file__).parent.glob("packages/*/model.toml"))
-    bundled = [package for package in packages if not package.parent.name.endswith("-sample")]  # no pipeline asks those
+    bundled = [path for name, path in bundled_packages().items() if not name.endswith("-sample")]  # none asks those
     return {
         "dicom": {"receivers": cores},
         "engine": {"pixel_workers": cores},
-        "runtime": {"threads": cores, "packages": [str(package.parent) for package in bundled]},
+        "runtime": {"threads": cores, "packages": [str(path) for path in bundled]},
     }
+
+
+def bundled_packages() -> dict[str, Path]:
+    """The folders of the model packages that come with the program, by their models' names."""
+    described = sorted(Path(pipelines.__file__).parent.glob("packages/*/model.toml"))
+    return {path.parent.name: path.parent for path in described}
 
 
 def credential(name: str, environ: Mapping[str, str]) -> Path | None:

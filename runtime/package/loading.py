@@ -23,6 +23,10 @@ from runtime.package.signing import SIGNATURE, check_signature, key_id, sign, si
 from runtime.package.toml import MOST_BYTES, as_json, explained, parse_toml, to_toml
 
 DESCRIPTION: Final = "model.toml"
+_SIGN_IT: Final = (
+    "is not there, and only signed packages are admitted here (runtime.require_signatures): copy the package with"
+    " `kopru models import`, sign the copy with `kopru models sign`, and name that in runtime.packages"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ def _admitted(file: Path, description: bytes, admission: Admission) -> str | Non
     signature = _read_small(place)
     if signature is None:
         if admission.require_signatures:
-            raise PackageError(place, "", "is not there, and only signed packages are admitted here")
+            raise PackageError(place, "", _SIGN_IT)
         return None
     trusted = check_signature(place, description, signature, admission.trusted_keys)
     found = signer(place, signature)

@@ -1,13 +1,17 @@
 """`kopru models import | keygen | sign`, and what the settings demand of packages."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 
 from daemon.models import admission, site_key
+from daemon.pipelines import load_packages
 from daemon.settings import load_settings
+from daemon.settings.defaults import bundled_packages
 from runtime import ModelPackage, PackageError
 from tests.cli.conftest import Run
 from tests.runtime.packages import classifier
@@ -99,6 +103,76 @@ def test_what_is_missing_or_wrong_is_one_line(run: Run, tmp_path: Path, model: P
         assert len(answer.err.strip().splitlines()) == 1
     again = run("models", "keygen", tmp_path / "maker.pem")
     assert (again.code, "exists" in again.err.lower()) == (1, True)
+
+
+def test_what_comes_with_the_program_is_served_where_signatures_are_demanded_once_a_copy_is_signed(
+    run: Run, tmp_path: Path, config: Path
+) -> None:
+    run("models", "keygen", tmp_path / "maker.pem")
+    copied = run("--config", config, "models", "import", "news2", "--into", tmp_path / "models")
+    assert copied.code == 0, copied.err
+    assert "kopru models sign" in copied.out
+    (package,) = (tmp_path / "models").iterdir()
+    served = ("--config", config, "--set", f'runtime.packages=["{package}"]', "--set", "pipelines=[]")
+    unsigned = run(*served, "config", "check", columns=400)
+    assert unsigned.code == 2
+    for words in ("runtime.packages", str(package), "kopru models import", "kopru models sign"):
+        assert words in unsigned.out
+    assert run("--config", config, "models", "sign", package, "--key", tmp_path / "maker.pem").code == 0
+    assert run(*served, "config", "check").code == 0
+    with pytest.raises(PackageError, match=r"only signed.*kopru models sign"):
+        ModelPackage.load(bundled_packages()["news2"], admission(load_settings(config, {}, {}, secrets=False).settings))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda package: (package / "model.toml").unlink(), "is not there"),
+        (lambda package: (package / "news2.rules.toml").write_bytes(b"changed"), "files.news2.rules.toml"),
+        (lambda package: (package / "more").write_bytes(b""), "more"),
+        (lambda package: (package / "model.toml").write_text('name = "news2"'), "version"),
+        (lambda package: shutil.copytree(package, package.parent / "again"), "another package is news2"),
+    ],
+)
+def test_config_check_finds_a_package_that_serve_would_refuse(
+    run: Run, tmp_path: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    package = tmp_path / "news2"
+    shutil.copytree(bundled_packages()["news2"], package)
+    config = tmp_path / "kopru.toml"
+    config.write_text(f'pipelines = []\n[runtime]\npackages = ["{package}", "{tmp_path}/again"]\n')
+    spoil(package)
+    if not (tmp_path / "again").exists():
+        config.write_text(f'pipelines = []\n[runtime]\npackages = ["{package}"]\n')
+    answer = run("--config", config, "config", "check", "--json")
+    assert answer.code == 2
+    (problem,) = json.loads(answer.out)["problems"]
+    assert (problem["key"], problem["place"]) == ("runtime.packages", f"{config}:3")
+    assert str(tmp_path) in problem["message"]
+    assert says in problem["message"]
+    with pytest.raises(PackageError):
+        load_packages(load_settings(config, {}, {}, secrets=False).settings)
+
+
+def test_config_check_finds_keys_that_are_none_and_a_pipeline_without_its_model(run: Run, tmp_path: Path) -> None:
+    no_key = tmp_path / "maker.pem.pub"
+    no_key.write_text("no key")
+    keys = run("--set", f'runtime.trusted_keys=["{no_key}"]', "config", "check", "--json")
+    assert keys.code == 2
+    assert [problem["key"] for problem in json.loads(keys.out)["problems"]] == ["runtime.trusted_keys"]
+    alone = run("--set", f'runtime.packages=["{bundled_packages()["news2"]}"]', "config", "check", "--json")
+    (problem,) = json.loads(alone.out)["problems"]
+    assert problem["key"] == "pipelines"
+    assert "chest-xray-3class" in problem["message"]
+
+
+def test_a_package_is_shown_by_its_folder_too(run: Run, tmp_path: Path) -> None:
+    folder = bundled_packages()["ct-lesion-sample"]
+    shown = json.loads(run("models", "show", folder, "--json").out)
+    assert (shown["name"], shown["directory"]) == ("ct-lesion-sample", str(folder))
+    nothing = run("models", "show", tmp_path, columns=400)
+    assert nothing.code == 1
+    assert "model.toml: is not there" in nothing.err
 
 
 def test_signatures_cannot_be_demanded_of_nobody(run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""What of valid settings can be found wrong only by opening what they name: model packages and the keys that sign them.
+
+Packages are read, never run, and what is sealed stays sealed, so that whoever may read the settings can check them.
+`serve` would refuse the same.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from daemon.models import admission
+from daemon.pipelines import UnknownPipeline, open_pipelines
+from daemon.settings import Loaded, Problem
+from runtime import ModelPackage, PackageError
+from runtime.package.signing import read_public_key
+
+
+def package_problems(loaded: Loaded) -> list[Problem]:
+    """Every package that would not be admitted, every key that is none, and every pipeline without its model."""
+    return list(_problems(loaded))
+
+
+def _problems(loaded: Loaded) -> Iterator[Problem]:
+    settings = loaded.settings
+
+    def problem(key: str, message: str) -> Problem:
+        return Problem(key, str(loaded.provenance[key]), f"{message}.")
+
+    unusable = False
+    for file in settings.runtime.trusted_keys:
+        try:
+            read_public_key(file)
+        except PackageError as error:
+            unusable = True
+            yield problem("runtime.trusted_keys", str(error))
+    if unusable:
+        return  # nobody can say whose signatures count
+    load = partial(ModelPackage.load, admission=admission(settings, opens_sealed=False))
+    packages: dict[tuple[str, str], ModelPackage] = {}
+    for directory in settings.runtime.packages:
+        try:
+            package = load(directory)
+        except PackageError as error:
+            unusable = True
+            yield problem("runtime.packages", str(error))
+            continue
+        if packages.setdefault((package.name, package.version), package) is not package:
+            unusable = True
+            yield problem("runtime.packages", f"{directory}: another package is {package.name} {package.version} too")
+    if unusable:
+        return  # a pipeline may miss one of these
+    try:
+        open_pipelines(settings, list(packages.values()))
+    except UnknownPipeline as error:
+        yield problem("pipelines", str(error).removeprefix("pipelines: "))
