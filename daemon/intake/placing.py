@@ -5,14 +5,15 @@ What decides is tried in this order, and the first that holds gives the standing
 1. its Patient ID is a pseudonym that we gave → own result: a copy that we made for an archive, come back (it would be
    copied anew each time, and with retained UIDs hold its original's study);
 2. the same UID and the same bytes were here before, and were not corrected → duplicate;
-3. another patient's study, or a SOP Instance UID that counts in another study → conflict, the study is held; but if
+3. our own result → own result, whoever its patient is: what an archive says of it says nothing about images;
+4. another patient's study, or a SOP Instance UID that counts in another study → conflict, the study is held; but if
    what corrects it was received later and is here already → corrected (`correcting` tells how a study gets its
    rightful patient);
-4. our own result → own result; named by a rejection note, before or after it → rejected;
-5. the same UID is here with other pixels → conflict, held; with another identity → the later one corrects the earlier;
+5. named by a rejection note, before or after it → rejected;
+6. the same UID is here with other pixels → conflict, held; with another identity → the later one corrects the earlier;
    with neither → variant, the first stays in use;
-6. a kind that no pipeline wants → unselected; a rejection note → unselected, and what it names is rejected;
-7. else → current: part of the study's open revision, or of a new one.
+7. a kind that no pipeline wants → unselected; a rejection note → unselected, and what it names is rejected;
+8. else → current: part of the study's open revision, or of a new one.
 
 Runs inside the indexer's transaction and does nothing outside it.
 """
@@ -149,12 +150,12 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
     twins = connection.execute(sa.select(t.instance).where(t.instance.c.uid_tag == arrival.uid_tag)).all()
     if any(twin.content_tag == arrival.content_tag and twin.standing not in NOT_IT for twin in twins):
         return _Verdict(Standing.DUPLICATE)
+    if arrival.kind is ArrivalKind.OWN_RESULT:
+        return _Verdict(Standing.OWN_RESULT)
     if patient_id != arrival.patient.id:
         return _of_another_patient(arrival, [twin for twin in twins if twin.study_id == study_id])
     if any(twin.study_id != study_id and twin.standing not in _NOT_IN_IT for twin in twins):
         return _Verdict(Standing.CONFLICT, UID_IN_TWO_STUDIES)
-    if arrival.kind is ArrivalKind.OWN_RESULT:
-        return _Verdict(Standing.OWN_RESULT)
     if is_named_by_a_note(connection, study_id, arrival.uid_tag):
         return _Verdict(Standing.REJECTED, NAMED_BY_A_NOTE)
     in_use = [twin for twin in twins if twin.standing in IN_USE]

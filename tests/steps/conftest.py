@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.database import Database
 from daemon.database.migrate import migrate
 from daemon.database.schema import metadata
-from tests.steps.installation import Installation
+from tests.peers.storescp import StoreScp
+from tests.steps.installation import Installation, Make
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +46,28 @@ def installation(tmp_path: Path, emptied_database_url: str, request: pytest.Fixt
         made.assert_nothing_is_dropped()
     finally:
         made.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path, emptied_database_url: str) -> Iterator[Make]:
+    """Makes an installation with these archives; in the end nothing may be dropped."""
+    made: list[Installation] = []
+
+    def one(*archives: dict[str, Any], reports: tuple[str, ...] = ("reports",), **sections: Any) -> Installation:
+        made.append(Installation(tmp_path / "node", emptied_database_url, reports, archives, **sections))
+        return made[-1]
+
+    try:
+        yield one
+        for installation in made:
+            installation.assert_nothing_is_dropped()
+    finally:
+        for installation in made:
+            installation.close()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[StoreScp]:
+    made = StoreScp(tmp_path)
+    yield made
+    made.stop()

@@ -227,6 +227,10 @@ class Association:
         return Receipt(kind, received_at=time(), association_id=self.id, **peer, **values)
 
 
+Make = Callable[..., "Installation"]
+"""Makes an installation with these tables of `archives`."""
+
+
 class Installation:
     """See the module. `acknowledged` is everything that a modality was told is safe.
 

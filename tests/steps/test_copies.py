@@ -17,7 +17,7 @@ from daemon.audit import Kind
 from daemon.database import schema as t
 from tests.peers.storescp import StoreScp
 from tests.planted import search_bytes
-from tests.steps.installation import Installation, another, image
+from tests.steps.installation import Installation, Make, another, image
 from tests.steps.test_corrected_patients import of
 from tests.system.radiographs import MadeUpPatient
 from tests.system.test_outcomes import rejection_note
@@ -26,34 +26,8 @@ STUDY = "2.25.4711"
 SHIFTED = {"options": ["clean-pixel-data", "retain-longitudinal-modified-dates"]}
 BARE: dict[str, list[str]] = {"options": []}
 
-Make = Callable[..., Installation]
 sqlite_alone = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 """For what turns on no lock and no transaction."""
-
-
-@pytest.fixture
-def make(tmp_path: Path, emptied_database_url: str) -> Iterator[Make]:
-    """Makes an installation with these archives; in the end nothing may be dropped."""
-    made: list[Installation] = []
-
-    def one(*archives: dict[str, Any], reports: tuple[str, ...] = ("reports",), **sections: Any) -> Installation:
-        made.append(Installation(tmp_path / "node", emptied_database_url, reports, archives, **sections))
-        return made[-1]
-
-    try:
-        yield one
-        for installation in made:
-            installation.assert_nothing_is_dropped()
-    finally:
-        for installation in made:
-            installation.close()
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Iterator[StoreScp]:
-    made = StoreScp(tmp_path)
-    yield made
-    made.stop()
 
 
 def at(peer: StoreScp, name: str = "research", **more: Any) -> dict[str, Any]:
@@ -61,10 +35,14 @@ def at(peer: StoreScp, name: str = "research", **more: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def peer(answer: Callable[[evt.Event], int | Dataset]) -> Iterator[dict[str, Any]]:
+def peer(
+    answer: Callable[[evt.Event], int | Dataset],
+    sop_class: str = DigitalXRayImageStorageForPresentation,
+    syntax: str = ExplicitVRLittleEndian,
+) -> Iterator[dict[str, Any]]:
     """The settings of an archive that answers each C-STORE as told."""
     entity = AE(ae_title="PEER")
-    entity.add_supported_context(DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
+    entity.add_supported_context(sop_class, syntax)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)])
     try:
         yield {"name": "research", "port": server.socket.getsockname()[1], "ae_title": "PEER"}
