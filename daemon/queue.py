@@ -366,15 +366,21 @@ def list_tasks(
     *,
     states: Collection[TaskState] | None = None,
     kinds: Collection[str] | None = None,
+    quiet_kinds: Collection[str] = (),
     limit: int = 100,
     before_id: int | None = None,
 ) -> list[TaskRecord]:
-    """Tasks, newest first; `before_id` is the last id of the page before."""
+    """Tasks, newest first; `before_id` is the last id of the page before. Of `quiet_kinds` only those that failed, and
+    were not done since.
+    """
     query = sa.select(_t).order_by(_t.c.id.desc()).limit(limit)
     if states is not None:
         query = query.where(_t.c.state.in_(states))
     if kinds is not None:
         query = query.where(_t.c.kind.in_(kinds))
+    if quiet_kinds:
+        failed = sa.and_(_t.c.state != TaskState.DONE, _t.c.last_error.is_not(None))
+        query = query.where(sa.or_(_t.c.kind.not_in(quiet_kinds), failed))
     if before_id is not None:
         query = query.where(_t.c.id < before_id)
     return [_record(row) for row in connection.execute(query)]

@@ -17,6 +17,8 @@ from daemon.control import CommandFailed, ControlError
 from daemon.logs import places
 from daemon.settings import SettingsError
 
+_UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+"""What all mistakes in a call are: click's class or, in later versions, typer's own."""
 _COMMANDS: Final = (
     *("serve", "demo", "status", "send", "deidentify", "infer"),
     *("studies", "quarantine", "tasks", "audit", "models", "config"),
@@ -90,7 +92,13 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a library's warning quotes the value that it does not like
     try:
-        app()
+        ended = app(standalone_mode=False)
+    except _UsageError as error:
+        _tell_mistake(error)
+        sys.exit(USAGE)
+    except typer.Abort:
+        fail("aborted")
+        sys.exit(FAILED)
     except CommandFailed as error:
         fail(str(error))
         sys.exit(error.exit_code)
@@ -106,3 +114,12 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - what nobody foresaw: its type and places, for whoever mends it
         fail(f"internal error ({type(error).__name__} in {' > '.join(places(error)[-3:])}); please report it")
         sys.exit(FAILED)
+    sys.exit(ended if isinstance(ended, int) else 0)
+
+
+def _tell_mistake(error: Any) -> None:
+    """What was wrong with the call, in one line, and where help is. (Without a command, the help was shown.)"""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return
+    hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
+    fail(" ".join(error.format_message().split()).rstrip(".") + hint)

@@ -19,11 +19,12 @@ def list_tasks(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help="ready, running, done, dead or closed")] = None,
     kind: Annotated[str | None, typer.Option(help="deidentify, infer, report, deliver …")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Housekeeping, too, that did not fail.")] = False,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
-    """List tasks, newest first."""
-    rows = options(context).daemon().ask("tasks.list", state=state, kind=kind, limit=limit)
+    """List tasks of studies and deliveries, and what failed; newest first."""
+    rows = options(context).daemon().ask("tasks.list", state=state, kind=kind, limit=limit, housekeeping=every)
     if json:
         print_json(rows)
     else:

@@ -46,6 +46,7 @@ from daemon.control.recalls import studies_recalled
 from daemon.control.results import studies_verify
 from daemon.control.server import Command
 from daemon.database import schema as t
+from daemon.engine.schedule import RECURRING
 from daemon.engine.tasks import STEPS
 from daemon.intake import Backlog, backlog
 from daemon.node import Node
@@ -211,13 +212,21 @@ def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
 
 
 def tasks_list(
-    node: Node, actor: str, state: str | None = None, kind: str | None = None, limit: int = 100
+    node: Node,
+    actor: str,
+    state: str | None = None,
+    kind: str | None = None,
+    limit: int = 100,
+    housekeeping: bool = False,
 ) -> list[dict[str, Any]]:
-    """Tasks, newest first."""
+    """Tasks, newest first: those of studies and deliveries, and what failed. Housekeeping that did not, if it is asked
+    for, or is the kind.
+    """
     states = [TaskState(_known("state", TaskState, state))] if state else None
     kinds = [_known("kind", STEPS, kind)] if kind else None
     with node.database.read() as connection:
-        found = queue.list_tasks(connection, states=states, kinds=kinds, limit=rows(limit))
+        quiet = () if housekeeping or kind else RECURRING
+        found = queue.list_tasks(connection, states=states, kinds=kinds, quiet_kinds=quiet, limit=rows(limit))
     return [asdict(row) for row in found]
 
 

@@ -16,6 +16,8 @@ from daemon.steps.drift import KIND as DRIFT
 from daemon.steps.maintenance import EPOCHS, LEFTOVERS
 
 _EVERY_SECONDS: Final = {EPOCHS: 60, LEFTOVERS: 300, DRIFT: 300}
+RECURRING: Final = tuple(_EVERY_SECONDS)
+"""Kinds of housekeeping: thousands of tasks, which nobody looks at unless they fail."""
 
 
 class Schedule:

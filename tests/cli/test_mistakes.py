@@ -114,3 +114,35 @@ def test_infer_tells_the_numbers_of_a_model_that_has_no_labels(run: Run, tmp_pat
     assert answer.code == 0, answer.err
     (numbers,) = json.loads(answer.out)["outputs"].values()
     assert sum(numbers) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "help_of"),
+    [
+        (["bogus"], "No such command 'bogus'", "kopru"),
+        (["status", "--bogus"], "No such option: --bogus", "kopru status"),
+        (["studies", "show"], "Missing argument", "kopru studies show"),
+        (["studies", "recalled", "x", "--destination", "y"], "Missing option '--reason'", "kopru studies recalled"),
+        (["tasks", "close", "1", "--reason", "because"], "'because' is not one of", "kopru tasks close"),
+        (["tasks", "list", "--limit", "many"], "valid integer", "kopru tasks list"),
+        (["infer", "chest-xray-3class", "/nowhere"], "'/nowhere' does not exist", "kopru infer"),
+        (["tasks", "retry"], "give numbers of tasks", None),  # not until the command looked at both
+        (["--set", "dicom.port", "status"], "--set wants KEY=VALUE", None),
+    ],
+)
+def test_a_mistake_in_a_call_is_one_line_that_says_where_help_is(
+    run: Run, arguments: list[str], says: str, help_of: str | None
+):
+    answer = run(*arguments, columns=80)
+    assert (answer.code, answer.out) == (2, "")
+    (line,) = answer.err.splitlines()
+    assert line.startswith("kopru: ")
+    assert says in line
+    assert help_of is None or line.endswith(f"; see `{help_of} --help`")
+
+
+def test_help_is_no_mistake_and_shown_to_whoever_names_no_command(run: Run):
+    assert "Usage" in run("tasks", "--help").out
+    assert run("tasks", "--help").code == 0
+    assert "retry" in run("tasks").out
+    assert run("--version").code == 0

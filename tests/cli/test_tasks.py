@@ -83,10 +83,29 @@ def test_none_to_retry_is_no_failure(ask: Run, console: Node):
     assert (answer.code, answer.out) == (0, "0 tasks run again\n")
 
 
+def test_housekeeping_is_listed_where_it_failed_or_is_asked_for(ask: Run, console: Node, dead: dict[str, int]):
+    def listed(*arguments: str) -> set[int]:
+        answer = ask("tasks", "list", "--json", *arguments)
+        assert answer.code == 0, answer.err
+        return {row["id"] for row in json.loads(answer.out)}
+
+    failed = set(dead.values()) - {dead["waiting"]}
+    assert listed() == failed
+    assert listed("--state", "ready") == set()
+    assert listed("--all") == failed | {dead["waiting"]}
+    assert listed("--kind", "leftovers") == {dead["waiting"]}
+    ask("tasks", "retry", dead["first"])
+    assert listed() == failed, "it failed, and has not been done since"
+    (again,) = queue.claim(console.database, "somebody", ["epochs"], 1, 60)
+    with console.database.write() as connection:
+        queue.complete(connection, again)
+    assert listed() == failed - {dead["first"]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["list", "--kind", "bogus"], "there is no such kind; there are: deidentify, infer, report, copy, deliver"),
+        (["list", "--kind", "bogus"], "there is no such kind; there are: deidentify, infer, report,"),
         (["list", "--state", "bogus"], "there is no such state; there are: ready, running, done, dead, closed"),
         (["retry", "--state", "running"], "there is no such state; there are: dead, closed, ready"),
         (["retry", "--state", "dead", "--kind", "bogus"], "there is no such kind; there are: deidentify"),
