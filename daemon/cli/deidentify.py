@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from pydicom.datadict import dictionary_description, dictionary_has_tag
@@ -33,8 +33,14 @@ from daemon.cli.fhir_files import is_json
 from daemon.cli.fhir_subjects import Subjects, patient_scope
 from daemon.cli.files import NotDicom, read_instance, walk_files
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, Json
-from daemon.cli.output import fail, print_json, print_table, say
+from daemon.cli.output import fail, print_json, print_table, say, warn
 from daemon.deidentification import Recipe
+
+_TWO_PSEUDONYMS: Final = (
+    "FHIR files and images have the same Patient ID, and the images name another issuer of it than --issuer says: such"
+    " a patient has two pseudonyms in the output. If they are one patient, do it again with the images' Issuer of"
+    " Patient ID (0010,0021) as --issuer"
+)
 
 
 def deidentify(
@@ -145,7 +151,12 @@ def _written(files: list[Path], recipe: Recipe, fhir: FhirRecipe, key: Path, out
     rows: list[Row] = []
     for path in files:
         in_json = is_json(path)
-        rows += fhir.write(path, out, partial(_pseudonym_of, master)) if in_json else [_one(path, recipe, out, master)]
+        if in_json:
+            rows += fhir.write(path, out, partial(_pseudonym_of, master))
+        else:
+            rows.append(_one(path, recipe, out, master, fhir.subjects))
+    if fhir.subjects.differ_by_issuer():
+        warn(_TWO_PSEUDONYMS)
     return rows
 
 
@@ -162,12 +173,13 @@ def _outcome(path: Path, work: Callable[[ReceivedInstance], Row]) -> Row:
         return row | {"outcome": "unreadable", "reason": getattr(error, "strerror", None) or str(error)}
 
 
-def _one(path: Path, recipe: Recipe, out: Path, master: MasterKey) -> Row:
+def _one(path: Path, recipe: Recipe, out: Path, master: MasterKey, subjects: Subjects) -> Row:
     """De-identify one file and write it."""
 
     def work(received: ReceivedInstance) -> Row:
         header = read_header(received.data_set, received.transfer_syntax_uid)
         instance = recipe.apply(received, pseudonym_for(header, master)).instance
+        subjects.learn_image(header.issuer_of_patient_id, header.patient_id)
         target = out / f"{instance.sop_instance_uid}.dcm"
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:

@@ -32,12 +32,25 @@ class Subjects:
         """`system` is that of the identifier which is the Patient ID in DICOM, `issuer` that ID's issuer there."""
         self._system, self._issuer = system, issuer
         self._scopes: dict[str, set[str]] = {}
+        self._numbers: set[str] = set()
+        self._issuers: dict[str, set[str]] = {}  # of images, by the Patient ID
 
     def learn(self, resource: Resource) -> None:
         """Note which number the Patients within a resource have."""
         for patient in _patients(resource):
             if isinstance(patient.get("id"), str):
                 self._scopes.setdefault(patient["id"], set()).add(self._scope_of_patient(patient))
+
+    def learn_image(self, issuer: str, patient_id: str) -> None:
+        """Note whom an image of the same run names."""
+        self._issuers.setdefault(patient_id.strip(), set()).add(issuer)
+
+    def differ_by_issuer(self) -> bool:
+        """Whether a resource and an image have the same number as Patient ID, and not the same issuer of it: one
+        patient, perhaps, who gets two pseudonyms.
+        """
+        issuers = (self._issuers[number] for number in self._numbers & self._issuers.keys())
+        return any(self._issuer not in of_images for of_images in issuers)
 
     def scope_of(self, resource: Resource) -> str:
         """Name the patient whom a resource is about. Raises `ResourceQuarantine` where there are several."""
@@ -53,12 +66,16 @@ class Subjects:
         if isinstance(literal, str) and (match := _REFERENCE.fullmatch(literal)):
             return self._scopes.get(match[1], {_scope_of_id("Patient", match[1])})
         if reference.get("type") == "Patient" and (number := self._number([identifier])):
-            return {patient_scope(self._issuer, number)}
+            return {self._scope_of_number(number)}
         return set()
 
     def _scope_of_patient(self, patient: Resource) -> str:
         number = self._number(patient.get("identifier"))
-        return patient_scope(self._issuer, number) if number else _own_scope(patient)
+        return self._scope_of_number(number) if number else _own_scope(patient)
+
+    def _scope_of_number(self, number: str) -> str:
+        self._numbers.add(number)
+        return patient_scope(self._issuer, number)
 
     def _number(self, identifiers: Any) -> str | None:
         """The value that is the Patient ID; None where none is, or it could be several."""
