@@ -77,11 +77,6 @@ def make_segmentation(
         content_label=_CONTENT_LABEL,
         content_description=marking(model),
         series_description=f"AI segmentation{marking(model).removeprefix('AI')}",
-        pixel_measures=highdicom.PixelMeasuresSequence(
-            pixel_spacing=volume.spacing_mm[1:],
-            slice_thickness=volume.spacing_mm[0],
-            spacing_between_slices=volume.spacing_mm[0],
-        ),
     )
     return _without_chance(made, patient)
 
@@ -126,6 +121,8 @@ def _source(volume: Volume, number: int) -> Dataset:
     source.AccessionNumber = source.ReferringPhysicianName = ""
     source.Rows, source.Columns = volume.shape[1:]
     source.PixelSpacing = _decimals(volume.spacing_mm[1:])
+    # Of the Segmentation's voxels, which leave no gap, whatever was the thickness of the slices.
+    (source.SliceThickness,) = (source.SpacingBetweenSlices,) = _decimals(volume.spacing_mm[:1])
     source.ImageOrientationPatient = _decimals(volume.orientation)
     source.ImagePositionPatient = _decimals(volume.positions_mm[number])
     return source
@@ -175,7 +172,10 @@ def _without_chance(made: Dataset, patient: PatientPseudonym) -> Dataset:
     made.PatientIdentityRemoved = "YES"
     made.DeidentificationMethod = "Made from de-identified images"
     made.ContentDate, made.ContentTime = _NO_DATE, _NO_TIME
+    made.LongitudinalTemporalInformationModified = "REMOVED"
     del made.InstanceCreationDate, made.InstanceCreationTime
+    for equipment in made.ContributingEquipmentSequence:
+        del equipment.ContributionDateTime
     dimensions = map_uid(patient.uid_key, f"dimensions of {made.SOPInstanceUID}")
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions

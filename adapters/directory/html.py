@@ -14,10 +14,19 @@ from string import Template
 from typing import cast
 
 from adapters.fhir import ReportMarker
-from adapters.fhir.codes import DETECTED, IMAGES_ANALYSED, IMAGES_REACHING, PROBABILITY, THRESHOLD
-from adapters.fhir.conclusion import percent
+from adapters.fhir.codes import (
+    DETECTED,
+    IMAGES_ANALYSED,
+    IMAGES_REACHING,
+    PROBABILITY,
+    SERIES_ANALYSED,
+    SERIES_REACHING,
+    THRESHOLD,
+)
+from adapters.fhir.conclusion import percent, rounded
 from adapters.fhir.datatypes import Resource
 from adapters.fhir.marker import resources_of
+from adapters.fhir.resources import full_url
 from adapters.fhir.wording import ENGLISH
 
 _PIECES = files("adapters.directory").joinpath("page")
@@ -58,7 +67,7 @@ def render(document: bytes) -> str:
         patient_facts=_facts(_patient_facts(report)),
         study_facts=_facts(_study_facts(report)),
         notices=_joined(_fill(_NOTICE, title=t, body=b) for t, _, b in statements if t != ENGLISH.findings.title),
-        findings=_joined(_finding(observation) for observation in observations),
+        findings=_joined(_finding(observation, _measures(observation, resources)) for observation in observations),
         legend=_LEGEND if observations else "",
         heatmaps=_joined(_heatmap(media) for media in resources if "data" in media.get("content", {})),
         model_facts=_facts(_model_facts(_only(resources, "Device"))),
@@ -67,13 +76,16 @@ def render(document: bytes) -> str:
     )
 
 
-def _finding(observation: Resource) -> _Html:
+def _finding(observation: Resource, measures: list[str]) -> _Html:
     values = {c["code"]["coding"][0]["code"]: c for c in observation["component"]}
     probability = values[PROBABILITY.code]["valueQuantity"]["value"]
     threshold = values[THRESHOLD.code]["valueQuantity"]["value"]
     verdict = observation["valueCodeableConcept"]
     coding = observation["code"]["coding"][0]
-    analysed, reaching = (values[code.code]["valueInteger"] for code in (IMAGES_ANALYSED, IMAGES_REACHING))
+    counted, counts = (
+        ("series", (SERIES_ANALYSED, SERIES_REACHING)) if measures else ("images", (IMAGES_ANALYSED, IMAGES_REACHING))
+    )
+    analysed, reaching = (values[code.code]["valueInteger"] for code in counts)
     return _fill(
         _FINDING,
         label=observation["code"]["text"],
@@ -84,8 +96,17 @@ def _finding(observation: Resource) -> _Html:
         threshold=percent(float(threshold)),
         width=f"{probability * 100:.2f}",
         mark=f"{threshold * 100:.2f}",
-        images=f"{reaching} of {analysed} images reach the threshold" if analysed > 1 else "",
+        images=f"{reaching} of {analysed} {counted} reach the threshold" if analysed > 1 else "",
+        measures="; ".join(measures),
     )
+
+
+def _measures(observation: Resource, resources: Iterable[Resource]) -> list[str]:
+    """What was measured of a finding, series by series."""
+    members = {member["reference"] for member in observation.get("hasMember", [])}
+    measured = [r for r in resources if r["resourceType"] == "Observation" and full_url(r) in members]
+    quantities = [(r["code"]["text"], r["valueQuantity"]) for r in measured]
+    return [f"{text}: {rounded(quantity['value'])} {quantity['unit']}" for text, quantity in quantities]
 
 
 def _heatmap(media: Resource) -> _Html:

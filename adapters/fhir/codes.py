@@ -57,6 +57,12 @@ PROBABILITY = Coding(MODEL_OUTPUT_SYSTEM, "probability", "Highest probability ov
 THRESHOLD = Coding(MODEL_OUTPUT_SYSTEM, "threshold", "Operating threshold of the model")
 IMAGES_ANALYSED = Coding(MODEL_OUTPUT_SYSTEM, "images-analysed", "Number of images analysed")
 IMAGES_REACHING = Coding(MODEL_OUTPUT_SYSTEM, "images-reaching", "Number of images that reach the threshold")
+SERIES_ANALYSED = Coding(MODEL_OUTPUT_SYSTEM, "series-analysed", "Number of series analysed as volumes")
+SERIES_REACHING = Coding(MODEL_OUTPUT_SYSTEM, "series-reaching", "Number of series that reach the threshold")
+
+UCUM = "http://unitsofmeasure.org"
+MEASURES = {"mL": Coding("http://snomed.info/sct", "118565006", "Volume")}
+"""What is measured in a unit of UCUM."""
 
 AI_ASSERTED = Coding(
     "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "AIAST", "Artificial Intelligence asserted"
@@ -76,7 +82,7 @@ _IMAGING_STUDY = Coding("http://loinc.org", "18748-4", "Diagnostic imaging study
 _REPORT_CODES = {
     # How many views there are is not known for certain, so the code without a number of views.
     "chest-xray": Coding("http://loinc.org", "30745-4", "XR Chest Views"),
-    "chest-ct": Coding("http://loinc.org", "24627-2", "CT Chest"),
+    "ct-lesion": Coding("http://loinc.org", "24627-2", "CT Chest"),
 }
 
 

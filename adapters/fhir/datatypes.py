@@ -8,6 +8,7 @@ from adapters.fhir import codes
 from adapters.fhir.errors import ReportError
 from adapters.fhir.narrative import clean
 from pipelines.results import Coding
+from pipelines.results import Quantity as Measure
 
 Resource: TypeAlias = dict[str, Any]
 
@@ -29,7 +30,12 @@ def uri_identifier(value: UUID) -> Resource:
 
 def ratio(value: float) -> Resource:
     """A Quantity without dimension (UCUM 1), with all digits: the comparison with a threshold can be repeated."""
-    return {"value": value, "unit": "1", "system": "http://unitsofmeasure.org", "code": "1"}
+    return {"value": value, "unit": "1", "system": codes.UCUM, "code": "1"}
+
+
+def quantity(measured: Measure) -> Resource:
+    """A Quantity in a unit of UCUM (FHIR R4 2.24.0.7)."""
+    return {"value": measured.value, "unit": measured.unit, "system": codes.UCUM, "code": measured.unit}
 
 
 def date_time(started: str) -> str | None:

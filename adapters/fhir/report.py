@@ -22,6 +22,7 @@ from adapters.fhir.resources import (
     device,
     diagnostic_report,
     full_url,
+    measures_of,
     observation,
     own_identifier,
     pictures,
@@ -47,7 +48,10 @@ def build_report(request: ReportRequest) -> bytes:
     """
     words, findings = request.wording, study_findings(request.result)
     algorithm = device(request.result.model, words)
-    observations = [observation(request, finding, algorithm) for finding in findings]
+    observations = []
+    for finding in findings:
+        measures = measures_of(request, finding, algorithm)
+        observations += [observation(request, finding, algorithm, measures), *measures]
     media = pictures(request, algorithm)
     reported = {own_identifier(resource) for resource in observations + media}
     earlier = resources_of(request.previous) if request.previous else []

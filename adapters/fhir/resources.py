@@ -10,13 +10,14 @@ from uuid import uuid5
 
 from adapters.fhir import codes
 from adapters.fhir.codes import MediaStatus, ObservationStatus, ReportStatus
-from adapters.fhir.conclusion import conclusions, heading, sentence, table, verdict, warnings
+from adapters.fhir.conclusion import conclusions, heading, sentence, series, table, verdict, warnings
 from adapters.fhir.datatypes import (
     Resource,
     coding_of,
     concept,
     date_time,
     instant,
+    quantity,
     ratio,
     uri_identifier,
     without_nothing,
@@ -69,9 +70,18 @@ def device(model: ModelIdentity, words: Wording) -> Resource:
     }
 
 
-def observation(request: ReportRequest, finding: StudyFinding, algorithm: Resource) -> Resource:
-    """One finding. The code says what was looked for, the value whether the algorithm detected it."""
+def observation(
+    request: ReportRequest, finding: StudyFinding, algorithm: Resource, measures: list[Resource]
+) -> Resource:
+    """One finding. The code says what was looked for, the value whether the algorithm detected it; `measures` are the
+    Observations of how much.
+    """
     words, stamp = request.wording, request.stamp
+    analysed, reaching = (
+        (codes.SERIES_ANALYSED, codes.SERIES_REACHING)
+        if finding.measured
+        else (codes.IMAGES_ANALYSED, codes.IMAGES_REACHING)
+    )
     key = json.dumps(["Observation", finding.coding.system, finding.coding.code])
     return without_nothing(
         {
@@ -90,16 +100,50 @@ def observation(request: ReportRequest, finding: StudyFinding, algorithm: Resour
                 codes.DETECTED if finding.detected else codes.NOT_DETECTED, verdict(finding, words)
             ),
             "interpretation": [concept(codes.POSITIVE if finding.detected else codes.NEGATIVE)],
+            "hasMember": [{"reference": full_url(measure)} for measure in measures],
             "derivedFrom": imaging_study(stamp.study),
             "device": {"reference": full_url(algorithm)},
             "component": [
                 {"code": concept(codes.PROBABILITY), "valueQuantity": ratio(finding.probability)},
                 {"code": concept(codes.THRESHOLD), "valueQuantity": ratio(finding.threshold)},
-                {"code": concept(codes.IMAGES_ANALYSED), "valueInteger": finding.analysed},
-                {"code": concept(codes.IMAGES_REACHING), "valueInteger": finding.reaching},
+                {"code": concept(analysed), "valueInteger": finding.analysed},
+                {"code": concept(reaching), "valueInteger": finding.reaching},
             ],
         }
     )
+
+
+def measures_of(request: ReportRequest, finding: StudyFinding, algorithm: Resource) -> list[Resource]:
+    """How much of a finding there is, an Observation for each series that was measured, in the result's order."""
+    words, stamp = request.wording, request.stamp
+    made = []
+    for number, measured in enumerate(finding.measured):
+        what = codes.MEASURES[measured.quantity.unit]
+        key = json.dumps(["Observation", finding.coding.system, finding.coding.code, what.code, number])
+        said = words.measure.format(
+            label=clean(finding.label), measure=what.display.lower(), series=series(measured, words)
+        )
+        made.append(
+            without_nothing(
+                {
+                    "resourceType": "Observation",
+                    "meta": {"security": [coding_of(codes.AI_ASSERTED)]},
+                    "language": words.language,
+                    "text": narrative(sentence(finding, words), warnings(request.result, words)),
+                    "identifier": [uri_identifier(uuid5(stamp.report_id, key))],
+                    "status": ObservationStatus.PRELIMINARY.value,
+                    "category": [concept(codes.IMAGING)],
+                    "code": concept(what, said),
+                    "subject": subject_of_observation(request.subject),
+                    "effectiveDateTime": date_time(stamp.study.started),
+                    "issued": instant(stamp.issued),
+                    "valueQuantity": quantity(measured.quantity),
+                    "derivedFrom": imaging_study(stamp.study),
+                    "device": {"reference": full_url(algorithm)},
+                }
+            )
+        )
+    return made
 
 
 def withdrawn_observation(observation: Resource, words: Wording) -> Resource:

@@ -26,6 +26,7 @@ class Wording:
     revision: str
     unreviewed: Statement
     research: Statement
+    sample: Statement
     incomplete: Statement
     not_analysed: Statement
     findings: Statement
@@ -40,11 +41,19 @@ class Wording:
     not_detected: str
     finding: str
     finding_images: str
+    finding_series: str
+    finding_measured: str
+    amount: str
+    series: str
+    unnumbered_series: str
+    measure: str
     finding_header: str
     verdict_header: str
     probability_header: str
     threshold_header: str
     images_header: str
+    series_header: str
+    amount_header: str
     weights: str
     intended_use: str
     algorithm: str
@@ -59,6 +68,10 @@ ENGLISH = Wording(
         "An algorithm made this report. No person has reviewed it, and it must not be the only ground for a decision.",
     ),
     research=Statement("Research model", "This model is meant for research and is not approved for diagnosis."),
+    sample=Statement(
+        "Sample model",
+        "This model shows how the program works and is not for use on any image of a person: disregard its result.",
+    ),
     incomplete=Statement(
         "Incomplete study",
         "The study was closed by a limit, not because it was known to be complete; more images may exist.",
@@ -78,11 +91,19 @@ ENGLISH = Wording(
     not_detected="not detected",
     finding="{label}: {verdict} (probability {probability}, threshold {threshold})",
     finding_images="{finding}, on {reaching} of {analysed} images",
+    finding_series="{finding}, in {reaching} of {analysed} series",
+    finding_measured="{finding}: {amounts}",
+    amount="{value} {unit} in {series}",
+    series="series {number} ({slices} slices)",
+    unnumbered_series="a series of {slices} slices",
+    measure="{label}: {measure} in {series}",
     finding_header="Finding",
     verdict_header="Algorithm's verdict",
     probability_header="Probability",
     threshold_header="Threshold",
     images_header="Images at or above threshold",
+    series_header="Series at or above threshold",
+    amount_header="Amount",
     weights="SHA-256 of the weights",
     intended_use="Intended use: {text}",
     algorithm="Image analysis algorithm",

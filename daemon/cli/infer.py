@@ -1,10 +1,12 @@
 """`kopru infer`: run a model over files without a daemon: one JSON object for each input.
 
 DICOM files go the pipeline's way, de-identified in memory first; JPEG and PNG images are taken as they are, for
-trying a model out. Nothing is stored and nothing is reported anywhere.
+trying a model out. A pipeline that looks at whole series gets them (`daemon.cli.infer_series`). Nothing is reported
+anywhere, and nothing is stored but the outlines that are asked for.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +16,12 @@ import typer
 
 from adapters.keys import KeyStoreError
 from daemon.cli.files import NotDicom, read_instance, walk_files
+from daemon.cli.infer_series import answers_about_series
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, options
 from daemon.cli.output import fail
 from daemon.models import admission
 from daemon.pipelines import UnknownPipeline, pipeline_of
+from daemon.settings.defaults import bundled_packages
 from runtime import ModelPackage, PackageError, Runtime, RuntimeFailure
 
 _MOST_NUMBERS = 1000
@@ -28,6 +32,10 @@ def infer(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="The package's name, or its folder.")],
     paths: Annotated[list[Path], typer.Argument(help="DICOM, JPEG or PNG files, or folders of them.", exists=True)],
+    seg: Annotated[
+        Path | None,
+        typer.Option("--seg", help="Write what was outlined in a series to this new file (-2, -3 … for more series)."),
+    ] = None,
 ) -> None:
     """Run MODEL over files. Prints one JSON object a line; exits with 3 if any input was not analysable."""
     from runtime import LocalRuntime
@@ -39,8 +47,7 @@ def infer(
         fail("there are no files to analyse")
     try:
         with LocalRuntime([package]) as runtime:
-            for path in files:
-                answer = answer_about(path, package, runtime)
+            for answer in _answers(files, package, runtime, seg):
                 typer.echo(json.dumps(answer, ensure_ascii=False))
                 failed |= "error" in answer
                 held |= "not_analysable" in answer
@@ -53,8 +60,20 @@ def infer(
         raise typer.Exit(QUARANTINED_OR_HELD)
 
 
+def _answers(files: list[Path], package: ModelPackage, runtime: Runtime, seg: Path | None) -> Iterator[dict[str, Any]]:
+    try:
+        pipeline = pipeline_of(package.name)
+    except UnknownPipeline:
+        pipeline = None
+    if pipeline is not None and pipeline.by_series:
+        return answers_about_series(files, package, pipeline, runtime, seg)
+    if seg is not None:
+        raise typer.BadParameter(f"{package.name} outlines nothing in a series", param_hint="--seg")
+    return (answer_about(path, package, runtime) for path in files)
+
+
 def package_of(context: typer.Context, model: str) -> ModelPackage:
-    """The package of that name in the settings, or in that folder. Raises `typer.BadParameter`."""
+    """The package of that name in the settings or of the program, or in that folder. Raises `typer.BadParameter`."""
     try:
         settings = options(context).settings(secrets=False)
         admitted = admission(settings)
@@ -62,6 +81,8 @@ def package_of(context: typer.Context, model: str) -> ModelPackage:
             return ModelPackage.load(Path(model), admitted)
         loaded = (ModelPackage.load(path, admitted) for path in settings.runtime.packages)
         packages = {package.name: package for package in loaded}
+        if model not in packages and model in (bundled := bundled_packages()):
+            packages[model] = ModelPackage.load(bundled[model], admitted)
     except (PackageError, KeyStoreError) as error:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
     if model not in packages:
