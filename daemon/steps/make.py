@@ -142,7 +142,7 @@ def _pictures(node: Node, row: sa.Row[Any], members: Sequence[Member], result: S
             series_uid=map_uid(uid_key, f"heatmaps {row.report_id}"),
             series=series_name(model),
             number=number,
-            derivation=f"What raised the score of {in_ascii(heatmap.label)}, as {software} says"[:1024],
+            derivation=f"Heatmap of what raised the score of {in_ascii(heatmap.label)}, by {software}"[:1024],
             comment=f"{marking(model)}. {LIMITS}",
             software=software,
             made_at=image.local(row.concluded_at),

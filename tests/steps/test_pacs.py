@@ -250,6 +250,26 @@ def test_what_comes_back_is_our_own_result(make: Make, pacs: StoreScp, patient: 
     assert len(pacs.files()) == 1
 
 
+@pytest.mark.orthanc
+def test_orthanc_has_it_in_the_study_of_the_image_and_what_it_gives_back_goes_no_further(make: Make, orthanc):
+    settings = {"name": "pacs", "kind": "pacs", "port": orthanc.dicom_port, "ae_title": orthanc.aet}
+    installation = explaining(make(settings | {"confirm_research": True}, reports=()))
+    sent = image(StudyInstanceUID=STUDY, PatientName="ŞAHİN^AYŞE", SpecificCharacterSet="ISO_IR 148")
+    file = BytesIO()
+    sent.save_as(file, enforce_file_format=True)
+    orthanc.upload(file.getvalue())
+    installation.send(sent)
+    installation.work()
+    (study,) = orthanc.studies()
+    assert orthanc.rest.get(f"/studies/{study}").json()["PatientMainDicomTags"]["PatientName"] == "ŞAHİN^AYŞE"
+    instances = orthanc.rest.get(f"/studies/{study}/instances").json()
+    files = [orthanc.rest.get(f"/instances/{instance['ID']}/file").content for instance in instances]
+    installation.send(*(dcmread(BytesIO(given)) for given in files))
+    settle(installation)
+    assert installation.standings() == ["current", "duplicate", "own-result"]
+    assert installation.revisions() == ["delivered"]
+
+
 def test_a_study_without_heatmaps_sends_nothing_and_names_nobody(make: Make, archive: StoreScp):
     installation = make(to(archive), reports=())
     installation.send(image())
