@@ -169,6 +169,7 @@ def _code(coding: Coding) -> Code:
 def _without_chance(made: Dataset, patient: PatientPseudonym) -> Dataset:
     """Put the pseudonym in, and what follows from the content in the place of what came from clock and dice."""
     made.PatientID = made.PatientName = patient.pseudonym
+    made.ContentCreatorName = ""  # of Type 2: nobody
     made.PatientIdentityRemoved = "YES"
     made.DeidentificationMethod = "Made from de-identified images"
     made.ContentDate, made.ContentTime = _NO_DATE, _NO_TIME
