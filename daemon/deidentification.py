@@ -8,13 +8,15 @@ used.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anonymize import Deidentified, Option, PatientPseudonym, Policy, QuarantineReason, ReceivedInstance, deidentify
-from anonymize.image_cleaning import PixelCleaning
+from anonymize import Option, PatientPseudonym, Policy, QuarantineReason, ReceivedInstance
 from anonymize.pixels import DEFAULT_MARKERS, InvalidScript, Look, Markers, PixelScript, RapidOcrDetector, TextPolicy
 from anonymize.pixels import read_script as parse_script
 from daemon.settings import DicomDestination, Settings
+
+if TYPE_CHECKING:
+    from anonymize import Deidentified
 
 
 class UnusableScript(Exception):
@@ -33,8 +35,11 @@ class Recipe:
 
     def apply(
         self, received: ReceivedInstance, patient: PatientPseudonym, accepted: Collection[QuarantineReason] = ()
-    ) -> Deidentified:
+    ) -> "Deidentified":
         """De-identify one instance; `accepted` as for `anonymize.deidentify`. Raises `anonymize.Quarantine`."""
+        from anonymize import deidentify  # here, since the workers that run this need them, and no other process
+        from anonymize.image_cleaning import PixelCleaning
+
         script = _parsed(self.script) if self.script is not None else None
         return deidentify(received, patient, self.policy, PixelCleaning(self.text, _detector(), script), accepted)
 

@@ -7,10 +7,10 @@ report tells the patient itself; a PACS gets instances of a study that it has; a
 """
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from adapters.dicom import DicomDestination as StorageScp
-from adapters.dicom import MadeInstance, Outgoing, Peer
+from adapters.dicom import MadeInstance, Outgoing
+from adapters.dicom.outgoing import Instance
 from adapters.directory import DirectoryDestination as Folder
 from adapters.fhir import FhirDestination, FhirServerSettings, PatientMatch
 from adapters.outcomes import DeliveryOutcome
@@ -18,6 +18,9 @@ from anonymize import DeidentifiedInstance
 from daemon.settings import DicomDestination, DirectoryDestination, PacsDestination, Settings, StorageDestination
 from daemon.settings import FhirDestination as FhirSettings
 from pipelines.identity import PatientIdentity
+
+if TYPE_CHECKING:
+    from adapters.dicom import DicomDestination as StorageScp
 
 
 class Destination(Protocol):
@@ -56,7 +59,7 @@ def open_destinations(settings: Settings) -> Mapping[str, Destination]:
 def open_archives(settings: Settings) -> Mapping[str, Archive]:
     """The destinations of studies, by name."""
     return {
-        destination.name: StorageScp[DeidentifiedInstance](_peer(destination, settings))
+        destination.name: _scp(destination, settings, DeidentifiedInstance)
         for destination in settings.destinations
         if isinstance(destination, DicomDestination)
     }
@@ -65,20 +68,25 @@ def open_archives(settings: Settings) -> Mapping[str, Archive]:
 def open_pacs(settings: Settings) -> Mapping[str, Pacs]:
     """The destinations of what was made about their studies, by name."""
     return {
-        destination.name: StorageScp[MadeInstance](_peer(destination, settings))
+        destination.name: _scp(destination, settings, MadeInstance)
         for destination in settings.destinations
         if isinstance(destination, PacsDestination)
     }
 
 
-def _peer(destination: StorageDestination, settings: Settings) -> Peer:
-    return Peer(
+def _scp(destination: StorageDestination, settings: Settings, _takes: type[Instance]) -> "StorageScp[Instance]":
+    """What sends is loaded where there is somebody to send to: it takes long, and most installations have nobody."""
+    from adapters.dicom import DicomDestination as StorageScp
+    from adapters.dicom import Peer
+
+    peer = Peer(
         called_ae=destination.ae_title,
         host=destination.address,
         port=destination.port,
         calling_ae=destination.calling_ae_title or settings.dicom.ae_title,
         timeout_seconds=destination.timeout_seconds,
     )
+    return StorageScp(peer)
 
 
 def _open(destination: FhirSettings | DirectoryDestination) -> Destination:

@@ -1,6 +1,6 @@
 """Which model packages this installation admits, and the key under which it seals them."""
 
-from daemon.node import open_master_key
+from daemon.folders import open_master_key
 from daemon.settings import Settings
 from runtime.package import Admission
 from runtime.package.signing import read_public_key

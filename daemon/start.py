@@ -12,8 +12,8 @@ from daemon.database import Database
 from daemon.database.migrate import migrate
 from daemon.deidentification import Recipes, UnusableScript
 from daemon.destinations import open_destinations
+from daemon.folders import MasterKeyLost, open_master_key, prepare_folders
 from daemon.logs import configure_logging
-from daemon.node import MasterKeyLost, open_master_key, prepare_folders
 from daemon.pipelines import UnknownPipeline, open_pipelines
 from daemon.settings import Settings
 from daemon.supervision.chronicle import Chronicle

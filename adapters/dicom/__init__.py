@@ -11,8 +11,10 @@ DicomError
     └── AssociationAborted
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
 from adapters.dicom.acceptor import AcceptorSettings, serve_acceptor
-from adapters.dicom.destination import DicomDestination, Outgoing
 from adapters.dicom.dimse import Status
 from adapters.dicom.errors import (
     AssociationAborted,
@@ -23,10 +25,14 @@ from adapters.dicom.errors import (
     ProtocolError,
     SendError,
 )
-from adapters.dicom.made import MANUFACTURER, MadeInstance, StudyContext
-from adapters.dicom.secondary_capture import Picture, secondary_capture
-from adapters.dicom.send import Peer, SendResult, send_files
 from adapters.dicom.storage_service import StoreRefusal
+
+if TYPE_CHECKING:
+    from adapters.dicom.destination import DicomDestination
+    from adapters.dicom.made import MANUFACTURER, MadeInstance, StudyContext
+    from adapters.dicom.outgoing import Outgoing
+    from adapters.dicom.secondary_capture import Picture, secondary_capture
+    from adapters.dicom.send import Peer, SendResult, send_files
 
 __all__ = [
     "MANUFACTURER",
@@ -51,3 +57,18 @@ __all__ = [
     "send_files",
     "serve_acceptor",
 ]
+
+_ELSEWHERE: Final = {
+    **dict.fromkeys(("MANUFACTURER", "MadeInstance", "StudyContext"), "made"),
+    **dict.fromkeys(("Picture", "secondary_capture"), "secondary_capture"),
+    **dict.fromkeys(("Peer", "SendResult", "send_files"), "send"),
+    "DicomDestination": "destination",
+    "Outgoing": "outgoing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for: who only receives need not load what sends, and with it all of pynetdicom."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module 'adapters.dicom' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"adapters.dicom.{_ELSEWHERE[name]}"), name)

@@ -6,38 +6,21 @@ the peer's own words. Storing an instance again changes nothing: its UID is the 
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic
 
 from adapters.dicom.errors import SendError
-from adapters.dicom.made import MadeInstance
+from adapters.dicom.outgoing import Instance, Outgoing
 from adapters.dicom.peer_answers import status_name
-from adapters.dicom.send import NO_ANSWER, Context, Opened, Peer, associated, groups, is_stored, not_accepted
+from adapters.dicom.send import NO_ANSWER, Opened, Peer, associated, groups, is_stored, not_accepted
 from adapters.durable_files import Buffer
 from adapters.outcomes import Dead, Delivered, DeliveryOutcome, Retry
-from anonymize import DeidentifiedInstance
 
 _ALREADY_THERE: Final = 0x0111  # duplicate SOP instance (PS3.7 C.5.5)
 _FOR_NOW: Final = frozenset({0x0110, 0x0213})  # processing failure, resource limitation (PS3.7 C.5.12, C.5.22)
 _OUT_OF_RESOURCES: Final = 0xA700  # to A7FF (PS3.4 Table B.2-1)
-
-
-Instance = TypeVar("Instance", DeidentifiedInstance, MadeInstance)
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing(Generic[Instance]):
-    """One instance that is to be sent; `open` gives it when its turn comes, so that one at a time is in memory.
-
-    One that `differs` was sent to this peer before with other bytes.
-    """
-
-    context: Context
-    open: Callable[[], Instance]
-    differs: bool = False
 
 
 class DicomDestination(Generic[Instance]):

@@ -21,12 +21,10 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 from pynetdicom.presentation import build_context
 
 from adapters.dicom.errors import AssociationAborted, AssociationRejected, PeerUnreachable, SendError
+from adapters.dicom.outgoing import Context
 from adapters.dicom.peer_answers import abort, rejection, status_name
 
 MAXIMUM_CONTEXTS: Final = 128  # the ids are odd and below 256 (PS3.8 9.3.2.2)
-
-Context = tuple[str, str]
-"""A SOP class and a transfer syntax, by their UIDs."""
 
 
 @dataclass(frozen=True, slots=True)

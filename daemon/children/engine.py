@@ -1,6 +1,6 @@
 """The `engine` child: indexes, runs tasks, seals the audit log, keeps the clockwork. See `daemon.engine`."""
 
-from daemon.engine import Engine
+from daemon.engine.engine import Engine
 from daemon.node import Node
 from daemon.settings import Settings
 from daemon.supervision.child import Child

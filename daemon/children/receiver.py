@@ -12,7 +12,7 @@ from adapters.dicom import AcceptorSettings, serve_acceptor
 from adapters.keys import KeyStore
 from adapters.storage import IntakeWriter, ObjectStore
 from daemon.engine.wakeup import Waker
-from daemon.node import open_master_key
+from daemon.folders import open_master_key
 from daemon.settings import Settings
 from daemon.supervision.child import LISTENER_FD, Child
 

@@ -6,11 +6,13 @@ import typer
 
 from daemon.cli.options import FAILED, options
 from daemon.cli.output import fail
+from daemon.loading import loading
 
 
 def serve(context: typer.Context) -> None:
     """Run the daemon until SIGTERM; SIGHUP reloads the settings."""
-    from daemon.start import StartError, start
+    with loading():
+        from daemon.start import StartError, start
 
     chosen = options(context)
     settings = chosen.settings()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from daemon.loading import loading
 from daemon.logs import configure_logging
 from daemon.settings import Settings, load_handed_down
 
@@ -89,7 +90,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: child.stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to the supervisor, which drains us in order
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    importlib.import_module(f"daemon.children.{kind}").run(settings, child)
+    with loading():
+        body = importlib.import_module(f"daemon.children.{kind}")
+    body.run(settings, child)
 
 
 if __name__ == "__main__":

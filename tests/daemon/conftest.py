@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.node import Node, prepare_folders
+from daemon.folders import prepare_folders
+from daemon.node import Node
 from daemon.settings import Settings, load_settings
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from adapters.keys import MasterKey
-from daemon.node import open_master_key
+from daemon.folders import open_master_key
 from daemon.settings import load_settings
 from tests.peers.availability import ROOT
 

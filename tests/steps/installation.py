@@ -38,8 +38,9 @@ from daemon.database.lease import acquire
 from daemon.deidentification import Recipes
 from daemon.destinations import Destination, open_archives, open_destinations, open_pacs
 from daemon.engine.tasks import STEPS, TaskLoop
+from daemon.folders import prepare_folders
 from daemon.intake import INDEX_LEASE_SECONDS, Indexer
-from daemon.node import Node, prepare_folders
+from daemon.node import Node
 from daemon.pipelines import load_packages, open_pipelines
 from daemon.queue import Task, TaskState
 from daemon.registry import Packages, register
