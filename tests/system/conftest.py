@@ -15,11 +15,20 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'data' / 'kopru.sqlite'}"
 
 
-@pytest.fixture
-def kopru(tmp_path: Path, sqlite_url: str) -> Iterator[Kopru]:
-    """A running daemon on SQLite that writes reports into a directory."""
-    daemon = Kopru(tmp_path, sqlite_url)
+@pytest.fixture(scope="module")
+def daemon_of_the_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kopru]:
+    folder = tmp_path_factory.mktemp("kopru")
+    daemon = Kopru(folder, f"sqlite:///{folder / 'data' / 'kopru.sqlite'}")
     try:
-        yield daemon.start()
+        yield daemon
     finally:
         daemon.close()
+
+
+@pytest.fixture
+def kopru(daemon_of_the_file: Kopru) -> Kopru:
+    """A running daemon on SQLite that writes reports into a directory: one for all tests of a file, to each a new page.
+
+    Starting one takes many times as long as most tests.
+    """
+    return daemon_of_the_file.turn_over()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,10 @@ timeout_seconds = {timeout}
 
 
 class Kopru:
-    """A daemon under test. `start` and `stop` may be called again; the data stays. `more` is added to the settings."""
+    """A daemon under test. `start` and `stop` may be called again; the data stays. `more` is added to the settings.
+
+    Where it serves one test after the other, `turn_over` begins a new page: what earlier tests put in is shown no more.
+    """
 
     def __init__(
         self,
@@ -103,6 +107,8 @@ class Kopru:
         )
         self.client = ControlClient(self.runtime)
         self.process: subprocess.Popen[bytes] | None = None
+        self._earlier: set[str] = set()
+        self._earlier_refusals: Counter[str] = Counter()
 
     def start(self) -> "Kopru":
         with self.log.open("ab") as log:
@@ -169,8 +175,35 @@ class Kopru:
         results = send_files(list(paths), called_ae="KOPRU", host="127.0.0.1", port=self.port, calling_ae=SOURCE)
         return [result.path for result in results if result.stored]
 
+    def turn_over(self) -> "Kopru":
+        """Begin a new page once no work is under way; start again if the test before ended the daemon."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        wait_until(self._is_idle, "the work of the test before to end", 60)
+        self._earlier.update(study["study"] for study in self.studies())
+        self._earlier_refusals = self._times_refused()
+        for report in self.reports.glob("*"):
+            report.unlink()
+        return self
+
+    def _is_idle(self) -> bool:
+        status = self.ask("status")
+        under_way = [name for name in status["tasks"] if name.endswith(("/ready", "/running"))]
+        return not under_way and not status["revisions"].get("assembling") and status["index"]["waiting"] == 0
+
     def studies(self) -> list[dict[str, Any]]:
-        return list(self.ask("studies.list", limit=1000))
+        """The studies of this page."""
+        return [study for study in self.ask("studies.list", limit=1000) if study["study"] not in self._earlier]
+
+    def refused(self) -> Counter[str]:
+        """What the operator sees refused on this page: how often from whom."""
+        return self._times_refused() - self._earlier_refusals
+
+    def _times_refused(self) -> Counter[str]:
+        times: Counter[str] = Counter()
+        for row in self.ask("status")["refused_last_day"]:
+            times[row["source"]] += row["times"]
+        return times
 
     def wait_for_states(self, states: dict[str, int], seconds: float = 60.0) -> list[dict[str, Any]]:
         """Wait until the newest revisions are in these states, so many of each."""

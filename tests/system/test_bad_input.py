@@ -35,9 +35,7 @@ def test_an_unknown_calling_title_is_rejected_and_the_operator_sees_it(kopru: Ko
     association = entity.associate("127.0.0.1", kopru.port, ae_title="KOPRU")
     assert association.is_rejected
     assert association.acceptor.primitive.diagnostic == 3  # calling AE title not recognised (PS3.8 table 9-21)
-    wait_until(lambda: kopru.ask("status")["refused_last_day"], "the rejection in the status")
-    (refused,) = kopru.ask("status")["refused_last_day"]
-    assert refused["source"] == "STRANGER"
+    assert wait_until(kopru.refused, "the rejection in the status") == {"STRANGER": 1}
 
 
 def _store(kopru: Kopru, image: pydicom.Dataset) -> int:
@@ -52,13 +50,16 @@ def _store(kopru: Kopru, image: pydicom.Dataset) -> int:
         association.release()
 
 
-def test_paths_for_uids_are_refused_and_nothing_is_written_outside(kopru: Kopru, tmp_path: Path):
-    outside = {path for path in tmp_path.rglob("*") if "data" not in path.parts}
+def test_paths_for_uids_are_refused_and_nothing_is_written_outside(kopru: Kopru):
+    def outside() -> set[Path]:
+        return {path for path in kopru.folder.parent.rglob("*") if not path.is_relative_to(kopru.data)}
+
+    before = outside()
     image = as_dx(drawn_image(1), MadeUpPatient(1))
     image.StudyInstanceUID = "../../etc"
     assert _store(kopru, image) in (0xC000, 0xA900)
-    wait_until(lambda: kopru.ask("status")["refused_last_day"], "the refusal in the status")
-    assert {path for path in tmp_path.rglob("*") if "data" not in path.parts} == outside
+    assert wait_until(kopru.refused, "the refusal in the status") == {SOURCE: 1}
+    assert outside() == before
     assert kopru.studies() == []
 
 
@@ -84,4 +85,4 @@ def test_a_length_field_of_four_gigabytes_is_refused(kopru: Kopru, tmp_path: Pat
     path.parent.mkdir()
     path.write_bytes(raw[:at] + struct.pack("<I", 0xFFFFFFF0) + raw[at + 4 :])
     assert kopru.send([path]) == []
-    wait_until(lambda: kopru.ask("status")["refused_last_day"], "the refusal in the status")
+    assert wait_until(kopru.refused, "the refusal in the status") == {SOURCE: 1}

@@ -16,20 +16,34 @@ from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
 from tests.waiting import wait_until
 
 
-@pytest.fixture
-def proxy(fhir_server) -> Iterator[FaultProxy]:
-    with FaultProxy(fhir_server.url) as made:
+@pytest.fixture(scope="module")
+def lasting_proxy(medplum) -> Iterator[FaultProxy]:
+    with FaultProxy(medplum.url) as made:
         yield made
 
 
 @pytest.fixture
-def to_ehr(tmp_path: Path, proxy: FaultProxy) -> Iterator[Kopru]:
-    """A daemon that reports to the FHIR server through the fault proxy."""
-    daemon = Kopru(tmp_path, f"sqlite:///{tmp_path / 'data' / 'kopru.sqlite'}", fhir_url=proxy.url)
+def proxy(lasting_proxy: FaultProxy) -> FaultProxy:
+    """Before the FHIR server; no fault is planned yet, and no request seen."""
+    lasting_proxy.plan()
+    lasting_proxy.seen.clear()
+    return lasting_proxy
+
+
+@pytest.fixture(scope="module")
+def lasting_to_ehr(tmp_path_factory: pytest.TempPathFactory, lasting_proxy: FaultProxy) -> Iterator[Kopru]:
+    folder = tmp_path_factory.mktemp("to-ehr")
+    daemon = Kopru(folder, f"sqlite:///{folder / 'data' / 'kopru.sqlite'}", fhir_url=lasting_proxy.url)
     try:
-        yield daemon.start()
+        yield daemon
     finally:
         daemon.close()
+
+
+@pytest.fixture
+def to_ehr(lasting_to_ehr: Kopru, fhir_server, proxy: FaultProxy) -> Kopru:
+    """A daemon that reports to the FHIR server, which is empty, through the fault proxy."""
+    return lasting_to_ehr.turn_over()
 
 
 def send_one(kopru: Kopru, patient: MadeUpPatient, **changes: str) -> None:
@@ -169,8 +183,10 @@ def test_a_rejection_note_takes_the_report_back_when_nothing_is_left(kopru: Kopr
 
 
 def test_what_we_made_ourselves_ends_as_own_result(kopru: Kopru):
+    before = kopru.ask("status")["instances"]
     send_one(kopru, MadeUpPatient(7), Manufacturer="kopru")
-    wait_until(lambda: kopru.ask("status")["instances"] == {"own-result": 1}, "the own result in the index")
+    expected = before | {"own-result": before.get("own-result", 0) + 1}
+    wait_until(lambda: kopru.ask("status")["instances"] == expected, "the own result in the index")
     assert kopru.studies() == []
 
 

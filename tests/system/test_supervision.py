@@ -40,18 +40,6 @@ def test_a_killed_child_of_every_kind_comes_back_and_work_goes_on(kopru: Kopru, 
     kopru.wait_for_states({"delivered": 1})
 
 
-def test_a_killed_supervisor_leaves_no_process_behind(kopru: Kopru):
-    children = _all(kopru.children())
-    grandchildren = [
-        int(child)
-        for pid in children
-        for thread in Path(f"/proc/{pid}/task").iterdir()
-        for child in (thread / "children").read_text().split()
-    ]
-    kopru.kill()
-    wait_until(lambda: not any(map(_alive, children + grandchildren)), "all processes to end", 20)
-
-
 def test_sigterm_finishes_what_runs_and_ends_with_zero(kopru: Kopru, tmp_path: Path):
     files = [save(as_dx(drawn_image(n), MadeUpPatient(n)), tmp_path / "in" / f"{n}.dcm") for n in range(4)]
     assert len(kopru.send(files)) == 4
@@ -78,6 +66,18 @@ def test_sighup_with_bad_settings_keeps_the_daemon_as_it_was(kopru: Kopru):
 
 def test_a_second_daemon_on_the_same_data_is_refused(kopru: Kopru):
     assert "another kopru works on" in kopru.cli("serve", code=1)
+
+
+def test_a_killed_supervisor_leaves_no_process_behind(kopru: Kopru):
+    children = _all(kopru.children())
+    grandchildren = [
+        int(child)
+        for pid in children
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+        for child in (thread / "children").read_text().split()
+    ]
+    kopru.kill()
+    wait_until(lambda: not any(map(_alive, children + grandchildren)), "all processes to end", 20)
 
 
 def test_systemd_is_told_and_its_socket_is_used(tmp_path: Path, sqlite_url: str):
