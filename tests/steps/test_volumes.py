@@ -1,0 +1,235 @@
+"""CT series through all steps, with the sample model itself: measured, outlined, reported, sent where it is wanted."""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from pydicom import Dataset, dcmread
+
+from adapters.keys import KeyDestroyed
+from adapters.storage import ObjectRef
+from anonymize import DeidentifiedInstance
+from daemon.audit import Kind
+from daemon.database import schema as t
+from daemon.engine.tasks import TaskLoop
+from daemon.settings.defaults import bundled_packages
+from daemon.vault import open_column, seal_column
+from pipelines.results import StudyResult
+from pipelines.volume import millilitres
+from runtime import LocalRuntime, ModelPackage
+from tests.peers.storescp import StoreScp
+from tests.pipelines.ct_series import ct_series
+from tests.pipelines.test_ct_lesion import WITH_LESION, WITHOUT
+from tests.planted import search_bytes
+from tests.steps.installation import Installation, Make
+from tests.steps.test_copies import at, recorded
+from training.ct_phantoms import Phantom, draw_phantom
+
+pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)  # nothing here turns on a lock
+PLANTED = ("PLANTID1", "Planted", "19500101", "ACC-PLANTED", "2.25.4000", "2.25.4100", "2.25.4200")
+PHANTOM = draw_phantom(WITH_LESION)
+
+Open = Callable[..., Installation]
+
+
+@pytest.fixture
+def volumes(make: Make, tmp_path: Path) -> Iterator[Open]:
+    """Makes an installation that runs the sample's pipeline, with the model itself, and sends work to other processes
+    as those would get it.
+    """
+    packages = bundled_packages()
+    runtime = {
+        "threads": 1,
+        "packages": [str(packages[name]) for name in ("chest-xray-3class", "ct-lesion-sample")],
+        "socket": str(tmp_path / "runtime.sock"),
+        "result_key_file": str(tmp_path / "result.key"),
+    }
+    with ExitStack() as opened:
+
+        def one(*archives: dict[str, Any], **sections: Any) -> Installation:
+            made = make(*archives, pipelines=("chest-xray", "ct-lesion"), runtime=runtime, **sections)
+            model = opened.enter_context(LocalRuntime([ModelPackage.load(packages["ct-lesion-sample"])], threads=1))
+            made.node = replace(made.node, runtime=model)
+            made.context = replace(made.context, node=made.node)
+            made.loop = TaskLoop(made.context, "worker")
+            call = made.workers.call
+            made.workers.call = lambda *given: pickle.loads(pickle.dumps(call(*pickle.loads(pickle.dumps(given)))))  # type: ignore[method-assign]
+            return made
+
+        yield one
+
+
+def slices(phantom: Phantom = PHANTOM, series: int = 1) -> list[Dataset]:
+    known = {"PatientBirthDate": "19500101", "AccessionNumber": "ACC-PLANTED", "StudyDate": "20260102"}
+    return ct_series(phantom, series, **known)
+
+
+def stored(installation: Installation) -> StudyResult:
+    with installation.database.read() as connection:
+        row = connection.execute(sa.select(t.result)).one()
+    return StudyResult.from_json(
+        open_column(installation.node.keys.patient(row.patient_id), "result", row.id, row.sealed_result)
+    )
+
+
+def document(installation: Installation) -> list[dict[str, Any]]:
+    report = installation.report()
+    assert report is not None
+    return [entry["resource"] for entry in json.loads(report)["entry"]]
+
+
+def seg_in(archive: StoreScp) -> tuple[list[Dataset], list[Dataset]]:
+    """What an archive has: Segmentations, and all else."""
+    there = [dcmread(file) for file in archive.files()]
+    return [one for one in there if one.Modality == "SEG"], [one for one in there if one.Modality != "SEG"]
+
+
+def test_a_study_is_measured_outlined_sealed_and_reported(volumes: Open):
+    installation = volumes()
+    localizer = slices(series=9)[0]
+    localizer.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    installation.send(localizer, *slices(), *slices(draw_phantom(WITHOUT), 2))
+    installation.work()
+    assert installation.revisions() == ["delivered"]
+    result = stored(installation)
+    truth = millilitres(PHANTOM.lesion, PHANTOM.spacing_mm)
+    first, second = (outcome.findings[0] for outcome in result.outcomes)
+    assert first.measured is not None
+    assert first.measured.value == pytest.approx(truth, rel=0.2)
+    assert (first.present, second.present) == (True, False)
+    (outline,) = result.outlines
+    assert outline.sop_instance_uid == result.outcomes[0].sop_instance_uid
+    amounts = [r for r in document(installation) if "valueQuantity" in r]
+    assert [r["valueQuantity"]["value"] for r in amounts] == [first.measured.value, 0.0]
+    (report,) = (r for r in document(installation) if r["resourceType"] == "DiagnosticReport")
+    assert "1 of 49 received are of a kind that the algorithm does not take" in report["conclusion"]
+    assert "disregard its result" in report["conclusion"]
+    (study,) = installation.ask("studies.list")
+    (row,) = installation.ask("studies.verify", study=study["study"])
+    assert row["standing"] == "valid"
+
+    ref = ObjectRef.parse(outline.segmentation)
+    raw = ref.path(installation.node.store.root).read_bytes()
+    assert b"SegmentSequence" not in raw
+    assert b"not reviewed" not in raw
+    opened = DeidentifiedInstance.from_bytes(installation.node.store.open(ref)[1])
+    assert search_bytes(opened.file, PLANTED, "the segmentation") == []
+    found = highdicom.seg.segread(BytesIO(opened.file))
+    assert np.count_nonzero(found.pixel_array) * np.prod(PHANTOM.spacing_mm) / 1000 == pytest.approx(
+        first.measured.value, rel=1e-3
+    )
+    with installation.database.read() as connection:
+        patient_id = connection.execute(sa.select(t.result.c.patient_id)).scalar_one()
+    installation.node.keys.destroy_patient(patient_id)
+    with pytest.raises(KeyDestroyed):
+        installation.node.store.open(ref)
+
+
+def test_a_series_that_is_no_volume_is_reported_as_not_analysable_and_not_outlined(volumes: Open):
+    installation = volumes()
+    series = slices()
+    installation.send(*series[:10], *series[11:])
+    installation.work()
+    assert installation.revisions() == ["delivered"]
+    result = stored(installation)
+    assert result.outlines == ()
+    (outcome,) = result.outcomes
+    assert (outcome.not_analysable, outcome.slices) == ("a slice is missing", 23)
+    (report,) = (r for r in document(installation) if r["resourceType"] == "DiagnosticReport")
+    assert report["status"] == "cancelled"
+    assert "A slice is missing." in report["conclusion"]
+    assert not [r for r in document(installation) if "valueQuantity" in r]
+
+
+@pytest.mark.dcmtk
+def test_the_segmentation_goes_along_where_it_is_wanted_and_lies_on_the_copies(
+    volumes: Open, archive: StoreScp, tmp_path: Path
+):
+    other = StoreScp(tmp_path / "other")
+    archive.start()
+    other.start()
+    try:
+        shifted = {"options": ["clean-pixel-data", "retain-longitudinal-modified-dates"]}
+        installation = volumes(at(archive, segmentations=True, deidentification=shifted), at(other, "teaching"))
+        installation.send(*slices())
+        installation.work()
+        assert installation.revisions() == ["delivered"]
+        (seg,), copies = seg_in(archive)
+        assert (seg_in(other)[0], len(seg_in(other)[1])) == ([], len(copies))
+    finally:
+        other.stop()
+    assert len(copies) == 24
+    by_uid = {copy.SOPInstanceUID: copy for copy in copies}
+    assert {(copy.StudyInstanceUID, copy.PatientID) for copy in copies} == {(seg.StudyInstanceUID, seg.PatientID)}
+    assert {copy.FrameOfReferenceUID for copy in copies} == {seg.FrameOfReferenceUID}
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        slice_ = by_uid[frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID]
+        assert slice_.ImagePositionPatient == frame.PlanePositionSequence[0].ImagePositionPatient
+    assert search_bytes(b"".join(f.read_bytes() for f in archive.files()), PLANTED, "the archive") == []
+    events = {e["destination"]: e for e in recorded(installation, Kind.DEIDENTIFIED) if "destination" in e}
+    assert (events["research"]["outlines"], events["research"]["outlines_left_out"]) == (1, 0)
+    assert (events["teaching"]["outlines"], events["teaching"]["outlines_left_out"]) == (0, 1)
+
+    installation.send(seg)  # an archive's rules may send it on to us
+    assert installation.standings() == ["current"] * 24 + ["own-result"]
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize(
+    ("by_pipeline", "by_destination"),
+    [
+        (True, False),
+        pytest.param(False, True, marks=pytest.mark.soak),
+        pytest.param(True, True, marks=pytest.mark.soak),
+    ],
+)
+def test_where_one_policy_retains_uids_and_the_other_does_not_the_segmentation_stays(
+    volumes: Open, archive: StoreScp, by_pipeline: bool, by_destination: bool
+):
+    archive.start()
+    options = {True: {"options": ["retain-uids"]}, False: {"options": []}}
+    installation = volumes(
+        at(archive, segmentations=True, deidentification=options[by_destination]),
+        deidentification=options[by_pipeline],
+    )
+    installation.send(*slices())
+    installation.work()
+    assert installation.revisions() == ["delivered"]
+    segs, copies = seg_in(archive)
+    assert len(copies) == 24
+    (event,) = (e for e in recorded(installation, Kind.DEIDENTIFIED) if "destination" in e)
+    assert event["outlines_left_out"] == 1 - len(segs)
+    assert len(segs) == (by_pipeline == by_destination)
+    if segs:
+        assert {segs[0].StudyInstanceUID} == {copy.StudyInstanceUID for copy in copies} == {"2.25.4000"}
+
+
+@pytest.mark.dcmtk
+def test_a_segmentation_that_the_result_was_not_signed_with_goes_nowhere(volumes: Open, archive: StoreScp):
+    archive.start()
+    installation = volumes(at(archive, segmentations=True))
+    installation.send(*slices())
+    installation.work("deidentify", "infer")
+    result = stored(installation)
+    with installation.database.write() as connection:
+        row = connection.execute(sa.select(t.result)).one()
+        entry = installation.node.keys.patient(row.patient_id)
+        (outline,) = result.outlines
+        ref = ObjectRef.parse(outline.segmentation)
+        made = DeidentifiedInstance.from_bytes(installation.node.store.open(ref)[1])
+        other = installation.node.store.put_derived(entry, replace(made, pieces=(made.file + b"\0\0",)).kept_form())
+        changed = replace(result, outlines=(replace(outline, segmentation=str(other)),))
+        sealed = seal_column(entry, "result", row.id, changed.to_json())
+        connection.execute(sa.update(t.result).values(sealed_result=sealed))
+    installation.work()
+    assert installation.deliveries()[1, "research"] == "dead"
+    assert archive.files() == []
