@@ -70,12 +70,13 @@ class Workers:
             if self._pool is not pool:
                 return
             self._pool = self._make()
-        for process in list(pool._processes.values()):  # there is no other way to end what hangs in a codec
-            process.kill()
+        _kill(pool)
 
-    def close(self) -> None:
-        """Let running work finish and end the processes."""
+    def close(self, *, abandon: bool = False) -> None:
+        """Let running work finish, or with `abandon` end it at once; and end the processes."""
         self._closing = True
+        if abandon:
+            _kill(self._pool)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._bringer.shutdown(wait=True)
 
@@ -86,6 +87,12 @@ class Workers:
             initializer=_begin,
             initargs=(os.getpid(), self._prepare),
         )
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """End a pool's processes. There is no other way to end what hangs in a codec."""
+    for process in list(pool._processes.values()):
+        process.kill()
 
 
 def _begin(parent_pid: int, prepare: Callable[[], None] | None) -> None:

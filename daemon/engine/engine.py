@@ -88,7 +88,7 @@ class Engine:
         for thread in self._threads:
             thread.join()
         self._workers.close()
-        self._comparing.close()
+        self._comparing.close(abandon=True)  # the index looks again at what was not compared
         self._wake.close()
         self._node.database.dispose()
         os.close(self._lock_fd)

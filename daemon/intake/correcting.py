@@ -47,6 +47,7 @@ A_LATER_ONE: Final = "a later one is right"
 PATIENT_CORRECTED: Final = "the patient of its study was corrected"
 _LONGEST_BACK_OFF_SECONDS: Final = 600.0
 _TAKES_BACK: Final = "takes back what was sent about the former patient"
+_REJECTED: Final = (Standing.REJECTED, Standing.REJECTED_BY_OPERATOR)
 _D = DeliveryState
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +66,7 @@ class Contradiction:
     conflicts: tuple[sa.Row[Any], ...]
     ruled_out: frozenset[str]  # whose the study was held to be before, or whose a person has decided it is not
     elsewhere: tuple[sa.Row[Any], ...]  # what has a UID of `conflicts` and is no part of `in_use` or `conflicts`
+    taken_out: tuple[sa.Row[Any], ...]  # what says the study's patient and was rejected, but may be needed again
 
     @property
     def others(self) -> frozenset[str]:
@@ -113,6 +115,9 @@ def contradiction_of(connection: sa.Connection, study_id: str, by: str | None = 
         return None
     in_use = connection.execute(mine.where(t.instance.c.standing.in_(IN_USE)).order_by(*in_order)).all()
     known = {row.id for row in (*in_use, *against)}
+    rejected = mine.where(t.instance.c.standing.in_(_REJECTED), t.instance.c.patient_id == patient_id)
+    taken_out = [row for row in against if row not in conflicts and row.patient_id == patient_id]
+    taken_out += connection.execute(rejected.order_by(*in_order)).all()
     twins = sa.select(t.instance).where(t.instance.c.uid_tag.in_({row.uid_tag for row in conflicts}))
     not_counted = (Standing.DUPLICATE, Standing.CORRECTED, Standing.REJECTED_BY_OPERATOR)
     elsewhere = connection.execute(twins.where(t.instance.c.standing.not_in(not_counted)).order_by(*in_order)).all()
@@ -129,6 +134,7 @@ def contradiction_of(connection: sa.Connection, study_id: str, by: str | None = 
         tuple(conflicts),
         frozenset(connection.execute(sa.union(earlier, set_aside)).scalars()),
         tuple(row for row in elsewhere if row.id not in known),
+        tuple(taken_out),
     )
 
 
@@ -215,7 +221,7 @@ class Settlement:
         tags = {}
         if former.id != rightful.id:
             again = {row.uid_tag for row in found.conflicts}
-            for row in (row for row in found.in_use if row.uid_tag not in again):
+            for row in (*(row for row in found.in_use if row.uid_tag not in again), *found.taken_out):
                 receipt, data = node.store.open(ObjectRef.parse(row.object_ref))
                 tags[row.id] = pixel_tag(rightful, read_header(data, receipt.transfer_syntax_uid), data)
                 beat()
@@ -340,12 +346,13 @@ class Settlement:
     def _correct_identities(self, connection: sa.Connection) -> None:
         """What did not come again is about the rightful patient all the same: a person has decided so."""
         by = self.arrivals[-1]
+        reason = sa.case((t.instance.c.standing.in_(IN_USE), PATIENT_CORRECTED), else_=t.instance.c.reason)
         for instance_id, tag in self.pixel_tags.items():
             sealed = connection.execute(
                 sa.select(t.instance.c.sealed_identity).where(t.instance.c.id == instance_id)
             ).scalar_one()
             corrected = corrected_identity(self.rightful, instance_id, sealed, by.instance_id, by.sealed_identity)
-            values = {"sealed_correction": corrected, "pixel_tag": tag, "reason": PATIENT_CORRECTED}
+            values = {"sealed_correction": corrected, "pixel_tag": tag, "reason": reason}
             connection.execute(sa.update(t.instance).where(t.instance.c.id == instance_id).values(values))
 
     def _take_back(self, connection: sa.Connection, sent: Iterable[sa.Row[Any]]) -> None:

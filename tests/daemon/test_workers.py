@@ -165,6 +165,21 @@ def test_close_lets_running_work_finish_and_leaves_no_process(tmp_path: Path):
     assert not is_alive(pid)
 
 
+def test_work_that_is_abandoned_keeps_nobody_from_ending(tmp_path: Path):
+    workers = Workers(1)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(workers.call, block, tmp_path / "pid")
+        pid = int(
+            wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the work to begin")
+        )
+        workers.close(abandon=True)
+        with pytest.raises(WorkerDied):
+            running.result(30)
+    wait_until(lambda: not is_alive(pid), "the worker to be ended")
+    with pytest.raises(WorkerDied):
+        workers.call(abs, -1)
+
+
 def test_a_workers_libraries_do_not_speak_to_standard_error(capfd: pytest.CaptureFixture[str]):
     workers = Workers(1, partial(configure_logging, "info", "json", process="worker"))
     workers.call(speak)

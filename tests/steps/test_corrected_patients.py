@@ -398,6 +398,34 @@ def test_a_person_chooses_in_which_of_two_studies_an_instance_is(installation: I
         assert states == {studies["delivered"]: ("delivered", 0), studies["held"]: ("delivered", 1)}
 
 
+@WITH_ANY_DATABASE
+def test_what_was_rejected_before_the_correction_is_the_rightful_patients_when_it_is_restored(
+    installation: Installation,
+):
+    first = image()
+    doubtful = another(first)
+    doubtful.BurnedInAnnotation = "YES"
+    (_, rejected) = installation.send(first, doubtful)
+    installation.work()
+    installation.ask("quarantine.reject", instance=rejected.id)
+    installation.work()
+    assert reports(installation) == {A.family: "partial"}
+    installation.send(of(B, first))
+    settle(installation)
+    assert reports(installation) == TAKEN_BACK
+    installation.ask("quarantine.restore", instance=rejected.id)
+    settle(installation)
+    assert installation.revisions()[-1] == "quarantined"  # for what it was before
+    installation.ask("quarantine.release", instance=rejected.id, reason="burned-in-annotation")
+    settle(installation)
+    assert installation.revisions()[-1] == "delivered"
+    assert reports(installation) == TAKEN_BACK
+    newest = installation.shown()["revisions"][-1]
+    assert installation.members(newest["number"]) == 2
+    identity, _ = installation.node.vault.reidentify(newest["id"], Purpose.EXPORT, "test")
+    assert identity.patient_id == B.patient_id
+
+
 # What cannot be taken back
 
 
