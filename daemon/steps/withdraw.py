@@ -22,8 +22,8 @@ from daemon.steps.step import Commit, Context, GiveUp, nothing
 from daemon.vault import open_column, seal_column
 
 _CANNOT_BE_RECALLED: Final = (
-    "{} instances lie there under the former patient's {} and cannot be taken back from here: have them taken out there,"
-    " and say so with `kopru studies recalled`"
+    "{} instances lie there under the former patient's {} and cannot be taken back from here: have them taken out"
+    " there, and say so with `kopru studies recalled`"
 )
 
 
