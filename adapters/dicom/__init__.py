@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from adapters.dicom.destination import DicomDestination
     from adapters.dicom.made import MANUFACTURER, MadeInstance, StudyContext
     from adapters.dicom.outgoing import Outgoing
-    from adapters.dicom.secondary_capture import Picture, secondary_capture
+    from adapters.dicom.pictures import Picture, secondary_capture
     from adapters.dicom.send import Peer, SendResult, send_files
 
 __all__ = [
@@ -60,7 +60,7 @@ __all__ = [
 
 _ELSEWHERE: Final = {
     **dict.fromkeys(("MANUFACTURER", "MadeInstance", "StudyContext"), "made"),
-    **dict.fromkeys(("Picture", "secondary_capture"), "secondary_capture"),
+    **dict.fromkeys(("Picture", "secondary_capture"), "pictures"),
     **dict.fromkeys(("Peer", "SendResult", "send_files"), "send"),
     "DicomDestination": "destination",
     "Outgoing": "outgoing",

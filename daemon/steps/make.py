@@ -124,23 +124,23 @@ class _Image:
 
 
 def _pictures(node: Node, row: sa.Row[Any], members: Sequence[Member], result: StudyResult) -> Iterator[MadeInstance]:
-    """The heatmaps, all of a study and pipeline in one series, as images of the patient's. Raises
-    `IdentityContradiction`.
+    """The heatmaps as images of the patient's: of one study, pipeline and model all in one series, since a series is of
+    one equipment (PS3.3 A.1.2). Raises `IdentityContradiction`.
     """
     identity, _ = node.vault.reidentify(row.revision_id, Purpose.PACS, ENGINE)
     entry, model = node.keys.patient(row.patient_id), result.model
     uid_key, known_as = entry.subkey("made"), _by_uid(node, members)
+    software, series = in_ascii(f"{model.name} {model.version}").replace("\\", "/")[:64], series_name(model)
     for number, (heatmap, explanation) in enumerate(
         zip(open_heatmaps(node, result), result.explanations, strict=True), start=1
     ):
         if (member := known_as.get(explanation.sop_instance_uid)) is None:
             raise GiveUp("a heatmap is of an image that the study does not have; reprocess the study")
         image = _Image.open(node, member, identity)
-        software = in_ascii(f"{model.name} {model.version}").replace("\\", "/")[:64]
         picture = Picture(
             png=heatmap.png,
-            series_uid=map_uid(uid_key, f"heatmaps {row.report_id}"),
-            series=series_name(model),
+            series_uid=map_uid(uid_key, f"heatmaps {row.report_id} {software} {series}"),
+            series=series,
             number=number,
             derivation=f"Heatmap of what raised the score of {in_ascii(heatmap.label)}, by {software}"[:1024],
             comment=f"{marking(model)}. {LIMITS}",

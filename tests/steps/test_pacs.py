@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def errors_in(file: Path) -> list[str]:
 def test_the_heatmap_is_in_the_study_of_its_patient(make: Make, pacs: StoreScp):
     installation = explaining(make(to(pacs)))
     sent = image(StudyInstanceUID=STUDY, PatientName="ŞAHİN^AYŞE", SpecificCharacterSet="ISO_IR 148", StudyID="7")
+    sent.TimezoneOffsetFromUTC = "+0300"
     installation.send(sent)
     installation.work()
     assert installation.deliveries() == {(1, "reports"): "delivered", (1, "pacs"): "delivered"}
@@ -95,7 +97,7 @@ def test_the_heatmap_is_in_the_study_of_its_patient(make: Make, pacs: StoreScp):
     made = dcmread(file)
     for keyword in (
         *("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID"),
-        *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
+        *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "TimezoneOffsetFromUTC"),
     ):
         assert made[keyword].value == sent[keyword].value, keyword
     assert "ŞAHİN^AYŞE".encode("iso-8859-9") in file.read_bytes()
@@ -103,6 +105,8 @@ def test_the_heatmap_is_in_the_study_of_its_patient(make: Make, pacs: StoreScp):
     assert made.SeriesDescription == "AI heatmap, not reviewed, research only, not for diagnosis"
     assert "not reviewed" in made.ImageComments
     assert made.SeriesInstanceUID != sent.SeriesInstanceUID
+    made_at = datetime.strptime(f"{made.ContentDate}{made.ContentTime}+0300", "%Y%m%d%H%M%S%z")
+    assert abs(datetime.now(UTC) - made_at) < timedelta(minutes=10)
     (source,) = made.SourceImageSequence
     assert (source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID) == (sent.SOPClassUID, sent.SOPInstanceUID)
     shown = Image.fromarray(made.pixel_array)
@@ -185,6 +189,7 @@ def test_another_answer_is_another_instance_and_a_person_is_told_of_the_former_o
         last = delivery(installation, "pacs", len(installation.revisions()))
         assert last["state"] == state
     assert len({one.SOPInstanceUID for one in there(pacs)}) == 2
+    assert len({one.SeriesInstanceUID for one in there(pacs)}) == 1
     told = delivery(installation, "pacs", 2)["outcome"]
     assert "1 instances that were sent before and are not part of it any more are there" in told
 
@@ -218,7 +223,23 @@ def test_heatmaps_about_a_former_patient_are_told_to_a_person_and_new_ones_name_
     assert [event["instances"] for event in recorded(installation, Kind.NOT_RECALLED)] == [1]
     made = there(pacs)
     assert {one.PatientID for one in made} == {MadeUpPatient(1).patient_id, MadeUpPatient(2).patient_id}
+    (ref,) = sent_for(installation, 1)
+    with installation.database.read() as connection:
+        rightful = connection.execute(sa.select(t.study.c.patient_id)).scalar_one()
+    assert installation.node.store.key_of(ref).id == rightful
     assert len({one.SeriesInstanceUID for one in made}) == len({one.SOPInstanceUID for one in made}) == 2
+
+
+def test_nothing_is_sent_while_the_images_name_two_people(make: Make, pacs: StoreScp):
+    installation = explaining(make(to(pacs)))
+    first = image(StudyInstanceUID=STUDY)
+    second = another(first)
+    second.PatientBirthDate = "19990101"
+    installation.send(first, second)
+    installation.work()
+    last = delivery(installation, "pacs")
+    assert (last["state"], pacs.files()) == ("held", [])
+    assert "do not agree on the patient's birth date" in last["outcome"]
 
 
 def test_nothing_is_sent_about_an_image_that_was_received_under_another_patient(make: Make, pacs: StoreScp):
