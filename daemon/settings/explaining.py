@@ -24,7 +24,7 @@ _KINDS = {
 """The models of `[[destinations]]` by their kind."""
 _MISPLACED = {
     "deidentification": "what goes there names the patient; a policy of its own has only a destination of kind dicom",
-    "confirm_research": "this kind of destination gets de-identified instances; `segmentations` is for a model's",
+    "confirm_research": "this kind of destination gets nothing that a model has made, but by `segmentations`",
     "segmentations": "a destination of kind dicom gets them, with the de-identified slices that they are about",
     **dict.fromkeys(("status", "heatmaps", "patient_systems"), "this kind of destination gets no report"),
 }
