@@ -264,14 +264,16 @@ class Indexer:
     def _compare(self, group: _Group) -> None:
         """Let the arrivals know which of their twins show the same image; those of which that is not known yet wait."""
         twins = self._twins.of(arrival for arrival, *_ in group.arrivals)
-        arrivals, group.arrivals = group.arrivals, []
-        for arrival, entry, ref, receipt in arrivals:
+        ready = []
+        for arrival, entry, ref, receipt in group.arrivals:
+            self._keep_lease()
             same = self._twins.same_as(arrival, twins.get(arrival.instance_id, []))
             if same is None:
                 waits = _Group([(arrival, entry, ref, receipt)], was_set_aside=group.was_set_aside)
                 self._waiting[arrival.instance_id] = waits
             else:
-                group.arrivals.append((replace(arrival, same_pixels=same), entry, ref, receipt))
+                ready.append((replace(arrival, same_pixels=same), entry, ref, receipt))
+        group.arrivals = ready
 
     def _insert(self, connection: sa.Connection, group: _Group) -> None:
         audit = self._node.audit

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import gdcm
 import numpy as np
@@ -25,7 +26,8 @@ from pydicom.uid import (
 )
 
 from daemon.intake import twins
-from tests.steps.installation import Installation, another, image
+from daemon.intake.arrival import Arrival
+from tests.steps.installation import Association, Installation, another, image
 from tests.waiting import wait_until
 
 SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -204,6 +206,28 @@ def test_an_object_that_does_not_open_any_more_is_not_taken_for_the_same(install
     ref.path(installation.node.store.root).write_bytes(b"")
     installation.send(encoded(first, RLELossless))
     assert installation.standings() == ["conflict", "current"]
+
+
+@SQLITE
+def test_one_that_nobody_can_compare_is_listed_and_stops_no_other(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    first, bad = grey(), grey()
+    installation.send(first, bad)
+    same_as = twins.Twins.same_as
+
+    def fails(of: twins.Twins, arrival: Arrival, there: list[Any]) -> frozenset[str] | None:
+        if arrival.instance_id == refs[1].id:
+            raise ValueError("unforeseen")
+        return same_as(of, arrival, there)
+
+    monkeypatch.setattr(twins.Twins, "same_as", fails)
+    association = Association(installation)
+    again = [encoded(first, RLELossless), encoded(bad, RLELossless), another(first)]
+    refs = [association.store(one) for one in again]
+    association.release()
+    installation.indexer.pass_once()
+    assert by_standing(installation) == {"current": 3, "variant": 1, "quarantined": 1}
 
 
 # How long it takes
