@@ -160,6 +160,7 @@ def test_a_pacs_that_has_it_already_has_the_same(make: Make):
     assert installation.revisions() == ["delivered"]
 
 
+@pytest.mark.dciodvfy
 def test_a_later_image_adds_its_heatmap_to_the_series_and_the_first_stays_what_it_was(make: Make, pacs: StoreScp):
     installation = explaining(make(to(pacs)))
     first = image(StudyInstanceUID=STUDY)
@@ -173,6 +174,9 @@ def test_a_later_image_adds_its_heatmap_to_the_series_and_the_first_stays_what_i
     made = there(pacs)
     assert len(made) == 2
     assert len({one.SeriesInstanceUID for one in made}) == 1
+    program = command("dcentvfy")  # what has one series has one equipment, one study, one patient
+    assert program is not None
+    assert subprocess.run([program, *pacs.files()], capture_output=True).stderr == b""
     assert before in {file.read_bytes() for file in pacs.files()}
     sources = {one.SourceImageSequence[0].ReferencedSOPInstanceUID for one in made}
     assert sources == {first.SOPInstanceUID, second.SOPInstanceUID}
