@@ -134,7 +134,7 @@ def test_each_value_says_where_it_came_from(load, tmp_path: Path):
             ARCHIVE + "confirm_research = true\n",
             "destinations.research.confirm_research",
             7,
-            "gets de-identified instances",
+            "nothing that a model",
             "",
         ),
         (EHR + "deidentification = {}\n", "destinations.ehr.deidentification", 5, "names the patient", ""),
