@@ -50,13 +50,16 @@ def open_pipelines(
             raise UnknownPipeline(
                 f"pipelines: {name} needs the model package {model}, which is not in runtime.packages"
             )
+        for package in versions.values():
+            if problem := pipeline.flaw(package):
+                raise PackageError(package.directory, "inputs", f"{problem}, for the pipeline {name}")
         found[name] = (pipeline, Packages(model, versions))
     return found
 
 
-def pipeline_of(package: str) -> Pipeline:
+def pipeline_of(package: ModelPackage) -> Pipeline:
     """The pipeline that asks this model package. Raises `UnknownPipeline`."""
     for pipeline, wanted in _KNOWN.values():
-        if wanted == package:
+        if wanted == package.name and not pipeline.flaw(package):
             return pipeline
-    raise UnknownPipeline(f"no pipeline asks the model {package}, so DICOM files cannot be prepared for it")
+    raise UnknownPipeline(f"no pipeline asks the model {package.name}, so DICOM files cannot be prepared for it")

@@ -23,7 +23,7 @@ from pipelines.results import Coding, Finding, InstanceOutcome, Quantity, StudyR
 from pipelines.segmentation import Segment
 from pipelines.series import Slice, Volume, read_slice, stack
 from pipelines.volume import millilitres_of_cells
-from runtime.package import ModelPackage
+from runtime.package import DType, ModelPackage
 
 CT_IMAGE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -59,6 +59,16 @@ class CtLesion(Pipeline):
         """Refuse for the first of: SOP class, modality, number of frames, image type, body part."""
         refusal = _wrong_kind(technical) or wrong_body_part(technical)
         return Selection(selected=refusal is None, reason=refusal or "a slice of a CT of the chest")
+
+    def flaw(self, package: ModelPackage) -> str:
+        """The grid is the package's; what is on it is not."""
+        channels, *grid = package.inputs[0].sample_shape
+        mask = package.outputs[0].sample_shape
+        if channels != 1 or len(grid) != 3 or min(grid) < 2:
+            return "the first must be a volume: (batch, 1, slices, rows, columns)"
+        if package.inputs[0].dtype is not DType.FLOAT32 or mask[1:] != tuple(grid) or mask[0] <= _LESION_CHANNEL:
+            return "the first must be float32, and the first output a mask of lungs and lesions on its grid"
+        return ""
 
     def read(self, instance: DeidentifiedInstance, package: ModelPackage) -> Slice | Refused:
         """Decode a slice, in Hounsfield units, and average it over the cells of the model's grid."""
@@ -160,7 +170,7 @@ def _outcome(
     output = outputs.get(item.sop_instance_uid)
     if output is None:
         raise InvalidOutput("the model gave no output for a prepared volume; run the inference again")
-    if output.shape != package.outputs[0].sample_shape or output.ndim != 4 or len(output) <= _LESION_CHANNEL:
+    if output.shape != package.outputs[0].sample_shape:
         raise InvalidOutput("the model's output is no mask of lungs and lesions; the package is wrong")
     probabilities = output[_LESION_CHANNEL]
     if not (np.isfinite(probabilities).all() and probabilities.min() >= 0 and probabilities.max() <= 1):

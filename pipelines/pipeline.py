@@ -134,6 +134,10 @@ class Pipeline(ABC):
     def select(self, technical: Technical) -> Selection:
         """Decide on attributes alone. What a `Header` cannot show is left to `read`, which must decide again."""
 
+    def flaw(self, package: ModelPackage) -> str:  # noqa: ARG002
+        """Why the pipeline cannot work with a package, found before it is asked anything; empty if it can."""
+        return ""
+
     @abstractmethod
     def read(self, instance: DeidentifiedInstance, package: ModelPackage) -> Part:
         """Decode one instance as far as the model needs it, or say why not. Raises nothing for bad images.

@@ -62,7 +62,7 @@ def infer(
 
 def _answers(files: list[Path], package: ModelPackage, runtime: Runtime, seg: Path | None) -> Iterator[dict[str, Any]]:
     try:
-        pipeline = pipeline_of(package.name)
+        pipeline = pipeline_of(package)
     except UnknownPipeline:
         pipeline = None
     if pipeline is not None and pipeline.by_series:
@@ -140,5 +140,5 @@ def _instance(path: Path, package: ModelPackage) -> npt.NDArray[np.float32] | st
         return f"cannot be proven clean: {error.reason.value}"
     except MalformedDataSet:
         return "the data set cannot be read"
-    (prepared,) = pipeline_of(package.name).prepare([clean], package)
+    (prepared,) = pipeline_of(package).prepare([clean], package)
     return prepared.reason if isinstance(prepared, NotAnalysable) else prepared.tensor

@@ -51,7 +51,6 @@ class Copy:
             raise GiveUp("no DICOM destination has this name in the settings any more")
         entry = node.keys.patient(row.patient_id)
         copies: list[CopiedInstance] = []
-        studies = set()
         try:
             for member in members:
                 recipe = context.recipes.of_destination(row.destination, *member.sources)
@@ -59,11 +58,10 @@ class Copy:
                 is_vouched_for = recipe == context.recipes.of(row.pipeline, *member.sources)
                 ref, made = deidentified(context, member if is_vouched_for else replace(member, accepted=()), recipe)
                 copies.append(_copied(ref, made))
-                studies.add(made.study_instance_uid)
         except Refused as refused:
             return _hold(context, row, refused)
         result = StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result))
-        outlines = _outlines(context, row.destination, result, copies, studies)
+        outlines = _outlines(context, row.destination, result, copies)
         documents = (open_column(entry, "delivery", before.id, before.sealed_document) for before in earlier)
         manifest = _compared([*copies, *outlines], documents)
         sealed = seal_column(entry, "delivery", row.id, manifest.to_json())
@@ -86,23 +84,23 @@ class Copy:
 
 
 def _outlines(
-    context: Context, destination: str, result: StudyResult, copies: list[CopiedInstance], studies: set[str]
+    context: Context, destination: str, result: StudyResult, copies: list[CopiedInstance]
 ) -> list[CopiedInstance]:
     """The Segmentations that may go to the destination, as they were made for the result.
 
-    They hold of patient and study what every policy leaves: the pseudonym and mapped UIDs. Where one of the two
-    policies retains UIDs and the other does not, they would be of a study, and on slices, that the destination does not
-    have: then they stay here.
+    They hold of patient and study what every policy leaves: the pseudonym, and UIDs. Where one of the two policies
+    retains UIDs and the other does not, they are of a study, and on slices, that the destination does not have (and
+    may not know of): then they stay here.
     """
     settings = context.node.settings.destination(destination)
     if not isinstance(settings, DicomDestination) or not settings.segmentations:
         return []
-    slices, there = {copy.sop_instance_uid for copy in copies}, []
-    for made in result.outlines:
-        outline = open_outline(context.node, made)
-        if made.sop_instance_uid in slices and {outline.study_instance_uid} == studies:
-            there.append(_copied(made.segmentation, outline))
-    return there
+    slices = {copy.sop_instance_uid for copy in copies}
+    return [
+        _copied(made.segmentation, open_outline(context.node, made))
+        for made in result.outlines
+        if made.sop_instance_uid in slices
+    ]
 
 
 def _copied(ref: str, made: DeidentifiedInstance) -> CopiedInstance:

@@ -85,6 +85,33 @@ def test_millilitres_are_about_those_drawn(shape: Any, package: ModelPackage, mo
         assert outcome.series_number == 1
 
 
+def test_padding_is_air(phantom: Phantom, package: ModelPackage):
+    slices = ct_series(phantom, PixelPaddingValue=2000)
+    pixels = np.frombuffer(slices[12].PixelData, "<u2").copy()
+    pixels[:640] = 2000
+    slices[12].PixelData = pixels.tobytes()
+    item = prepared(slices, package)
+    assert isinstance(item, PreparedInput)
+    assert (item.tensor[0, 12].ravel()[:640] == -1024).all()
+    assert np.array_equal(item.tensor[0, 12].ravel()[640:], phantom.hounsfield[12].ravel()[640:])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"inputs": {"shape": ("batch", 24, 64, 64)}},
+        {"inputs": {"shape": ("batch", 3, 24, 64, 64)}},
+        {"outputs": {"shape": ("batch", 1, 24, 64, 64)}},
+        {"outputs": {"shape": ("batch", 2, 12, 64, 64)}},
+    ],
+)
+def test_a_package_of_another_form_is_refused_before_it_is_asked(changed: dict[str, Any], package: ModelPackage):
+    ((key, values),) = changed.items()
+    other = package.model_copy(update={key: (getattr(package, key)[0].model_copy(update=values),)})
+    assert PIPELINE.flaw(package) == ""
+    assert "the first" in PIPELINE.flaw(other)
+
+
 def without(slices: list[Dataset], number: int) -> list[Dataset]:
     return slices[:number] + slices[number + 1 :]
 

@@ -22,6 +22,7 @@ from daemon.audit import Kind
 from daemon.database import schema as t
 from daemon.engine.tasks import TaskLoop
 from daemon.settings.defaults import bundled_packages
+from daemon.steps.heatmaps import made_with_results
 from daemon.vault import open_column, seal_column
 from pipelines.results import StudyResult
 from pipelines.volume import millilitres
@@ -129,6 +130,7 @@ def test_a_study_is_measured_outlined_sealed_and_reported(volumes: Open):
     )
     with installation.database.read() as connection:
         patient_id = connection.execute(sa.select(t.result.c.patient_id)).scalar_one()
+    assert made_with_results(installation.node, study["study"], patient_id) == [ref], "a correction hands it over, too"
     installation.node.keys.destroy_patient(patient_id)
     with pytest.raises(KeyDestroyed):
         installation.node.store.open(ref)
