@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from pydicom.uid import UID
-
 from anonymize import codes, measured_ages, values
 from anonymize.bulk_search import SHORTEST
 from anonymize.character_sets import character_sets_of, decode
@@ -39,6 +37,7 @@ from anonymize.rules import PATIENT_ID, PATIENT_NAME, Action, Rule, Rules, Verdi
 from anonymize.safe_private import block_of, load_safe_private, reserved_block
 from anonymize.spelled import spells_text
 from anonymize.trail import Decision
+from anonymize.transfer_syntaxes import NATIVE
 from anonymize.uids import map_uid
 from anonymize.waveforms import LONGEST_SAMPLE, SAMPLES, WAVEFORM_DATA, WAVEFORM_TAGS, WaveformShape
 
@@ -479,7 +478,8 @@ class DataSetWriter:
         is_same = not outcome.regions and outcome.length == element.length + (element.length & 1)
         self._decide_tag(element.tag, Action.KEEP if is_same else Action.CLEAN_PIXELS, Rule.PIXEL_DATA)
         changed = {attribute.tag for attribute in outcome.changed} | {BURNED_IN_ANNOTATION}
-        if not UID(outcome.transfer_syntax_uid).is_encapsulated:
+        is_native = outcome.transfer_syntax_uid in NATIVE
+        if is_native:
             changed |= OFFSET_TABLES
         parts = self._open[0].parts
         parts[:] = [part for part in parts if part[0] not in changed]
@@ -491,8 +491,7 @@ class DataSetWriter:
             said = [*methods(self._rules.edition, self._policy), blanked(outcome.text)]
             parts[:] = [part for part in parts if part[0] != METHOD]
             self._write(METHOD, "LO", "\\".join(said).encode("ascii"))
-        is_encapsulated = UID(outcome.transfer_syntax_uid).is_encapsulated
-        length = UNDEFINED_LENGTH if is_encapsulated else outcome.length
+        length = outcome.length if is_native else UNDEFINED_LENGTH
         parts.append((element.tag, encode_head(element.tag, outcome.vr, length, self._encoding)))
         parts += [(element.tag, piece) for piece in outcome.pieces]
 

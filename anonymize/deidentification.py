@@ -6,12 +6,10 @@ that stay are copied as they are encoded, pixel data once and unseen. What canno
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Final
-
-from pydicom.uid import UID
 
 from anonymize.attribute_types import types_of
 from anonymize.data_set import DataSetWriter
@@ -31,6 +29,7 @@ from anonymize.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     JPIP_REFERENCED,
     KNOWN,
+    NATIVE,
     EncodedDataSet,
     encoded_data_set,
 )
@@ -103,21 +102,23 @@ def deidentify(
         rules = _rules(policy, received.sop_class_uid)
         writer, facts = _written(encoded, patient, policy, rules, pixels)
         sweeps = QuarantineReason.KNOWN_IDENTIFIER not in accepted
-        if sweeps and _names_the_patient(writer, facts):  # a word of a descriptor, perhaps, that is a name by chance
+        names_the_patient = sweeps and _names_the_patient(writer, facts)
+        if names_the_patient:  # by a word of a descriptor, perhaps, that is a name by chance
             names = facts.identifiers.words(facts.character_sets)
             writer, facts = _written(encoded, patient, policy, rules, pixels, names)
+            names_the_patient = _names_the_patient(writer, facts)
     except MalformedDataSet as error:
         raise Quarantine(QuarantineReason.MALFORMED_DATA_SET) from error
     if doubts := writer.doubts.difference(accepted):
         raise Quarantine(min(doubts))
-    if sweeps and _names_the_patient(writer, facts):
+    if names_the_patient:
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     transfer_syntax_uid = EXPLICIT_VR_LITTLE_ENDIAN if encoded.deflated else received.transfer_syntax_uid
     blanked: tuple[BlankedRegion, ...] = ()
     text: BlankedText | None = None
-    values: list[Sequence[Bytes]] = [(value,) for value in writer.bulk]
+    bulk: list[Sequence[Bytes]] = [(value,) for value in writer.bulk]
     if (image := writer.pixels) is not None:
-        if image.kind is Kind.FRAGMENTS and not UID(transfer_syntax_uid).is_encapsulated:
+        if image.kind is Kind.FRAGMENTS and transfer_syntax_uid in NATIVE:
             raise Quarantine(QuarantineReason.MALFORMED_DATA_SET)
         view = memoryview(encoded.data)
         texts = _script_values(encoded, pixels.script, facts) if pixels.script else {}
@@ -127,10 +128,9 @@ def deidentify(
         writer.put_pixels(image, outcome)
         transfer_syntax_uid, blanked, text = outcome.transfer_syntax_uid, outcome.regions, outcome.text
         if may_hold_text:
-            values.append(outcome.pieces)
+            bulk.append(outcome.pieces)
     instance = _instance(received, transfer_syntax_uid, writer)
-    search = facts.identifiers.in_bulk()
-    if sweeps and any(search.finds(pieces) for pieces in values):
+    if sweeps and bulk and _bulk_names_the_patient(bulk, facts):
         raise Quarantine(QuarantineReason.KNOWN_IDENTIFIER)
     return Deidentified(instance, tuple(writer.trail), blanked, text)
 
@@ -155,6 +155,12 @@ def _written(
 def _names_the_patient(writer: DataSetWriter, facts: Facts) -> bool:
     """Whether a text that was written holds a word that the data set names its patient by."""
     return facts.identifiers.are_in(writer.texts, facts.character_sets, writer.texts_of_items)
+
+
+def _bulk_names_the_patient(values: Iterable[Sequence[Bytes]], facts: Facts) -> bool:
+    """Whether one of `values`, each in pieces, holds what the data set names its patient by."""
+    search = facts.identifiers.in_bulk()
+    return any(search.finds(pieces) for pieces in values)
 
 
 def _check_is_known(received: ReceivedInstance) -> None:

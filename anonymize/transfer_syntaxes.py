@@ -32,6 +32,11 @@ JPIP_REFERENCED: Final = frozenset(  # the pixels lie behind Pixel Data Provider
     }
 )
 
+NATIVE: Final = (
+    frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN}) | DEFLATED
+) - JPIP_REFERENCED
+"""The transfer syntaxes that do not compress pixels; any other is taken to (PS3.5 A.1 to A.5)."""
+
 _NO_DATA_SET: Final = frozenset({"1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2"})  # MIME and XML, both retired
 
 KNOWN: Final = frozenset(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax") - _NO_DATA_SET

@@ -9,18 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from anonymize.pixels.errors import IncompleteDescription
-from anonymize.transfer_syntaxes import (
-    DEFLATED,
-    EXPLICIT_VR_BIG_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    JPIP_REFERENCED,
-)
-
-NATIVE: Final = (
-    frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN}) | DEFLATED
-) - JPIP_REFERENCED
-"""The transfer syntaxes that do not compress pixels; any other is taken to (PS3.5 A.1 to A.5)."""
+from anonymize.transfer_syntaxes import NATIVE
 
 SAMPLES_PER_PIXEL: Final = 0x00280002
 PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
