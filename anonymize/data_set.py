@@ -5,7 +5,8 @@ Holds identified values while it lasts; its owner must never hand it out.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from anonymize import codes, measured_ages, values
@@ -44,19 +45,13 @@ from anonymize.waveforms import LONGEST_SAMPLE, SAMPLES, WAVEFORM_DATA, WAVEFORM
 PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 """Pixel Data, Float Pixel Data and Double Float Pixel Data."""
 
-# Asked of each element: Python 3.11 takes as long to find a member of an enumeration as for all the rest of a question.
+# For each element: Python 3.11 takes as long to find a member of an enumeration as for all the rest of a question.
 _VALUE: Final = Kind.VALUE
-_KEEP: Final = Action.KEEP
-_REMOVE: Final = Action.REMOVE
-_EMPTY: Final = Action.EMPTY
-_DUMMY: Final = Action.DUMMY
-_PSEUDONYM: Final = Action.PSEUDONYM
-_MAP_UID: Final = Action.MAP_UID
-_CLEAN: Final = Action.CLEAN
 _decision: Final = tuple.__new__  # as Decision(…), without its Python function
 _TIMEZONE_OFFSET: Final = 0x00080201
 _BYTES: Final = frozenset({"OB", "OW", "UN"})  # can hold anything, whatever the table says of it
 _NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS | DESCRIPTORS
+_NOT_ONLY_RULED: Final = PIXELS | codes.CODE_ATTRIBUTES | _NOTED  # something is done with them before they are judged
 _DECIMALS: Final = frozenset({"DS", "IS"})
 _TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
 _RUNS_OF_DIGITS: Final = re.compile(rb"\d{5,}")  # four are met by chance, behind a decimal point above all
@@ -85,7 +80,7 @@ class _Container:
 
     def chunks(self) -> list[Bytes]:
         """Give the parts in ascending order (PS3.5 7.1), whatever order the sender had."""
-        return [chunk for _, chunk in sorted(self.parts, key=lambda part: part[0])]
+        return [chunk for _, chunk in sorted(self.parts, key=itemgetter(0))]
 
 
 class _Creator(NamedTuple):
@@ -204,7 +199,7 @@ class DataSetWriter:
                 break
         if verdict.action not in _WITHOUT_VALUE:  # and this has no value
             verdict = Verdict(Action.REMOVE, Rule.VR_CONFLICT)
-        self._apply(element, verdict)
+        _DONE_BY[verdict.action](self, element, verdict)
 
     def _group_measured_age(self, measured: _Container) -> None:
         """Tell an age over 89 as 90, in whatever form the number is given."""
@@ -219,7 +214,7 @@ class DataSetWriter:
                 stays = decision.tag == measured_ages.NUMERIC_VALUE
                 self.trail[at] = decision._replace(action=Action.GROUP_AGE if stays else Action.REMOVE)
 
-    def _unknown_sequence(self, element: Element) -> None:
+    def _unknown_sequence(self, element: Element, _verdict: Verdict) -> None:
         """Go into a sequence that is encoded as UN of known length, if it proves to be one."""
         try:
             for _ in walk_unknown(self._data, element):
@@ -233,93 +228,85 @@ class DataSetWriter:
 
     def _value(self, element: Element) -> None:
         tag = element.tag
-        if tag in PIXELS:
-            self._pixels(element)
-            return
-        if element.depth > 0 and tag in codes.CODE_ATTRIBUTES:
-            self._open[-1].code[tag] = element
-            return
-        if self._keeps_safe_private and (block := reserved_block(tag)):
+        if tag in _NOT_ONLY_RULED:
+            if tag in PIXELS:
+                self._pixels(element)
+                return
+            if element.depth > 0 and tag in codes.CODE_ATTRIBUTES:
+                self._open[-1].code[tag] = element
+                return
+            if tag in _NOTED:
+                self._note(element)
+        elif self._keeps_safe_private and (block := reserved_block(tag)):
             self._open[-1].creators[block] = _Creator(tag, self._text(element))
             return
-        if tag in _NOTED:
-            self._note(element)
         verdict = self._verdict(element)
-        action = verdict.action
-        if action is _KEEP:
-            self._keep(element, verdict)
-        elif action is _REMOVE:
-            self._decide(element, verdict)
-        elif action is _MAP_UID:
-            self._map_uids(element, verdict)
-        elif action is _CLEAN:
-            self._unknown_sequence(element)
-        elif action in _CHANGES:
-            self._change(element, verdict)
-        elif action is Action.CLEAN_OVERLAY:
-            self._overlays.setdefault(tag >> 16, {})[tag & 0xFFFF] = element
-        else:
-            self._apply(element, verdict)
+        _DONE_BY[verdict.action](self, element, verdict)
 
     def _note(self, element: Element) -> None:
         """Note what is needed to judge other elements, or the image."""
-        tag, container = element.tag, self._open[-1]
+        tag, container, value = element.tag, self._open[-1], self._bytes(element)
         if tag in DESCRIPTORS:
-            container.descriptors[tag] = self._bytes(element)
+            container.descriptors[tag] = value
         elif tag == SPECIFIC_CHARACTER_SET:
-            container.character_sets = character_sets_of(self._bytes(element))
+            container.character_sets = character_sets_of(value)
         if element.depth == 0:
-            self._facts.note(tag, self._bytes(element))
-            self.image.note(tag, self._bytes(element))
+            self._facts.note(tag, value)
+            self.image.note(tag, value)
         elif tag in WAVEFORM_TAGS:
-            container.waveform.note(tag, self._bytes(element), element.encoding.order)
+            container.waveform.note(tag, value, element.encoding.order)
         elif container.parent == ULTRASOUND_REGIONS and element.depth == 1:
-            self.image.note_region(container.path[-1], tag, self._bytes(element))
+            self.image.note_region(container.path[-1], tag, value)
 
-    def _apply(self, element: Element, verdict: Verdict) -> None:
-        """Do what does not depend on the value."""
-        tag, vr = element.tag, verdict.vr
+    def _empty(self, element: Element, verdict: Verdict) -> None:
         self._decide(element, verdict)
-        action = verdict.action
-        if action is _EMPTY:
-            self._write(tag, vr, b"")
-        elif action is _DUMMY:
-            self._write(tag, vr, dummy(tag, vr, self._encoding))
-        elif action is _PSEUDONYM and element.depth > 0:  # at the top it is there already
-            self._write(tag, vr, self._patient.pseudonym.encode("ascii"))
+        self._write(element.tag, verdict.vr, b"")
+
+    def _put_dummy(self, element: Element, verdict: Verdict) -> None:
+        self._decide(element, verdict)
+        self._write(element.tag, verdict.vr, dummy(element.tag, verdict.vr, self._encoding))
+
+    def _pseudonymise(self, element: Element, verdict: Verdict) -> None:
+        self._decide(element, verdict)
+        if element.depth > 0:  # at the top it is there already
+            self._write(element.tag, verdict.vr, self._patient.pseudonym.encode("ascii"))
+
+    def _note_overlay(self, element: Element, _verdict: Verdict) -> None:
+        self._overlays.setdefault(element.tag >> 16, {})[element.tag & 0xFFFF] = element
 
     def _instead(self, element: Element, verdict: Verdict) -> None:
         """Do what stands in for an action that the value does not allow."""
         if verdict.instead is Action.MAP_UID:
             self._map_uids(element, verdict)
         else:
-            self._apply(element, Verdict(verdict.instead, Rule.UNSOUND_VALUE, verdict.vr))
+            _DONE_BY[verdict.instead](self, element, Verdict(verdict.instead, Rule.UNSOUND_VALUE, verdict.vr))
 
     def _keep(self, element: Element, verdict: Verdict) -> None:
-        vr, length, encoding = verdict.vr, element.length, self._encoding
-        end = element.value + length
-        value = self._kept_numbers(element, verdict) if vr in UNIT_BYTES else self._kept_characters(element, verdict)
+        _, tag, received_vr, start, at, length, depth, received_encoding = element
+        vr, encoding = verdict.vr, self._encoding
+        is_binary = vr in UNIT_BYTES
+        raw = self._data[at : at + length]
+        value = (self._kept_numbers if is_binary else self._kept_characters)(element, verdict, raw)
         if value is None or (length > LONGEST_SHORT_VALUE and encoding.explicit and vr in SHORT_VRS):
             self._instead(element, verdict)
             return
-        is_cut = vr in UNIT_BYTES and len(value) < length
+        is_cut = is_binary and len(value) < length
         self._decide(element, verdict._replace(action=Action.CUT) if is_cut else verdict)
         as_it_is = (
-            self._data[element.value : end] == value
+            value == raw
             and not length & 1
-            and element.encoding is encoding
-            and element.vr in (vr, None)
-            and (element.vr is None or vr in SHORT_VRS)  # the others' headers have two bytes that nobody reads
+            and received_encoding is encoding
+            and (received_vr is None or (received_vr == vr and vr in SHORT_VRS))  # others have two bytes unread
         )
         if as_it_is:
-            self._open[-1].parts.append((element.tag, self._data[element.start : end]))
+            self._open[-1].parts.append((tag, self._data[start : at + length]))
         else:
-            self._write(element.tag, vr, value)
-        if vr == "UI" and element.depth == 0:
+            self._write(tag, vr, value)
+        if vr == "UI" and depth == 0:
             uid = value.decode("ascii").strip(" \0")
-            self.uids[element.tag] = (uid, uid)
+            self.uids[tag] = (uid, uid)
 
-    def _kept_numbers(self, element: Element, verdict: Verdict) -> bytes | None:
+    def _kept_numbers(self, element: Element, verdict: Verdict, value: bytes) -> bytes | None:
         """What may stay of a binary value: it is never turned round, so it must be in the output's byte order."""
         vr, order = verdict.vr, self._encoding.order
         little = element.vr == "UN" or element.encoding.order == "<"  # within UN always (PS3.5 6.2.2)
@@ -329,7 +316,6 @@ class DataSetWriter:
             return None
         if element.tag in SAMPLES and element.length > LONGEST_SAMPLE:
             return None
-        value = self._bytes(element)
         if vr == "AT" and not are_attribute_tags(value, order):
             return None
         is_table = element.tag in TABLES
@@ -349,11 +335,11 @@ class DataSetWriter:
                 self.doubts.add(QuarantineReason.TEXT_IN_NUMBERS)
         return value
 
-    def _kept_characters(self, element: Element, verdict: Verdict) -> bytes | None:
+    def _kept_characters(self, element: Element, verdict: Verdict, raw: bytes) -> bytes | None:
         """What may stay of a value of characters. What a site retains by an option need not be of known words, but for
         code strings, which say one of a few things.
         """
-        vr, raw, character_sets = verdict.vr, self._bytes(element), self._open[-1].character_sets
+        vr, character_sets = verdict.vr, self._open[-1].character_sets
         value = values.kept(vr, raw, character_sets, is_time_zone=element.tag == _TIMEZONE_OFFSET)
         if not value or (verdict.option not in _SWEPT and vr != "CS"):
             return value
@@ -398,7 +384,7 @@ class DataSetWriter:
         if len(value) > LONGEST_SHORT_VALUE:
             self._decide_tag(element.tag, Action.REMOVE, Rule.UNSOUND_VALUE)
             return
-        self._decide_tag(element.tag, _MAP_UID, verdict.rule)
+        self._decide_tag(element.tag, Action.MAP_UID, verdict.rule)
         self._write(element.tag, "UI", value)
 
     def _map_uid(self, uid: str) -> str:
@@ -527,7 +513,8 @@ class DataSetWriter:
         return self._rules.verdict(tag, vr, self._open[-1].parent)
 
     def _decide(self, element: Element, verdict: Verdict) -> None:
-        self._decide_tag(element.tag, verdict.action, verdict.rule, verdict.option)
+        decided = (self._open[-1].path, element.tag, verdict.action, verdict.rule, verdict.option)
+        self.trail.append(_decision(Decision, decided))
 
     def _decide_tag(self, tag: int, action: Action, rule: Rule, option: Option | None = None) -> None:
         self.trail.append(_decision(Decision, (self._open[-1].path, tag, action, rule, option)))
@@ -538,7 +525,19 @@ class DataSetWriter:
 
 _SWEPT: Final = frozenset({None, Option.RETAIN_SAFE_PRIVATE, Option.CLEAN_GRAPHICS})
 _WITHOUT_VALUE: Final = frozenset({Action.REMOVE, Action.EMPTY, Action.DUMMY, Action.PSEUDONYM})
-_CHANGES: Final = frozenset({Action.CLEAN_TEXT, Action.SHIFT_DATE, Action.KEEP_YEAR, Action.GROUP_AGE})
+_DONE_BY: Final[Mapping[Action, Callable[[DataSetWriter, Element, Verdict], None]]] = {
+    Action.REMOVE: DataSetWriter._decide,
+    Action.EMPTY: DataSetWriter._empty,
+    Action.DUMMY: DataSetWriter._put_dummy,
+    Action.MAP_UID: DataSetWriter._map_uids,
+    Action.PSEUDONYM: DataSetWriter._pseudonymise,
+    Action.CLEAN: DataSetWriter._unknown_sequence,  # encoded as UN: any other is no value
+    Action.CLEAN_OVERLAY: DataSetWriter._note_overlay,
+    **dict.fromkeys((Action.CLEAN_TEXT, Action.SHIFT_DATE, Action.KEEP_YEAR, Action.GROUP_AGE), DataSetWriter._change),
+    Action.KEEP: DataSetWriter._keep,
+}
+"""How each action on a value that a rule may ask for is done."""
+
 _CODE_VALUES: Final = (codes.CODE_VALUE, codes.LONG_CODE_VALUE, codes.URN_CODE_VALUE)
 _CODE_VRS: Final = {
     codes.CODE_VALUE: "SH",
