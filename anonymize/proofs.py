@@ -25,10 +25,13 @@ UNIT_BYTES: Final[Mapping[str, int]] = {
 """Bytes of one value of the binary VRs."""
 
 _UID: Final = rb"(?:(?=[0-9.]{1,64}(?:\\|$))[0-2](?:\.[0-9]+)+)?"  # PS3.5 9.1, but that devices begin parts with a 0
+# Blanks stand before or behind a number: where there is none, in one way only, else a few of them take ages to refuse.
+_INTEGER: Final = rb" *(?:(?=[^ \\])[+-]?\d{0,10} *)?"
+_DECIMAL: Final = rb" *(?:(?=[^ \\])[+-]?\d{0,10}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,3})? *)?"
 _PATTERNS: Final[Mapping[str, Callable[[bytes], re.Match[bytes] | None]]] = {
     "CS": re.compile(rb"[A-Za-z0-9 _.+-]{0,16}(?:\\[A-Za-z0-9 _.+-]{0,16})*").fullmatch,
-    "DS": re.compile(rb"(?: *[+-]?\d{0,10}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,3})? *(?:\\|$))*").fullmatch,
-    "IS": re.compile(rb"(?: *[+-]?\d{0,10} *(?:\\|$))*").fullmatch,
+    "DS": re.compile(rb"%b(?:\\%b)*" % (_DECIMAL, _DECIMAL)).fullmatch,
+    "IS": re.compile(rb"%b(?:\\%b)*" % (_INTEGER, _INTEGER)).fullmatch,
     "AE": re.compile(rb"[ -\[\]-~]{0,16}(?:\\[ -\[\]-~]{0,16})*").fullmatch,
     "UI": re.compile(rb"%b(?:\\%b)*" % (_UID, _UID)).fullmatch,
 }
