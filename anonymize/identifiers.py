@@ -36,7 +36,6 @@ _DIGITS: Final = re.compile(r"[0-9]{6,}")
 _LONG_NUMBER: Final = 8
 _TELLING_DIGITS: Final = 3  # different ones: 000001 is where many things begin
 _GAP: Final = r"(?:_|[^\w\n]){0,2}"  # between the pieces of a word
-_NO_WORD: Final = re.compile(r"[\W_]+")
 _PARTS: Final = re.compile(rb"[\\^= \0]+")
 _TURKISH: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})
 
@@ -74,7 +73,7 @@ class Identifiers:
         ascii_texts = b"\n".join(text for text in texts if text.isascii()).decode("ascii")
         others = [decode(text, character_sets) or "" for text in texts if not text.isascii()]
         every = [folded(text) for text in (ascii_texts, *others, *decoded)]
-        return any(not tokens.isdisjoint(_WORD.findall(text)) or _in_pieces(text, tokens) for text in every)
+        return any(_names_one(text, tokens) for text in every)
 
     def in_bulk(self) -> BulkSearch:
         """A search for the parts of these as they were encoded, of six bytes or more, and as they stand in words of 16
@@ -94,7 +93,7 @@ class Identifiers:
             if text is None:  # unreadable text is no reason to look for nothing
                 text = value.decode("latin-1")
             for word in _WORD.findall(folded(text)):
-                with_digits = any(character.isdigit() for character in word)
+                with_digits = any(map(str.isdigit, word))
                 shortest = _SHORTEST_WITH_DIGITS if with_digits else SOURCES[tag]
                 if len(word) >= shortest or not word.isascii():
                     yield word
@@ -113,10 +112,11 @@ def _tells_swapped(part: bytes) -> bool:
     return not part.isdigit() or len(part) >= _LONG_NUMBER
 
 
-def _in_pieces(text: str, words: Iterable[str]) -> bool:
-    """Whether one of `words` stands in the folded `text` in pieces, as in K E M A L or 77 18 293, on one line."""
-    compact = _NO_WORD.sub("", text)
-    return any(
+def _names_one(text: str, words: frozenset[str]) -> bool:
+    """Whether one of `words` stands in the folded `text`, whole or in pieces on one line: K E M A L, 77 18 293."""
+    tokens = _WORD.findall(text)
+    compact = "".join(tokens)
+    return not words.isdisjoint(tokens) or any(
         re.search(rf"(?<![^\W_]){_GAP.join(map(re.escape, word))}(?![^\W_])", text) is not None
         for word in words
         if len(word) >= _SHORTEST_IN_PIECES and word in compact

@@ -44,6 +44,7 @@ REGION_TAGS: Final = frozenset(_CORNERS)
 """Attributes to note in the items of `ULTRASOUND_REGIONS`."""
 
 _BITS_WITHOUT_TEXT: Final = 13
+_DOUBTS: Final = {QuarantineReason(reason.value): reason for reason in PixelReason}
 _UNSEEN: Final = TextPolicy(Look.NEVER)
 
 
@@ -126,7 +127,7 @@ def clean_image(
             script=cleaning.script if looks else None,
             script_values=script_values,
             detector=cleaning.detector if looks else None,
-            accepted=[reason for reason in PixelReason if reason.value in {one.value for one in accepted}],
+            accepted=[_DOUBTS[reason] for reason in accepted if reason in _DOUBTS],
         )
     except IncompleteDescription as error:
         raise Quarantine(QuarantineReason.UNDESCRIBED_PIXELS) from error

@@ -210,7 +210,8 @@ class _Raw:
         self._big_endian = big_endian
 
     def texts(self, tag: int) -> tuple[str, ...]:
-        text = bytes(self._values.get(tag, b"")).decode("ascii", "replace").strip(" \0")
+        raw = self._values.get(tag)
+        text = bytes(raw).decode("ascii", "replace").strip(" \0") if raw else ""
         return tuple(value.strip(" \0") for value in text.split("\\")) if text else ()
 
     def first(self, tag: int) -> str:
