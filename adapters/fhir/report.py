@@ -10,8 +10,6 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import quote
 
-from fhir.resources.R4B.bundle import Bundle
-
 from adapters.fhir import codes
 from adapters.fhir.datatypes import Resource
 from adapters.fhir.errors import ReportError
@@ -88,6 +86,8 @@ def _withdrawn(resources: list[Resource], words: Wording) -> list[Resource]:
 
 def _document(stamp: Stamp, algorithm: Resource, said: list[Resource], report: Resource, activity: Coding) -> bytes:
     """Put the entries together, validate them as R4B classes, and add the marker."""
+    from fhir.resources.R4B.bundle import Bundle  # here, since of all processes only the one that reports needs it
+
     trace = provenance(stamp, algorithm, [report, *said], activity)
     entries = [
         _entry(algorithm, "POST", "Device", ifNoneExist=f"identifier={_token(own_identifier(algorithm))}"),
