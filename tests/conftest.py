@@ -7,6 +7,7 @@ run only with ``-m soak`` or KOPRU_SOAK=1.
 import os
 import runpy
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,24 @@ runpy.run_path(str(_LOOPBACK / "sitecustomize.py"))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(_LOOPBACK), str(ROOT)])
 
 
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 << 30  # a whole run leaves less than a tenth of it at a time
+
+
+def _work_in_memory() -> None:
+    """Put what tests write into memory where there is room and nobody chose a place: fsync makes them wait for a disk,
+    and what is asked of the system is the same. The long forms of the proofs write to the disk.
+    """
+    if "TMPDIR" in os.environ or not _MEMORY.is_dir():
+        return
+    memory = os.statvfs(_MEMORY)
+    if memory.f_bavail * memory.f_frsize >= _ROOM_BYTES and not memory.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if not _soak_is_wanted(config):
+        _work_in_memory()
     # A busy machine draws and runs examples slowly; that says nothing of what is tested.
     hypothesis.settings.register_profile(
         "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -1,5 +1,6 @@
 """The installation whose steps are tested."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import pytest
 
 from daemon.database import Database
-from daemon.database.migrate import migrate
 from daemon.database.schema import metadata
 from tests.peers.storescp import StoreScp
 from tests.steps.installation import Installation, Make
@@ -23,13 +23,13 @@ def lasting_postgresql_url(postgresql_server, postgresql_template: str) -> str:
 def emptied_database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database with empty tables, on SQLite and on PostgreSQL in turn."""
     if dialect == "sqlite":
-        database = Database(f"sqlite+pysqlite:///{tmp_path / 'kopru.sqlite'}")
-        migrate(database)
-    else:
-        database = Database(request.getfixturevalue("lasting_postgresql_url"))
-        with database.write() as connection:
-            for table in reversed(metadata.sorted_tables):
-                connection.execute(table.delete())
+        file = tmp_path / "kopru.sqlite"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        return f"sqlite+pysqlite:///{file}"
+    database = Database(request.getfixturevalue("lasting_postgresql_url"))
+    with database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
     database.dispose()
     return database.url.render_as_string(hide_password=False)
 
