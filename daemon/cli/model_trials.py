@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from daemon.cli.infer import answer_about, package_of
 from daemon.cli.options import FAILED, Json
 from daemon.cli.output import fail, print_json, print_table, say
 from runtime import ModelPackage, Runtime, RuntimeFailure
@@ -35,6 +34,7 @@ def evaluate(
 
     Exits with 1 if a file cannot be read, or none could be analysed.
     """
+    from daemon.cli.infer import answer_about, package_of
     from runtime import LocalRuntime
 
     package = package_of(context, model)
@@ -77,6 +77,7 @@ def benchmark(
 
     A request that does not fill a batch waits as long for others to join it as the package says.
     """
+    from daemon.cli.infer import package_of
     from runtime import LocalRuntime
 
     package = package_of(context, model)

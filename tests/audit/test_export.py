@@ -13,7 +13,7 @@ from daemon.audit import ExportError, ProblemKind, Sealer, Selection, SigningKey
 from daemon.audit.events import canonical_json
 from daemon.database import Database
 from daemon.database.migrate import migrate
-from tests.audit.conftest import SUBJECT, Log
+from tests.audit.conftest import ONLY_SQLITE, SUBJECT, Log
 
 
 @pytest.fixture
@@ -147,6 +147,7 @@ def test_heads_are_compared_with_a_selected_export(selected: Path, full_log: Log
     assert problem.kind is ProblemKind.FORKED
 
 
+@ONLY_SQLITE  # what is read is a file, whichever database it came from
 @pytest.mark.parametrize(
     "line",
     [{"event": 1}, {"head": {}}, {"nonsense": {}}, {"event": {"index": 3, "body": "\ud800"}}, [], {"unsealed": {}}, 7],
@@ -163,6 +164,7 @@ def test_an_export_under_another_key_is_not_believed(exported: Path, full_log: L
     assert {ProblemKind.BROKEN_FILE, ProblemKind.FORGED_HEAD, ProblemKind.UNVOUCHED} <= kinds
 
 
+@ONLY_SQLITE
 @pytest.mark.parametrize("data", [b"", b"\n", b"{}\n", b"DICM", b'{"header":{"format":"other"}}\n', b'{"header":[]}\n'])
 def test_a_file_that_is_no_export_is_refused(tmp_path: Path, full_log: Log, data: bytes):
     (tmp_path / "x").write_bytes(data)

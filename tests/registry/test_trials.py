@@ -39,7 +39,7 @@ def test_a_model_is_measured(table: Path, monkeypatch: pytest.MonkeyPatch):
     def answer(path: Path, package, runtime) -> dict:
         return {"probabilities": {label.name: float(label.name == certain[path.name]) for label in package.labels}}
 
-    monkeypatch.setattr("daemon.cli.model_trials.answer_about", answer)
+    monkeypatch.setattr("daemon.cli.infer.answer_about", answer)
     measured = json.loads(run("evaluate", MODEL, table, "--json").stdout)
     assert (measured["accuracy"]["hits"], measured["accuracy"]["total"]) == (1, 2)
     assert measured["accuracy"]["low"] == pytest.approx(0.0945, abs=5e-5)  # Wilson, 1 of 2
