@@ -11,12 +11,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 import pipelines
 from anonymize import DeidentifiedInstance, PatientPseudonym, ReceivedInstance, deidentify, read_header
-from daemon.demo.phantom import phantom_study, planted_identifiers
+from daemon.demo.phantom import planted_identifiers
 from pipelines.chest_xray import ChestXray
 from pipelines.errors import InvalidOutput
 from pipelines.pipeline import NotAnalysable, PreparedInput, Technical
 from pipelines.results import StudyResult
 from runtime import ModelPackage
+from tests.drawn import phantom_study
 from tests.pipelines.images import UID, code, dx, instance
 from tests.planted import search_bytes
 

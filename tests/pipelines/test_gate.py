@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.demo.drawing import HIGHEST, draw_lateral
-from daemon.demo.phantom import phantom_study
+from daemon.demo.drawing import HIGHEST
 from pipelines.chest_xray import ChestXray
 from runtime import LocalRuntime, ModelPackage, Verdict
 from runtime.preprocess import to_input
+from tests import drawn
 from tests.pipelines.images import instance
 from tests.pipelines.test_bundled_package import DATA, FOLDER
 from tests.runtime import oddities
@@ -59,13 +59,13 @@ def test_what_is_no_chest_film_is_refused(judge: Judge, package: ModelPackage, o
 
 
 def test_a_drawn_lateral_view_is_refused(judge: Judge, package: ModelPackage) -> None:
-    film = (draw_lateral(1) / HIGHEST).astype(np.float32)
+    film = (drawn.lateral(1) / HIGHEST).astype(np.float32)
     (verdict,) = judge(to_input(film, package.preprocessing)[np.newaxis])
     assert not verdict.fits
 
 
 def test_the_demonstrations_drawing_passes_and_its_negative_does_not(judge: Judge, package: ModelPackage) -> None:
-    (prepared,) = ChestXray().prepare([instance(phantom_study()[0])], package)
+    (prepared,) = ChestXray().prepare([instance(drawn.phantom_study()[0])], package)
     assert judge(prepared.tensor[np.newaxis]) == (Verdict.FITS,)
     assert judge(1 - prepared.tensor[np.newaxis]) == (Verdict.UNLIKE,)
 

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 import pipelines
-from daemon.demo.phantom import phantom_study, planted_identifiers
+from daemon.demo.phantom import planted_identifiers
 from pipelines import heatmap
 from pipelines.chest_xray import ChestXray
 from pipelines.heatmap import MAX_BYTES, RESEARCH, UNREVIEWED, Explained, draw, marking
 from pipelines.results import Coding, Finding, ModelIdentity
 from runtime import ModelPackage
 from runtime.package import Grayscale, NoPreprocessing, Resize, Role
+from tests.drawn import phantom_study
 from tests.pipelines.images import instance
 from tests.planted import search_bytes
 

@@ -12,7 +12,8 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from daemon.demo.drawing import HIGHEST, SIZE, draw_frontal
+from daemon.demo.drawing import HIGHEST, SIZE
+from tests import drawn
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def drawn_image(seed: int, side: int = 256) -> np.ndarray:
 @functools.cache
 def _drawn_chest(side: int) -> np.ndarray:
     step = SIZE // side
-    return draw_frontal(0).reshape(side, step, side, step).mean(axis=(1, 3)) / HIGHEST * 255
+    return drawn.frontal(0).reshape(side, step, side, step).mean(axis=(1, 3)) / HIGHEST * 255
 
 
 def as_dx(

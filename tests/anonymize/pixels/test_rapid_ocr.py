@@ -3,13 +3,15 @@
 import importlib.metadata
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from anonymize.pixels import Look, PixelElement, RapidOcrDetector, TextPolicy, clean_pixels
-from daemon.demo.drawing import draw_frontal, draw_lateral
+from tests import drawn
 from tests.anonymize.pixels.pixel_files import grey, sector, write
 
 LINES = ("ORNEK AYSE", "PID-4471902", "12.04.1956 F")
@@ -21,7 +23,7 @@ def detector() -> RapidOcrDetector:
 
 
 def chest(size: int) -> np.ndarray:
-    return np.asarray(Image.fromarray((draw_frontal(1) / 4095 * 255).astype(np.uint8)).resize((size, size)))
+    return np.asarray(Image.fromarray((drawn.frontal(1) / 4095 * 255).astype(np.uint8)).resize((size, size)))
 
 
 def words(detector: RapidOcrDetector, picture: np.ndarray) -> set[str]:
@@ -50,9 +52,13 @@ def test_small_text_is_found_in_a_large_film_and_large_text_too(detector) -> Non
     assert any("447" in text for text in read)
 
 
-@pytest.mark.parametrize("picture", [chest(640), (draw_lateral(1) // 16).astype(np.uint8), sector(), sector(seed=3)])
-def test_nothing_is_read_where_nothing_is_written(detector, picture: np.ndarray) -> None:
-    assert [found for found in detector.find(picture) if found.text] == []
+def lateral_chest() -> np.ndarray:
+    return (drawn.lateral(1) // 16).astype(np.uint8)
+
+
+@pytest.mark.parametrize("picture", [partial(chest, 640), lateral_chest, sector, partial(sector, seed=3)])
+def test_nothing_is_read_where_nothing_is_written(detector, picture: Callable[[], np.ndarray]) -> None:
+    assert [found for found in detector.find(picture()) if found.text] == []
 
 
 def test_turkish_letters_and_upright_text_are_found(detector) -> None:
@@ -91,7 +97,7 @@ def test_text_in_every_frame_of_a_clip_is_blanked(detector) -> None:
 
 
 def test_text_of_twelve_bits_is_found_within_and_beyond_the_window(detector) -> None:
-    film = draw_frontal(1).astype("<u2")
+    film = drawn.frontal(1).astype("<u2")
     high = write(np.zeros(film.shape, np.uint8), "ORNEK AYSE", 30, 30, 24) > 127
     faint = write(np.zeros(film.shape, np.uint8), "PID-4471902", 30, 900, 24) > 127
     film[high], film[faint] = 4095, film[faint] + 300
