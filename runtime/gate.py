@@ -6,7 +6,8 @@ down, from the training data, within which limits an input is usual, in ``gate.n
 
 The rules, in the order in which they are tried; the first that a sample breaks is its verdict:
 
-1. likeness: how a thumbnail of the first input correlates with the mean thumbnail of the training data;
+1. likeness: how a thumbnail of the first input correlates with a template, such as the mean thumbnail of the training
+   data;
 2. traits of the first input (`runtime.traits`): coarseness, black, white, mean, contrast;
 3. the Mahalanobis distance of the output with the role "embedding" from the nearest class of the training data, under
    one covariance that is shrunk as Ledoit and Wolf do (J. Multivariate Anal. 88, 2004; Lee et al., NeurIPS 2018).
@@ -17,7 +18,7 @@ The file has these arrays, all optional but `format`, and no others; `Gate.write
 ``format``            int64 ()            1
 ``levels``            float64 (2,)        the numbers that black and white have in the first input
 ``limits:<trait>``    float64 (2,)        the lowest and the highest that is usual; needs ``levels``
-``template``          float64 (r, c)      the mean thumbnail; needs ``levels``
+``template``          float64 (r, c)      of thumbnails; needs ``levels``
 ``limits:likeness``   float64 ()          the lowest that is usual; needs ``template``
 ``centres``           float32 (k, f)      the mean embedding of each class
 ``precision``         float32 (f, f)      the inverse of the covariance within the classes
@@ -81,7 +82,7 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """Of the images of the training data: how black and white are written, limits, and the mean thumbnail."""
+    """Of the images of the training data: how black and white are written, limits, and what thumbnails are like."""
 
     black: float
     white: float
@@ -193,18 +194,20 @@ def fit_gate(
     classes: Array | None = None,
     held_embeddings: Array | None = None,
     admitted: float = 0.99,
+    tail: float = _TAIL,
 ) -> Gate:
     """Make the gate of a model from what it was trained on.
 
     `inputs`, (samples, …, rows, columns), are samples of its first input: training and validation together; `levels`
-    are black and white there. With `embeddings`, (samples, f), of the training samples, `classes` (samples,) tells
-    their labels, and of `held_embeddings`, of samples that the model was not trained on, the share `admitted` stays
-    within the limit: on its own training samples a model's distances are far too short.
+    are black and white there. The share `tail` may lie beyond each limit of theirs before it is widened. With
+    `embeddings`, (samples, f), of the training samples, `classes` (samples,) tells their labels, and of
+    `held_embeddings`, of samples that the model was not trained on, the share `admitted` stays within the limit: on its
+    own training samples a model's distances are wrong, and mostly far too short.
     """
     traits, thumbnails = measure(inputs, *levels)
     template = template_of(thumbnails)
-    limits = {trait: _limits(values) for trait, values in traits.items()}
-    images = Images(*levels, limits, template, _limits(likeness(thumbnails, template))[0])
+    limits = {trait: _limits(values, tail) for trait, values in traits.items()}
+    images = Images(*levels, limits, template, _limits(likeness(thumbnails, template), tail)[0])
     if embeddings is None:
         return Gate(images)
     if held_embeddings is None:
@@ -228,8 +231,8 @@ def withhold(outputs: Mapping[str, Array], verdicts: Sequence[Verdict]) -> dict[
     return kept
 
 
-def _limits(values: Numbers) -> tuple[float, float]:
-    low, middle, high = (float(value) for value in np.quantile(values, [_TAIL, 0.5, 1 - _TAIL]))
+def _limits(values: Numbers, tail: float) -> tuple[float, float]:
+    low, middle, high = (float(value) for value in np.quantile(values, [tail, 0.5, 1 - tail]))
     return low - _MARGIN * (middle - low) - _SLACK, high + _MARGIN * (high - middle) + _SLACK
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from runtime.drift import fit_reference
-from runtime.gate import fit_gate
+from runtime.gate import Gate, fit_gate
 from runtime.package import write_arrays
 from runtime.statistics import Proportion
 from training.config import Kind, TrainingConfig, read_config
@@ -39,7 +39,8 @@ from training.export import (
     write_onnx,
 )
 from training.fitting import Examples, Fitted, Report, fit, fit_temperature, predict_logits
-from training.inputs import label_indices, load_inputs
+from training.gating import fit_texture_gate
+from training.inputs import Part, label_indices, load_inputs
 from training.model_card import CardNumbers, VariantNumbers, write_card
 from training.network import Calibrated, ChestXrayNetwork, Explained
 from training.packaging import check_inputs, write_description
@@ -80,20 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Images of one part of a division, preprocessed as in service, with what is known of them."""
-
-    radiographs: tuple[Radiograph, ...]
-    inputs: Images
-    targets: np.ndarray[Any, np.dtype[np.int64]]
-
-    @property
-    def patients(self) -> list[str]:
-        """The patient of each image."""
-        return [radiograph.patient for radiograph in self.radiographs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +174,7 @@ class Run:
         return ChestXrayNetwork(self.config.network, len(LABELS)).eval()
 
     def _part(self, radiographs: tuple[Radiograph, ...]) -> Part:
-        inputs = load_inputs(self.data, radiographs, self.config.package.input_size)
-        return Part(radiographs, inputs, label_indices(radiographs))
+        return Part.load(self.data, radiographs, self.config.package.input_size)
 
     def _temperature(self, fitted: Fitted, part: Part) -> float:
         logits = predict_logits(fitted.trial, torch.from_numpy(part.inputs))
@@ -197,17 +183,22 @@ class Run:
     def _folds(self, data_digest: str) -> tuple[Proportion, ...]:
         """Right answers in each fold of a cross-validation of these settings and data in this folder, if there is one.
 
-        What no fold depends on may differ: the device and the package's own words.
+        What no fold depends on may differ: the device, the package's own words and the embedding.
         """
         path = self.out / "cross_validation.json"
         if not path.exists():
             return ()
         summary = json.loads(path.read_text(encoding="utf-8"))
-        same = ("split", "network", "texture", "augmentation", "optimisation")
-        settings = self.config.to_dict()
-        if summary["data_sha256"] != data_digest or any(summary["config"][name] != settings[name] for name in same):
+        if summary["data_sha256"] != data_digest or _of_folds(summary["config"]) != _of_folds(self.config.to_dict()):
             raise CheckpointError(f"{path}: is of other settings or data; write to another folder, or remove it")
         return tuple(Proportion(**fold["accuracy"]) for fold in summary["folds"])
+
+    def _gate(self, network: nn.Module, model: Path, train: Part, validation: Part) -> Gate:
+        if isinstance(network, TextureNetwork):
+            return fit_texture_gate(network, train, validation, self.config.split.seed)
+        seen = np.concatenate([train.inputs, validation.inputs])
+        embeddings, held = (run_onnx(model, part.inputs)["embedding"] for part in (train, validation))
+        return fit_gate(seen, embeddings=embeddings, classes=train.targets, held_embeddings=held)
 
     def _package(self, fitted: Fitted, division: Division, data_digest: str) -> Evaluation:
         network, folds = fitted.network, self._folds(data_digest)
@@ -224,7 +215,7 @@ class Run:
         thresholds = choose_thresholds(on_validation, validation.targets, LABELS)
 
         drawn = check_inputs(size)
-        answers = run_onnx(model, drawn)
+        answers, on_held = run_onnx(model, drawn), run_onnx(model, validation.inputs)
         named: dict[str, Any] = {"input:image": drawn, **{f"output:{name}": value for name, value in answers.items()}}
         (folder / "check.npz").write_bytes(write_arrays(named))
         calibration = train.inputs[:: max(1, len(train.inputs) // _CALIBRATION_IMAGES)]
@@ -239,16 +230,15 @@ class Run:
             file = (folder if packaged else self.out) / f"model.{precision}.onnx"
             write(model, file)
             if packaged:
-                apart = max(difference(run_onnx(file, drawn), answers).values())
+                seen = ((drawn, answers), (validation.inputs, on_held))
+                apart = max(max(difference(run_onnx(file, inputs), them).values()) for inputs, them in seen)
                 tolerances[precision] = float(f"{_SLACK * apart:.2g}")
             there = run_onnx(file, test.inputs)
             variants[precision] = VariantNumbers(cost(file, size), difference(there, on_test), _accuracy(there, test))
 
-        embeddings = run_onnx(model, train.inputs)["embedding"]
-        seen = np.concatenate([train.inputs, validation.inputs])
-        held = run_onnx(model, validation.inputs)["embedding"]
-        fit_gate(seen, embeddings=embeddings, classes=train.targets, held_embeddings=held).write(folder / "gate.npz")
-        reference = fit_reference(validation.inputs, embeddings=held, scores=on_validation)
+        gate = self._gate(network, model, train, validation)
+        gate.write(folder / "gate.npz")
+        reference = fit_reference(validation.inputs, embeddings=on_held["embedding"], scores=on_validation)
         reference.write(folder / "reference.json")
 
         tested = evaluate(on_test["probabilities"], test.targets, LABELS, thresholds)
@@ -262,6 +252,7 @@ class Run:
             intervals=clustered(on_test["probabilities"], test.targets, test.patients, LABELS, thresholds),
             sources=by_source(on_test["probabilities"], test.targets, [r.source for r in test.radiographs]),
             variants=variants,
+            refused=_refused(gate, on_test, test),
             parity=parity,
             data_sha256=data_digest,
         )
@@ -280,6 +271,12 @@ class Run:
         return tested
 
 
+def _of_folds(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings on which the figures of a cross-validation depend."""
+    settings = {name: config[name] for name in ("split", "network", "texture", "augmentation", "optimisation")}
+    return settings | {"texture": settings["texture"] | {"embedding": None}}
+
+
 def _probabilities(network: nn.Module, temperature: float, part: Part) -> Images:
     logits = predict_logits(network, torch.from_numpy(part.inputs))
     return torch.softmax(logits / temperature, dim=1).numpy()
@@ -288,6 +285,11 @@ def _probabilities(network: nn.Module, temperature: float, part: Part) -> Images
 def _accuracy(answers: dict[str, Images], part: Part) -> Proportion:
     right = answers["probabilities"].argmax(axis=1) == part.targets
     return Proportion(int(right.sum()), len(right))
+
+
+def _refused(gate: Gate, answers: dict[str, Images], part: Part) -> Proportion:
+    verdicts = gate.judge(part.inputs, answers["embedding"])
+    return Proportion(sum(not verdict.fits for verdict in verdicts), len(verdicts))
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -69,7 +69,8 @@ def write_float16(source: Path, path: Path) -> None:
 def write_int8(source: Path, path: Path, calibration: Images, operators: Sequence[str]) -> None:
     """Write the model of `source` with these operators in 8-bit integers, scaled for each channel of the weights.
 
-    `calibration` are training images: the ranges of the activations are taken from them. All else stays float32.
+    `calibration` are training images: the ranges of the activations are taken from them. All else stays float32, and so
+    does the layer that gives the embedding: the limits of the gate hold for this file too.
     """
     model = onnx.load(source)
     heat = _producer(model, "heatmap")
@@ -82,7 +83,7 @@ def write_int8(source: Path, path: Path, calibration: Images, operators: Sequenc
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=list(operators),
-        nodes_to_exclude=_convolutions_behind(model, heat),
+        nodes_to_exclude=[*_convolutions_behind(model, heat), _producer(model, "embedding").name],
     )
 
 

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,25 @@ from training.packaging import preprocessing
 from training.radiographs import LABELS, Radiograph, read_image
 
 _WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Images of one part of a division, preprocessed as in service, with what is known of them."""
+
+    radiographs: tuple[Radiograph, ...]
+    inputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.int64]
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each image."""
+        return [radiograph.patient for radiograph in self.radiographs]
+
+    @classmethod
+    def load(cls, data: Path, radiographs: tuple[Radiograph, ...], size: int) -> Self:
+        """Decode and preprocess `radiographs` of the folder `data`. Raises `DataError`."""
+        return cls(radiographs, load_inputs(data, radiographs, size), label_indices(radiographs))
 
 
 def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> npt.NDArray[np.float32]:

@@ -51,6 +51,7 @@ class CardNumbers:
     intervals: Mapping[str, tuple[float, float]]
     sources: Mapping[str, Proportion]
     variants: Mapping[str, VariantNumbers]
+    refused: Proportion  # of the test part, by the gate
     parity: float
     data_sha256: str
 
@@ -65,7 +66,7 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
         "## Limits\n\n" + "\n\n".join([_BIAS, *([_TEXTURE] if _is_texture(config) else [])]),
         *([f"## How the settings were chosen\n\n{package.remarks}"] if package.remarks else []),
         f"## Data\n\n{_data(parts, labels, numbers.data_sha256, config)}",
-        f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_PLOTS}",
+        f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_gate(numbers)}\n\n{_PLOTS}",
         f"## Intervals over patients\n\n{_intervals(numbers)}",
         *([f"## Cross-validation\n\n{_folds(numbers.folds)}"] if numbers.folds else []),
         f"## By source\n\n{_sources(numbers)}",
@@ -129,6 +130,13 @@ def _results(evaluation: Evaluation, labels: Sequence[str]) -> str:
             _table(("true label ↓, likeliest label →", *labels), confusion),
             "These are 95 % score intervals over images; several images of one patient make them too narrow.",
         )
+    )
+
+
+def _gate(numbers: CardNumbers) -> str:
+    return (
+        f"In service the gate refuses {_percent(numbers.refused)} of these images as unusual and says nothing of them; "
+        "all of them are in the figures above. Its limits were set without the test part."
     )
 
 

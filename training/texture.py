@@ -122,6 +122,17 @@ class TextureNetwork(nn.Module):
         """Return the logits."""
         return cast(Tensor, self.head(self.shares(images)))
 
+    def fit_embedding(self, features: Tensor) -> None:
+        """Make the embedding of the directions in which `features` vary most, each scaled to a spread of 1."""
+        standardised = self.projection.fit(features, self.shares.chance).double()
+        _, spreads, directions = torch.linalg.svd(standardised - standardised.mean(dim=0), full_matrices=False)
+        found = min(self.projection.linear.out_features, len(spreads) - 1)
+        scale = spreads[:found].clamp_min(1e-9) / len(features) ** 0.5
+        weight = torch.zeros(self.projection.linear.weight.shape, dtype=torch.float64)
+        weight[:found] = directions[:found] / scale.unsqueeze(1)
+        with torch.no_grad():
+            self.projection.linear.weight.copy_(weight)
+
     def explain(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits (N, classes), what each cell of the finest grid adds to them (N, classes, h, w), embedding.
 
@@ -146,9 +157,9 @@ def fit_texture(train: Examples, validation: Examples, classes: int, config: Tra
     Of the network that is kept too, the embedding knows `train` alone: so those of `validation` are of images not seen.
     """
     trial = TextureNetwork(config.texture, classes, train.images.shape[-1]).eval()
-    features, more = _features(trial, train.images), _features(trial, validation.images)
+    features, more = features_of(trial, train.images), features_of(trial, validation.images)
     _fit_head(trial, features, train.labels, config.texture.penalties)
-    _fit_projection(trial, features)
+    trial.fit_embedding(features)
     network = copy.deepcopy(trial)
     labels = torch.cat([train.labels, validation.labels])
     _fit_head(network, torch.cat([features, more]), labels, config.texture.penalties)
@@ -193,19 +204,7 @@ def _fit_head(network: TextureNetwork, features: Tensor, labels: Tensor, penalti
         layer.bias.copy_(bias)
 
 
-def _fit_projection(network: TextureNetwork, features: Tensor) -> None:
-    """Make the embedding of the directions in which `features` vary most, each scaled to a spread of 1."""
-    standardised = network.projection.fit(features, network.shares.chance).double()
-    outputs = network.projection.linear.weight.shape[0]
-    _, spreads, directions = torch.linalg.svd(standardised - standardised.mean(dim=0), full_matrices=False)
-    found = min(outputs, len(spreads) - 1)
-    scale = spreads[:found].clamp_min(1e-9) / len(features) ** 0.5
-    weight = torch.zeros(network.projection.linear.weight.shape, dtype=torch.float64)
-    weight[:found] = directions[:found] / scale.unsqueeze(1)
-    with torch.no_grad():
-        network.projection.linear.weight.copy_(weight)
-
-
-def _features(network: TextureNetwork, images: Tensor) -> Tensor:
+def features_of(network: TextureNetwork, images: Tensor) -> Tensor:
+    """The features of many images, counted a few at a time."""
     with torch.no_grad():
         return torch.cat([network.shares(batch) for batch in torch.split(images, 16)])
