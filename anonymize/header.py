@@ -34,6 +34,7 @@ _PLAIN: Final = {  # UI, CS, DA, TM, SH of ASCII by their VR
     "sop_instance_uid": 0x00080018,
     "study_instance_uid": 0x0020000D,
     "series_instance_uid": 0x0020000E,
+    "frame_of_reference_uid": 0x00200052,
     "birth_date": 0x00100030,
     "sex": 0x00100040,
     "study_date": 0x00080020,
@@ -86,6 +87,7 @@ class Header:
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
+    frame_of_reference_uid: str
     patient_id: str
     issuer_of_patient_id: str
     patient_name: str

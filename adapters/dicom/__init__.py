@@ -2,6 +2,7 @@
 (PS3.4 A and B, PS3.7, PS3.8); and the instances that are made for a PACS.
 
 DicomError
+├── DanglingReference what was made refers to what is not among its images
 ├── ProtocolError     the peer breaks the protocol; ends its association
 ├── ConnectionLost    the peer closed without a release
 ├── StoreRefusal      an instance is not taken (status, comment)
@@ -20,6 +21,7 @@ from adapters.dicom.errors import (
     AssociationAborted,
     AssociationRejected,
     ConnectionLost,
+    DanglingReference,
     DicomError,
     PeerUnreachable,
     ProtocolError,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from adapters.dicom.destination import DicomDestination
     from adapters.dicom.made import MANUFACTURER, MadeInstance, StudyContext
     from adapters.dicom.outgoing import Outgoing
+    from adapters.dicom.outlines import referenced_images, segmentation_on
     from adapters.dicom.pictures import Picture, secondary_capture
     from adapters.dicom.send import Peer, SendResult, send_files
 
@@ -40,6 +43,7 @@ __all__ = [
     "AssociationAborted",
     "AssociationRejected",
     "ConnectionLost",
+    "DanglingReference",
     "DicomDestination",
     "DicomError",
     "MadeInstance",
@@ -53,13 +57,16 @@ __all__ = [
     "Status",
     "StoreRefusal",
     "StudyContext",
+    "referenced_images",
     "secondary_capture",
+    "segmentation_on",
     "send_files",
     "serve_acceptor",
 ]
 
 _ELSEWHERE: Final = {
     **dict.fromkeys(("MANUFACTURER", "MadeInstance", "StudyContext"), "made"),
+    **dict.fromkeys(("referenced_images", "segmentation_on"), "outlines"),
     **dict.fromkeys(("Picture", "secondary_capture"), "pictures"),
     **dict.fromkeys(("Peer", "SendResult", "send_files"), "send"),
     "DicomDestination": "destination",

@@ -7,6 +7,10 @@ class DicomError(Exception):
     """Base of all errors of this package."""
 
 
+class DanglingReference(DicomError):
+    """What was made refers to something that is not among the images that it is to be about."""
+
+
 @unique
 class AbortReason(IntEnum):
     """Why the provider aborts (PS3.8 Table 9-26, source 2)."""

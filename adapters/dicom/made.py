@@ -9,7 +9,7 @@ know the patient cannot be given one.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from pydicom import Dataset
@@ -50,6 +50,8 @@ _WHERE_THERE: Final = (
     0x00100022,  # Type of Patient ID
     0x00100024,  # Issuer of Patient ID Qualifiers Sequence
 )
+_FRAME_OF_REFERENCE: Final[tuple[int, ...]] = (0x00200052, 0x00201040)
+"""Frame of Reference UID, Position Reference Indicator (PS3.3 C.7.4.1)."""
 _LOSSY: Final = (0x00282110, 0x00282112, 0x00282114)
 """Lossy Image Compression, Ratio and Method: once lossy, always lossy, in what is derived, too (PS3.3 C.7.6.1.1.5)."""
 
@@ -67,12 +69,14 @@ _WHEN_AND_WHERE: Final = frozenset({0x00080023, 0x00080033, 0x00200013})
 class StudyContext:
     """Whose and which study something is, as one received image says, and which image that is. Identified.
 
-    `elements` are encoded elements by their tag, in implicit VR.
+    `elements` are encoded elements by their tag, in implicit VR; `frame_of_reference` are those that say in whose
+    coordinates the image lies.
     """
 
     sop_class_uid: str
     sop_instance_uid: str = field(repr=False)
     elements: Mapping[int, bytes] = field(repr=False)
+    frame_of_reference: Mapping[int, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, image: ReceivedInstance) -> Self:
@@ -80,8 +84,13 @@ class StudyContext:
         found = _copied(image.data_set, image.transfer_syntax_uid)
         if b"01" not in found.get(_LOSSY[0], b""):
             found = {tag: encoded for tag, encoded in found.items() if tag not in _LOSSY}
+        frame_of_reference = {tag: found.pop(tag) for tag in _FRAME_OF_REFERENCE if tag in found}
         nothing = {tag: encode(tag, dictionary_VR(tag), b"", _ENCODING) for tag in _ALWAYS}
-        return cls(image.sop_class_uid, image.sop_instance_uid, nothing | found)
+        return cls(image.sop_class_uid, image.sop_instance_uid, nothing | found, frame_of_reference)
+
+    def in_its_frame(self) -> Self:
+        """The same for what is in the image's coordinates, and so of its frame of reference."""
+        return replace(self, elements={**self.elements, **self.frame_of_reference})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +158,7 @@ def _own(data_set: Dataset) -> dict[int, bytes]:
 
 def _copied(data_set: bytes, transfer_syntax_uid: str) -> dict[int, bytes]:
     """What is taken over, by tag, with the bytes of its values."""
-    wanted = {*_ALWAYS, *_WHERE_THERE, *_LOSSY}
+    wanted = {*_ALWAYS, *_WHERE_THERE, *_FRAME_OF_REFERENCE, *_LOSSY}
     received = encoded_data_set(data_set, transfer_syntax_uid)
     steps = walk(received.data, received.encoding)
     copies = ((step.tag, _copy(received.data, step, steps)) for step in steps if step.tag in wanted and not step.depth)

@@ -3,19 +3,29 @@ seal their list into the outbox.
 
 It learns who the patient is, and the vault audits that (DESIGN §2.4). What an image says itself of patient and study
 goes into what is made about that image, and only if it is what the vault answers: one that was received under another
-patient than the study is held to be holds the delivery, and nothing is sent. So far there are pictures (heatmaps) to
-send; whatever else becomes an instance is one more function like `_pictures`.
+patient than the study is held to be holds the delivery, and nothing is sent. There are pictures (heatmaps) and outlines
+(Segmentations) to send; whatever else becomes an instance is one more function like `_pictures`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from pydicom import dcmread
 
-from adapters.dicom import MadeInstance, Picture, StudyContext, secondary_capture
+from adapters.dicom import (
+    DanglingReference,
+    MadeInstance,
+    Picture,
+    StudyContext,
+    referenced_images,
+    secondary_capture,
+    segmentation_on,
+)
 from adapters.keys import PatientEntry
 from adapters.storage import ObjectRef
 from anonymize import Header, ReceivedInstance, map_uid, read_header
@@ -37,6 +47,7 @@ from daemon.steps.outbox import (
     wants_document,
     with_nothing,
 )
+from daemon.steps.outlines import open_outline
 from daemon.steps.step import Commit, Context, GiveUp, nothing
 from daemon.vault import IdentityContradiction, Purpose, agreed, open_column, seal_column
 from pipelines.heatmap import LIMITS, in_ascii, marking, series_name
@@ -44,7 +55,8 @@ from pipelines.identity import PatientIdentity
 from pipelines.results import StudyResult
 
 KIND: Final = "make"
-_NOTHING_TO_SEND: Final = "nothing to send: the result has no picture"
+_NOTHING_TO_SEND: Final = "nothing to send: the result has no picture and no outline"
+_OF_NO_IMAGE: Final = "what was made is about an image that the study does not have: reprocess the study"
 _RECEIVED_UNDER_ANOTHER: Final = (
     "an image was received under another patient than the study is held to be, and so would be what is sent about it:"
     " have the PACS send the study again as it is there now, then reprocess the study"
@@ -72,11 +84,12 @@ class Make:
         entry = node.keys.patient(row.patient_id)
         result = StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result))
         there = _listed_in(entry, earlier)
-        if not result.explanations and not there:
+        something = result.explanations or result.outlines
+        if not something and not there:
             return with_nothing(context, row, _NOTHING_TO_SEND)
         try:
-            made = list(_pictures(node, row, members, result)) if result.explanations else []
-        except IdentityContradiction as error:
+            made = _made(_Subject.open(node, row, members, result)) if something else []
+        except (IdentityContradiction, DanglingReference) as error:
             return held(context, row, str(error))
         # The very bytes that were sent before, where it is the same: when it was made may differ.
         listed = tuple(there.get(one.sop_instance_uid) or _keep(node, entry, one) for one in made)
@@ -122,32 +135,94 @@ class _Image:
             zone = ZoneInfo(self.source.timezone)
         return datetime.fromtimestamp(at, UTC).astimezone(zone)
 
+    @property
+    def uids(self) -> tuple[str, ...]:
+        """Those by which something may refer to it, its series, its study, its frame of reference."""
+        header = self.header
+        uids = header.sop_instance_uid, header.series_instance_uid, header.study_instance_uid
+        return (*uids, header.frame_of_reference_uid)
 
-def _pictures(node: Node, row: sa.Row[Any], members: Sequence[Member], result: StudyResult) -> Iterator[MadeInstance]:
-    """The heatmaps as images of the patient's: of one study, pipeline and model all in one series, since a series is of
-    one equipment (PS3.3 A.1.2). Raises `IdentityContradiction`.
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What instances are made about: the result of a revision, its patient, and its images by the UIDs under which the
+    pipeline may know them. `uid_key` is for UIDs of what is made.
     """
-    identity, _ = node.vault.reidentify(row.revision_id, Purpose.PACS, ENGINE)
-    entry, model = node.keys.patient(row.patient_id), result.model
-    uid_key, known_as = entry.subkey("made"), _by_uid(node, members)
-    software, series = in_ascii(f"{model.name} {model.version}").replace("\\", "/")[:64], series_name(model)
+
+    node: Node
+    row: sa.Row[Any]
+    result: StudyResult
+    identity: PatientIdentity
+    images: Mapping[str, Member]
+    uid_key: bytes
+
+    @classmethod
+    def open(cls, node: Node, row: sa.Row[Any], members: Sequence[Member], result: StudyResult) -> "_Subject":
+        """Ask the vault who the patient is. Raises `IdentityContradiction`."""
+        identity, _ = node.vault.reidentify(row.revision_id, Purpose.PACS, ENGINE)
+        uid_key = node.keys.patient(row.patient_id).subkey("made")
+        return cls(node, row, result, identity, _by_uid(node, members), uid_key)
+
+    @property
+    def software(self) -> str:
+        """The model, in 64 characters of ASCII."""
+        model = self.result.model
+        return in_ascii(f"{model.name} {model.version}").replace("\\", "/")[:64]
+
+    def image(self, uid: str) -> _Image:
+        """The image that the pipeline knows by this UID. Raises `IdentityContradiction`, `DanglingReference`."""
+        if (member := self.images.get(uid)) is None:
+            raise DanglingReference(_OF_NO_IMAGE)
+        return _Image.open(self.node, member, self.identity)
+
+
+def _made(subject: _Subject) -> list[MadeInstance]:
+    return [*_pictures(subject), *_outlines(subject)]
+
+
+def _pictures(subject: _Subject) -> Iterator[MadeInstance]:
+    """The heatmaps as images of the patient's: of one study, pipeline and model all in one series, since a series is of
+    one equipment (PS3.3 A.1.2).
+    """
+    result, software, series = subject.result, subject.software, series_name(subject.result.model)
     for number, (heatmap, explanation) in enumerate(
-        zip(open_heatmaps(node, result), result.explanations, strict=True), start=1
+        zip(open_heatmaps(subject.node, result), result.explanations, strict=True), start=1
     ):
-        if (member := known_as.get(explanation.sop_instance_uid)) is None:
-            raise GiveUp("a heatmap is of an image that the study does not have; reprocess the study")
-        image = _Image.open(node, member, identity)
+        image = subject.image(explanation.sop_instance_uid)
         picture = Picture(
             png=heatmap.png,
-            series_uid=map_uid(uid_key, f"heatmaps {row.report_id} {software} {series}"),
+            series_uid=map_uid(subject.uid_key, f"heatmaps {subject.row.report_id} {software} {series}"),
             series=series,
             number=number,
             derivation=f"Heatmap of what raised the score of {in_ascii(heatmap.label)}, by {software}"[:1024],
-            comment=f"{marking(model)}. {LIMITS}",
+            comment=f"{marking(result.model)}. {LIMITS}",
             software=software,
-            made_at=image.local(row.concluded_at),
+            made_at=image.local(subject.row.concluded_at),
         )
-        yield MadeInstance.make(secondary_capture(picture, image.study), image.study, uid_key)
+        yield MadeInstance.make(secondary_capture(picture, image.study), image.study, subject.uid_key)
+
+
+def _outlines(subject: _Subject) -> Iterator[MadeInstance]:
+    """The Segmentations, on the slices as the PACS has them: of one study, pipeline, model and frame of reference all
+    in one series, since a series has one of each (PS3.3 A.1.2). Each slice is opened and must be the patient's.
+    """
+    row, key = subject.row, subject.uid_key
+    known_as = subject.node.vault.pseudonym(row.patient_id).uid_key
+    for number, outline in enumerate(subject.result.outlines, start=1):
+        segmentation = dcmread(BytesIO(open_outline(subject.node, outline).file))
+        slices = [subject.image(uid) for uid in referenced_images(segmentation)]
+        uids = {uid for image in slices for uid in image.uids}
+        frame = slices[0].header.frame_of_reference_uid
+        series = f"{subject.software} {segmentation.SeriesDescription} {frame}"
+        made = segmentation_on(
+            segmentation,
+            {known: uid for uid in uids for known in (uid, map_uid(known_as, uid))},
+            series_uid=map_uid(key, f"outlines {row.report_id} {series}"),
+            dimensions_uid=map_uid(key, f"dimensions {segmentation.SOPInstanceUID}"),
+            number=number,
+            made_at=slices[0].local(row.concluded_at),
+        )
+        yield MadeInstance.make(made, slices[0].study.in_its_frame(), key)
 
 
 def _by_uid(node: Node, members: Sequence[Member]) -> dict[str, Member]:

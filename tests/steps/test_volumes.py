@@ -2,9 +2,12 @@
 
 import json
 import pickle
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from pydicom import Dataset, dcmread
 from adapters.keys import KeyDestroyed
 from adapters.storage import ObjectRef
 from anonymize import DeidentifiedInstance
+from anonymize.uids import WELL_KNOWN
 from daemon.audit import Kind
 from daemon.database import schema as t
 from daemon.engine.tasks import TaskLoop
@@ -27,12 +31,16 @@ from daemon.vault import open_column, seal_column
 from pipelines.results import StudyResult
 from pipelines.volume import millilitres
 from runtime import LocalRuntime, ModelPackage
+from tests.peers.availability import command
 from tests.peers.storescp import StoreScp
 from tests.pipelines.ct_series import ct_series
 from tests.pipelines.test_ct_lesion import WITH_LESION, WITHOUT
 from tests.planted import search_bytes
 from tests.steps.installation import Installation, Make
-from tests.steps.test_copies import at, recorded
+from tests.steps.test_copies import at, delivery, recorded
+from tests.steps.test_corrected_patients import of, settle
+from tests.steps.test_pacs import to
+from tests.system.radiographs import MadeUpPatient
 from training.ct_phantoms import Phantom, draw_phantom
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)  # nothing here turns on a lock
@@ -69,9 +77,9 @@ def volumes(make: Make, tmp_path: Path) -> Iterator[Open]:
         yield one
 
 
-def slices(phantom: Phantom = PHANTOM, series: int = 1) -> list[Dataset]:
+def slices(phantom: Phantom = PHANTOM, series: int = 1, **attributes: Any) -> list[Dataset]:
     known = {"PatientBirthDate": "19500101", "AccessionNumber": "ACC-PLANTED", "StudyDate": "20260102"}
-    return ct_series(phantom, series, **known)
+    return ct_series(phantom, series, **known | attributes)
 
 
 def stored(installation: Installation) -> StudyResult:
@@ -234,4 +242,125 @@ def test_a_segmentation_that_the_result_was_not_signed_with_goes_nowhere(volumes
         connection.execute(sa.update(t.result).values(sealed_result=sealed))
     installation.work()
     assert installation.deliveries()[1, "research"] == "dead"
+    assert archive.files() == []
+
+
+def sealed_outlines(installation: Installation) -> list[Dataset]:
+    """The de-identified Segmentations that the only result names."""
+    refs = [ObjectRef.parse(outline.segmentation) for outline in stored(installation).outlines]
+    opened = [DeidentifiedInstance.from_bytes(installation.node.store.open(ref)[1]) for ref in refs]
+    return [dcmread(BytesIO(one.file)) for one in opened]
+
+
+def uids_in(data_set: Dataset) -> set[str]:
+    """All that the standard does not know, at every depth."""
+    return {str(element.value) for element in data_set.iterall() if element.VR == "UI"} - WELL_KNOWN
+
+
+def slice_of(frame: Dataset) -> str:
+    return str(frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
+
+
+def verified(program: str, *files: Path) -> str:
+    """What a verifier of dicom3tools says."""
+    found = command(program)
+    assert found is not None
+    return subprocess.run([found, *files], capture_output=True).stderr.decode("utf-8", "replace")
+
+
+@pytest.mark.dcmtk
+@pytest.mark.dciodvfy
+def test_a_pacs_gets_the_segmentations_on_its_own_slices_under_their_patient(
+    volumes: Open, archive: StoreScp, tmp_path: Path
+):
+    archive.start()
+    installation = volumes(to(archive), reports=())
+    said = {"SpecificCharacterSet": "ISO_IR 148", "PatientName": "ŞAHİN^AYŞE", "PositionReferenceIndicator": "SN"}
+    first = slices(TimezoneOffsetFromUTC="+0300", **said)
+    second = slices(series=2, TimezoneOffsetFromUTC="+0300", FrameOfReferenceUID="2.25.4201", **said)
+    installation.send(*first, *second)
+    installation.work()
+    assert installation.deliveries() == {(1, "pacs"): "delivered"}
+    deidentified = sealed_outlines(installation)
+    made = sorted(map(dcmread, archive.files()), key=lambda one: one.InstanceNumber)
+    assert len({one.SeriesInstanceUID for one in made}) == 2, "a series has one frame of reference"
+    for seg, sent, without_patient in zip(made, (first, second), deidentified, strict=True):
+        for keyword in (
+            *("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID"),
+            *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
+            *("TimezoneOffsetFromUTC", "FrameOfReferenceUID", "PositionReferenceIndicator"),
+        ):
+            assert {seg[keyword].value} == {image[keyword].value for image in sent}, keyword
+        there = {image.SOPInstanceUID: image.ImagePositionPatient for image in sent}
+        placed = {
+            slice_of(frame): frame.PlanePositionSequence[0].ImagePositionPatient
+            for frame in seg.PerFrameFunctionalGroupsSequence
+        }
+        assert len(placed) == seg.NumberOfFrames
+        assert placed == {uid: position for uid, position in there.items() if uid in placed}
+        own = {seg.SOPInstanceUID, seg.SeriesInstanceUID, seg.DimensionIndexSequence[0].DimensionOrganizationUID}
+        of_slices = {
+            str(sent[0][name].value) for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+        }
+        assert uids_in(seg) == own | of_slices | placed.keys()
+        assert uids_in(seg).isdisjoint(uids_in(without_patient)), "or an archive's copy would tell whose it is"
+        assert np.array_equal(seg.pixel_array, without_patient.pixel_array)
+        assert not [element for element in seg if element.tag.group == 0x0012 or element.tag == 0x00280303]
+        made_at = datetime.strptime(f"{seg.ContentDate}{seg.ContentTime}+0300", "%Y%m%d%H%M%S%z")
+        assert abs(datetime.now(UTC) - made_at) < timedelta(minutes=10)
+    bytes_there = b"".join(file.read_bytes() for file in archive.files())
+    assert "ŞAHİN^AYŞE".encode("iso-8859-9") in bytes_there
+    assert deidentified[0].PatientID.encode() not in bytes_there
+
+    for file in archive.files():
+        assert "Segmentation" in (found := verified("dciodvfy", file))
+        assert re.findall("^Error.*", found, re.MULTILINE) == []
+    files = [tmp_path / f"{number}.dcm" for number in range(48)]
+    for image, file in zip((*first, *second), files, strict=True):
+        image.save_as(file, enforce_file_format=True)
+    assert verified("dcentvfy", *archive.files(), *files) == ""
+
+    installation.ask("studies.reprocess", study=installation.shown()["study"])
+    installation.send(*made)  # as a PACS's rules may send them on
+    installation.work()
+    assert installation.deliveries()[2, "pacs"] == "delivered"
+    assert b"".join(file.read_bytes() for file in archive.files()) == bytes_there, "and nothing beside it"
+    assert installation.standings() == ["current"] * 48 + ["own-result"] * 2
+
+
+@pytest.mark.dcmtk
+def test_a_pacs_gets_nothing_that_refers_to_an_image_that_the_study_has_not(volumes: Open, archive: StoreScp):
+    archive.start()
+    installation = volumes(to(archive))
+    installation.send(*slices())
+    installation.work("deidentify", "infer")
+    (outline,) = sealed_outlines(installation)
+    last = slice_of(outline.PerFrameFunctionalGroupsSequence[-1])
+    with installation.database.write() as connection:
+        for row in connection.execute(sa.select(t.revision_instance)).all():
+            ref = ObjectRef.parse(row.deidentified_ref)
+            if DeidentifiedInstance.from_bytes(installation.node.store.open(ref)[1]).sop_instance_uid == last:
+                gone = t.revision_instance.c.instance_id == row.instance_id
+                connection.execute(sa.update(t.revision_instance).where(gone).values(deidentified_ref=None))
+    installation.work()
+    assert installation.deliveries() == {(1, "reports"): "delivered", (1, "pacs"): "held"}
+    assert "an image that the study does not have" in delivery(installation, "pacs")["outcome"]
+    assert archive.files() == []
+
+
+@pytest.mark.dcmtk
+def test_a_pacs_gets_nothing_about_slices_of_which_one_was_received_under_another_patient(
+    volumes: Open, archive: StoreScp
+):
+    archive.start()
+    installation = volumes(to(archive))
+    sent = slices()
+    reached = next(n for n, plane in reversed(list(enumerate(PHANTOM.lesion))) if plane.any())
+    rightful = [of(MadeUpPatient(2), image) for image in sent]
+    installation.send(sent[reached], *rightful[:reached], *rightful[reached + 1 :])
+    installation.ask("studies.correct", study=installation.shown()["study"])
+    settle(installation)
+    last = len(installation.revisions())
+    assert installation.deliveries()[last, "reports"] == "delivered"
+    assert "received under another patient" in delivery(installation, "pacs", last)["outcome"]
     assert archive.files() == []
