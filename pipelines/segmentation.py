@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.sr.coding import Code
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
@@ -26,6 +25,7 @@ from pipelines.volume import Mask, cells, spread
 
 if TYPE_CHECKING:
     import highdicom
+    from pydicom.sr.coding import Code
 
 MANUFACTURER: Final = "kopru"
 """Manufacturer (0008,0070): what comes back with it from an archive is known for our own."""
@@ -162,7 +162,9 @@ def _description(segment: Segment, number: int, model: ModelIdentity) -> "highdi
     )
 
 
-def _code(coding: Coding) -> Code:
+def _code(coding: Coding) -> "Code":
+    from pydicom.sr.coding import Code
+
     return Code(coding.code, _SCHEMES[coding.system], coding.display)
 
 
