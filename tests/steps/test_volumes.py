@@ -364,3 +364,20 @@ def test_a_pacs_gets_nothing_about_slices_of_which_one_was_received_under_anothe
     assert installation.deliveries()[last, "reports"] == "delivered"
     assert "received under another patient" in delivery(installation, "pacs", last)["outcome"]
     assert archive.files() == []
+
+
+@pytest.mark.soak
+@pytest.mark.dcmtk
+def test_a_late_series_leaves_the_earlier_outline_as_it_is(volumes: Open, archive: StoreScp):
+    archive.start()
+    installation = volumes(at(archive, segmentations=True))
+    installation.send(*slices())
+    installation.work()
+    (before,), _ = seg_in(archive)
+    installation.send(*slices(draw_phantom(WITHOUT), 2))
+    installation.work()
+    assert installation.revisions() == ["delivered", "delivered"]
+    segs, copies = seg_in(archive)
+    assert len(copies) == 48
+    assert {seg.SOPInstanceUID for seg in segs} == {before.SOPInstanceUID}
+    assert all(seg == before for seg in segs)
