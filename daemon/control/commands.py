@@ -45,13 +45,14 @@ from daemon.control.reasons import Why
 from daemon.control.recalls import studies_recalled
 from daemon.control.results import studies_verify
 from daemon.control.server import Command
+from daemon.database import database_now
 from daemon.database import schema as t
 from daemon.engine.schedule import RECURRING
 from daemon.engine.tasks import STEPS
-from daemon.intake import Backlog, backlog
+from daemon.intake import Backlog, backlog, lock
 from daemon.node import Node
 from daemon.queue import QueueError, TaskState
-from daemon.states import NEEDS_A_PERSON, RevisionState, Standing, move
+from daemon.states import NEEDS_A_PERSON, DeliveryState, RevisionState, Standing, move
 from daemon.steps.outbox import bury
 from runtime import RuntimeFailure
 
@@ -204,11 +205,19 @@ def studies_show(node: Node, actor: str, study: str) -> dict[str, Any]:
 
 
 def studies_reprocess(node: Node, actor: str, study: str) -> dict[str, Any]:
-    """Make a new revision of what is current in the study and process it, whatever became of the last one."""
-    revision = node.database.retrying(
-        lambda connection: process_again(connection, node, actor, study, "reprocessed by an operator")
-    )
-    return {"study": study, "revision": revision}
+    """Make a new revision of what is current in the study and process it, whatever became of the last one. What had to
+    be seen to at a destination that has the study, a person has seen to by then: they were told to do this after it.
+    """
+
+    def work(connection: sa.Connection) -> str:
+        lock(connection, study)
+        of_study = sa.select(t.revision.c.id).where(t.revision.c.study_id == study)
+        is_there = (t.delivery.c.state == DeliveryState.HELD, t.delivery.c.status == 0)
+        seen_to = sa.update(t.delivery).where(t.delivery.c.revision_id.in_(of_study), *is_there)
+        connection.execute(seen_to.values(state=DeliveryState.SEEN_TO, updated_at=database_now()))
+        return process_again(connection, node, actor, study, "reprocessed by an operator")
+
+    return {"study": study, "revision": node.database.retrying(work)}
 
 
 def tasks_list(

@@ -46,6 +46,7 @@ HAND_OVER: Final = "hand-over"
 A_LATER_ONE: Final = "a later one is right"
 PATIENT_CORRECTED: Final = "the patient of its study was corrected"
 _LONGEST_BACK_OFF_SECONDS: Final = 600.0
+_MOST_DOUBLINGS: Final = 10  # after a week of failures, a float holds no more of them
 _TAKES_BACK: Final = "takes back what was sent about the former patient"
 _REJECTED: Final = (Standing.REJECTED, Standing.REJECTED_BY_OPERATOR)
 _D = DeliveryState
@@ -181,7 +182,7 @@ class Corrections:
             write(Settlement.prepare(self._node, self._reader, found, "indexer", beat).try_to_apply)
         except (StoreError, KeyStoreError, MalformedDataSet, OSError) as error:
             failures = self._failures[study] = self._failures.get(study, 0) + 1
-            seconds = min(2.0**failures, _LONGEST_BACK_OFF_SECONDS)
+            seconds = min(2.0 ** min(failures, _MOST_DOUBLINGS), _LONGEST_BACK_OFF_SECONDS)
             self._not_before[study] = monotonic() + seconds
             _log.error(
                 "patient_not_corrected", study=study, error=type(error).__name__, attempt=failures, again_in=seconds

@@ -420,7 +420,12 @@ def supersede_unsent(connection: sa.Connection, audit: AuditWriter, study_id: st
                 t.delivery.c.revision_id == revision_id,
                 t.delivery.c.state.in_((DeliveryState.PENDING, DeliveryState.PREPARED, DeliveryState.HELD)),
             )
-            .values(state=DeliveryState.SUPERSEDED, updated_at=database_now())
+            .values(
+                state=DeliveryState.SUPERSEDED,
+                # What a person had to see to there, and nobody has seen to, the next one tells again.
+                status=sa.case((t.delivery.c.state != DeliveryState.HELD, t.delivery.c.status)),
+                updated_at=database_now(),
+            )
         )
         move(
             connection, audit, revision_id, RevisionState.SUPERSEDED, reason="a newer revision replaces it", actor=actor

@@ -77,12 +77,25 @@ class Deliver:
         def begin(connection: sa.Connection) -> bool:
             queue.extend(connection, task, lease_seconds=context.node.settings.engine.lease_seconds)
             row = connection.execute(
-                sa.select(t.delivery.c.state, t.delivery.c.revision_id, t.revision.c.state.label("revision_state"))
+                sa.select(
+                    t.delivery,
+                    t.revision.c.study_id,
+                    t.revision.c.number,
+                    t.revision.c.former_patient_id,
+                    t.revision.c.state.label("revision_state"),
+                )
                 .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
                 .where(t.delivery.c.id == delivery_id)
                 .with_for_update()
             ).one()
             if row.state not in (_D.PREPARED, _D.SENDING, _D.DEAD):
+                return False
+            # A report that may be there is looked for; for instances nothing can look, and of all that was begun the
+            # later revision tells a person.
+            may_be_there = row.state == _D.SENDING and row.destination in context.destinations
+            if not may_be_there and _is_overtaken(connection, row):
+                end_delivery(connection, delivery_id, _D.SUPERSEDED, "a later revision takes its place", row.status)
+                settle(connection, audit, row.revision_id)
                 return False
             if row.revision_state in (RevisionState.UNDELIVERED, RevisionState.HELD):  # a person has put the task back
                 move(connection, audit, row.revision_id, RevisionState.REPORTED)
@@ -102,6 +115,20 @@ class Deliver:
         except IntegrityError:
             reason = "another revision of this report is being written to the destination"
             raise TryAgain(reason, maximum_attempts=_WAITS) from None
+
+
+def _is_overtaken(connection: sa.Connection, delivery: sa.Row[Any]) -> bool:
+    """Whether a later revision takes the delivery's place, or takes back what it says of a former patient: one that
+    came while something was being sent, or the delivery would be superseded already (`placing.supersede_unsent`).
+    """
+    later = sa.select(t.revision.c.id).where(
+        t.revision.c.study_id == delivery.study_id, t.revision.c.number > delivery.number
+    )
+    if delivery.former_patient_id is not None:  # only what is about the same patient, at the same place
+        later = later.join(t.delivery, t.delivery.c.revision_id == t.revision.c.id).where(
+            t.delivery.c.report_id == delivery.report_id, t.delivery.c.destination == delivery.destination
+        )
+    return connection.execute(later.limit(1)).first() is not None
 
 
 def _sent(context: Context, name: str, document: bytes) -> tuple[DeliveryOutcome, list[str]]:

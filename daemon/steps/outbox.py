@@ -49,11 +49,19 @@ def delivery_with_result(connection: sa.Connection, delivery_id: str) -> sa.Row[
 
 
 def sent_before(connection: sa.Connection, delivery: sa.Row[Any]) -> list[sa.Row[Any]]:
-    """The earlier deliveries of the study to the same destination, newest first, of which anything may be there: those
-    that were begun, back to the last that got there as a whole. (Whoever had to be told what was too many, was told
-    then.) For destinations that answer with a status of C-STORE.
+    """Of what was `begun_before`, back to the last that got there as a whole, and of which a person has seen to what is
+    too many there, if anything was. For destinations that answer with a status of C-STORE.
     """
-    begun = connection.execute(
+    begun = begun_before(connection, delivery)
+    whole = next((place for place, before in enumerate(begun) if before.status == 0), len(begun))
+    return begun[: whole + 1]
+
+
+def begun_before(connection: sa.Connection, delivery: sa.Row[Any]) -> list[sa.Row[Any]]:
+    """The earlier deliveries of the report, or of the study, to the same destination, newest first, of which anything
+    may be there: those that were begun.
+    """
+    query = (
         sa.select(t.delivery.c.id, t.delivery.c.sealed_document, t.delivery.c.status)
         .join(t.revision, t.revision.c.id == t.delivery.c.revision_id)
         .where(
@@ -63,9 +71,8 @@ def sent_before(connection: sa.Connection, delivery: sa.Row[Any]) -> list[sa.Row
             t.revision.c.number < delivery.number,
         )
         .order_by(t.revision.c.number.desc())
-    ).all()
-    whole = next((place for place, before in enumerate(begun) if before.status == 0), len(begun))
-    return list(begun[: whole + 1])
+    )
+    return list(connection.execute(query))
 
 
 def previous_document(connection: sa.Connection, delivery: sa.Row[Any]) -> sa.Row[Any] | None:

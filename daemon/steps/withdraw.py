@@ -6,6 +6,7 @@ made for a PACS, cannot be taken back by C-STORE (PS3.4 B): a person is told, in
 state.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,13 +18,13 @@ from daemon.database import schema as t
 from daemon.intake import WITHDRAW
 from daemon.queue import Priority, Task
 from daemon.steps.manifest import Manifest, manifest_in
-from daemon.steps.outbox import ENGINE, bury, held, prepared, previous_document, wants_document
+from daemon.steps.outbox import ENGINE, begun_before, bury, held, prepared, previous_document, wants_document
 from daemon.steps.step import Commit, Context, GiveUp, nothing
 from daemon.vault import open_column, seal_column
 
 _CANNOT_BE_RECALLED: Final = (
-    "{} instances lie there under the former patient's {} and cannot be taken back from here: have them taken out"
-    " there, and say so with `kopru studies recalled`"
+    "{} instances were sent there under the former patient's {} and cannot be taken back from here: have those that are"
+    " there taken out, and say so with `kopru studies recalled`"
 )
 
 
@@ -43,6 +44,7 @@ class Withdraw:
                 .where(t.delivery.c.id == delivery_id)
             ).one()
             sent = previous_document(connection, row)
+            begun = begun_before(connection, row)
         if not wants_document(row, row.revision_state):
             return nothing
         if sent is None:
@@ -53,7 +55,8 @@ class Withdraw:
         before = open_column(entry, "delivery", sent.id, sent.sealed_document)
         details: dict[str, Detail] = {"delivery": Id(row.id), "destination": Name(row.destination)}
         if manifest := manifest_in(before):
-            count, called = len(manifest.listed), "pseudonym" if isinstance(manifest, Manifest) else "name"
+            count = len(_listed_in(open_column(entry, "delivery", one.id, one.sealed_document) for one in begun))
+            called = "pseudonym" if isinstance(manifest, Manifest) else "name"
             event = AuditEvent(Kind.NOT_RECALLED, actor=ENGINE, details={**details, "instances": count})
             return held(context, row, _CANNOT_BE_RECALLED.format(count, called), event)
         study = node.vault.withdraw(row.revision_id, ENGINE)
@@ -67,3 +70,9 @@ class Withdraw:
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The delivery is dead, and the revision undelivered once the others have ended."""
         bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
+
+
+def _listed_in(documents: Iterable[bytes]) -> set[str]:
+    """The UIDs of all instances that these documents list."""
+    manifests = (manifest_in(document) for document in documents)
+    return {instance.sop_instance_uid for manifest in manifests if manifest for instance in manifest.listed}

@@ -331,7 +331,7 @@ def test_copies_of_a_study_whose_patient_was_corrected_stay_and_a_person_is_told
     ]
     told = delivery(installation, revision=3)
     assert told["state"] == "held"
-    assert "1 instances lie there under the former patient's pseudonym" in told["outcome"]
+    assert "1 instances were sent there under the former patient's pseudonym" in told["outcome"]
     assert [event["instances"] for event in recorded(installation, Kind.NOT_RECALLED)] == [1]
     assert delivery(installation, "reports", revision=3)["state"] == "delivered"
     assert len(archive.files()) == 2  # under other UIDs: the mapping is the rightful patient's
@@ -339,7 +339,7 @@ def test_copies_of_a_study_whose_patient_was_corrected_stay_and_a_person_is_told
     seen_to = {"study": installation.shown()["study"], "destination": "research", "reason": "done-elsewhere"}
     installation.ask("studies.recalled", **seen_to)
     assert installation.ask("status")["needs_a_person"] == 0
-    assert "1 instances lie there" in delivery(installation, revision=3)["outcome"]
+    assert "1 instances were sent there" in delivery(installation, revision=3)["outcome"]
 
 
 @sqlite_alone

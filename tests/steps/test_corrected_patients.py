@@ -665,6 +665,10 @@ def test_a_correction_that_fails_is_tried_again_ever_later_and_keeps_no_other_st
         assert [later - earlier for earlier, later in pairwise(attempts)] == [2.0, 4.0, 8.0]
         installation.send(image(4))
         assert sorted(row["state"] for row in installation.ask("studies.list")) == ["closed", "held"]
+        (study,) = installation.indexer._corrections._failures
+        installation.indexer._corrections._failures[study] = 5000  # a month
+        now[0] += 3600.0
+        installation.indexer.pass_once()
     now[0] += 3600.0
     settle(installation)
     assert reports(installation)[B.family] == "partial"

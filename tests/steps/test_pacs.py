@@ -223,7 +223,7 @@ def test_heatmaps_about_a_former_patient_are_told_to_a_person_and_new_ones_name_
     told = next(
         row for row in installation.shown()["deliveries"] if (row["destination"], row["state"]) == ("pacs", "held")
     )
-    assert "1 instances lie there under the former patient's name" in told["outcome"]
+    assert "1 instances were sent there under the former patient's name" in told["outcome"]
     assert [event["instances"] for event in recorded(installation, Kind.NOT_RECALLED)] == [1]
     made = there(pacs)
     assert {one.PatientID for one in made} == {MadeUpPatient(1).patient_id, MadeUpPatient(2).patient_id}
