@@ -49,13 +49,16 @@ _WHERE_THERE: Final = (
     0x00100021,  # Issuer of Patient ID
     0x00100022,  # Type of Patient ID
     0x00100024,  # Issuer of Patient ID Qualifiers Sequence
+    0x00101010,  # Patient's Age
+    0x00101020,  # Patient's Size
+    0x00101030,  # Patient's Weight
 )
 _FRAME_OF_REFERENCE: Final[tuple[int, ...]] = (0x00200052, 0x00201040)
 """Frame of Reference UID, Position Reference Indicator (PS3.3 C.7.4.1)."""
 _LOSSY: Final = (0x00282110, 0x00282112, 0x00282114)
 """Lossy Image Compression, Ratio and Method: once lossy, always lossy, in what is derived, too (PS3.3 C.7.6.1.1.5)."""
 
-_TEXT: Final = frozenset({"CS", "DA", "DS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"})
+_TEXT: Final = frozenset({"AS", "CS", "DA", "DS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"})
 """Values of these are the same bytes in every encoding."""
 _ENCODING: Final = Encoding.IMPLICIT_LITTLE
 TRANSFER_SYNTAX_UID: Final = str(ImplicitVRLittleEndian)

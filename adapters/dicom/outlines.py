@@ -1,8 +1,8 @@
 """Makes of a de-identified Segmentation (PS3.3 A.51) the one for the PACS, which lies on the slices as they are there.
 
 A UID in it, at whatever depth, is one of the images that it is about, of the standard, or new. So it refers to nothing
-that the PACS does not have, and it shares no UID with a copy in an archive, by which somebody could tell whose that is.
-It must keep nothing that de-identification put in or noted.
+that the PACS does not have, and holds no mapped UID by which somebody could tell whose the copy in an archive is. It
+must keep nothing that de-identification put in or noted.
 """
 
 from collections.abc import Iterator, Mapping

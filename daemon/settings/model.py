@@ -326,7 +326,9 @@ class StorageDestination(DestinationSettings):
 
 
 class PacsDestination(StorageDestination):
-    """A PACS that gets, by C-STORE, what was made about its studies: pictures, under the real patient and study."""
+    """A PACS that gets, by C-STORE, what was made about its studies: pictures and outlines, under the real
+    patient and study.
+    """
 
     kind: Literal["pacs"] = Field(description=_KINDS)
     confirm_research: bool = Field(

@@ -276,6 +276,7 @@ def test_a_pacs_gets_the_segmentations_on_its_own_slices_under_their_patient(
     archive.start()
     installation = volumes(to(archive), reports=())
     said = {"SpecificCharacterSet": "ISO_IR 148", "PatientName": "ŞAHİN^AYŞE", "PositionReferenceIndicator": "SN"}
+    said |= {"PatientAge": "075Y", "PatientWeight": "70.5"}
     first = slices(TimezoneOffsetFromUTC="+0300", **said)
     second = slices(series=2, TimezoneOffsetFromUTC="+0300", FrameOfReferenceUID="2.25.4201", **said)
     installation.send(*first, *second)
@@ -287,7 +288,8 @@ def test_a_pacs_gets_the_segmentations_on_its_own_slices_under_their_patient(
     for seg, sent, without_patient in zip(made, (first, second), deidentified, strict=True):
         for keyword in (
             *("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID"),
-            *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
+            *("PatientAge", "PatientWeight", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"),
+            "ReferringPhysicianName",
             *("TimezoneOffsetFromUTC", "FrameOfReferenceUID", "PositionReferenceIndicator"),
         ):
             assert {seg[keyword].value} == {image[keyword].value for image in sent}, keyword
