@@ -24,7 +24,7 @@ import sqlalchemy as sa
 import structlog
 
 from adapters.keys import KeyStoreError, PatientEntry
-from adapters.storage import ObjectRef, StoreError
+from adapters.storage import ObjectDamaged, ObjectMissing, ObjectRef, StoreError
 from anonymize import MalformedDataSet, read_header
 from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind
@@ -223,8 +223,7 @@ class Settlement:
         if former.id != rightful.id:
             again = {row.uid_tag for row in found.conflicts}
             for row in (*(row for row in found.in_use if row.uid_tag not in again), *found.taken_out):
-                receipt, data = node.store.open(ObjectRef.parse(row.object_ref))
-                tags[row.id] = pixel_tag(rightful, read_header(data, receipt.transfer_syntax_uid), data)
+                tags[row.id] = _pixel_tag_anew(node, rightful, row)
                 beat()
             with node.database.read() as connection:
                 refs = objects_of(connection, found.study_id, former.id)
@@ -386,6 +385,18 @@ class Settlement:
                 )
             )
             queue.enqueue(connection, WITHDRAW, delivery_id, {"delivery": delivery_id}, priority=Priority.STAT)
+
+
+def _pixel_tag_anew(node: Node, rightful: PatientEntry, row: sa.Row[Any]) -> str:
+    """The digest of an instance's image under the rightful patient's key. For what is damaged it stays what it was, and
+    so is no image's: what lies at a destination about the wrong patient must not stay there for want of it.
+    """
+    try:
+        receipt, data = node.store.open(ObjectRef.parse(row.object_ref))
+    except (ObjectDamaged, ObjectMissing) as error:
+        _log.error("object_unreadable", object=row.object_ref, error=type(error).__name__)
+        return str(row.pixel_tag)
+    return pixel_tag(rightful, read_header(data, receipt.transfer_syntax_uid), data)
 
 
 def lock(connection: sa.Connection, *study_ids: str) -> None:

@@ -426,6 +426,24 @@ def test_what_was_rejected_before_the_correction_is_the_rightful_patients_when_i
     assert identity.patient_id == B.patient_id
 
 
+@WITH_ANY_DATABASE
+def test_a_damaged_object_that_was_rejected_before_keeps_no_report_on_the_wrong_patient(installation: Installation):
+    first = image()
+    doubtful = another(first)
+    doubtful.BurnedInAnnotation = "YES"
+    (_, rejected) = installation.send(first, doubtful)
+    installation.work()
+    installation.ask("quarantine.reject", instance=rejected.id)
+    installation.work()
+    file = rejected.path(installation.node.store.root)
+    damaged = bytearray(file.read_bytes())
+    damaged[-100] ^= 1
+    file.write_bytes(damaged)
+    installation.send(of(B, first))
+    settle(installation)
+    assert reports(installation) == TAKEN_BACK
+
+
 # What cannot be taken back
 
 
