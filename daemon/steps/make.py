@@ -120,10 +120,13 @@ class _Image:
         receipt, data = open_instance(node, member.instance_id, member.ref)
         header = read_header(data, receipt.transfer_syntax_uid)
         source = node.settings.source_for(receipt.calling_ae)
+        said = identity_in(header, source)
         try:
-            agreed([identity, identity_in(header, source)])
+            agreed([identity, said])
         except IdentityContradiction:
             raise IdentityContradiction(_RECEIVED_UNDER_ANOTHER) from None
+        if identity.patient_id and not said.patient_id:  # a placeholder stands in it, and would in what is made
+            raise IdentityContradiction(_RECEIVED_UNDER_ANOTHER)
         received = ReceivedInstance(receipt.sop_class_uid, receipt.sop_instance_uid, receipt.transfer_syntax_uid, data)
         return cls(header, source, StudyContext.of(received))
 

@@ -262,6 +262,20 @@ def test_nothing_is_sent_about_an_image_that_was_received_under_another_patient(
     assert installation.deliveries()[len(installation.revisions()), "reports"] == "delivered"
 
 
+def test_nothing_is_sent_under_a_placeholder_once_a_person_has_said_whose_the_study_is(make: Make, pacs: StoreScp):
+    installation = explaining(make(to(pacs)))
+    nobody = {"PatientID": "0", "PatientName": "", "PatientBirthDate": "", "PatientSex": ""}
+    installation.send(image(StudyInstanceUID=STUDY, **nobody))
+    installation.indexer.pass_once()
+    installation.send(another(image(StudyInstanceUID=STUDY)))
+    installation.ask("studies.correct", study=installation.shown()["study"])
+    settle(installation)
+    last = delivery(installation, "pacs", len(installation.revisions()))
+    assert last["state"] == "held"
+    assert "received under another patient" in last["outcome"]
+    assert pacs.files() == []
+
+
 @pytest.mark.parametrize("patient", [1, 2], ids=["as it was sent", "as its patient was corrected there"])
 def test_what_comes_back_is_our_own_result(make: Make, pacs: StoreScp, patient: int):
     installation = explaining(make(to(pacs)))
