@@ -220,7 +220,7 @@ def _dab(canvas: Field, x: float, y: float, width: float) -> None:
 def _exposed(plane: _Plane, attenuation: Field) -> npt.NDArray[np.uint16]:
     """Blur, add quantum noise (more where less light arrived, blurred by the detector), and give the film its curve."""
     softened = _smooth(_smooth(attenuation, 3).T, 3).T
-    noisy = softened + _grain(plane, 3) * (0.012 + 0.016 * np.clip(softened, 0, 1.2))
+    noisy = softened + _grain(plane, 6) * (0.012 + 0.016 * np.clip(softened, 0, 1.2))
     grey = 1 / (1 + np.exp(-_CONTRAST * (noisy - _MIDDLE)))
     lowest, highest = (1 / (1 + np.exp(-_CONTRAST * (edge - _MIDDLE))) for edge in (0.03, 1.45))
     scaled = np.clip((grey - lowest) / (highest - lowest), 0, 1)
