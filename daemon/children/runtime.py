@@ -4,7 +4,7 @@ master key only what is derived for sealed packages, and only where there are an
 
 from daemon.models import admission
 from daemon.settings import Settings
-from daemon.settings.model import RemoteSettings
+from daemon.settings.sections.models import RemoteSettings
 from daemon.supervision.child import Child
 from runtime import Device, serve
 from runtime.backend import RemoteAccess

@@ -92,7 +92,7 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a library's warning quotes the value that it does not like
     try:
-        ended = app(standalone_mode=False)
+        ended = app(prog_name="kopru", standalone_mode=False)
     except _UsageError as error:
         _tell_mistake(error)
         sys.exit(USAGE)

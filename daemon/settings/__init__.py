@@ -6,9 +6,10 @@
 from daemon.settings.errors import Problem, SettingsError
 from daemon.settings.handing_down import hand_down, load_handed_down
 from daemon.settings.loading import Loaded, default_path, load_settings
-from daemon.settings.model import (
-    ApiKeySettings,
-    ConsoleSettings,
+from daemon.settings.model import Settings
+from daemon.settings.origin import Origin, OriginKind
+from daemon.settings.sections.console import ApiKeySettings, ConsoleSettings
+from daemon.settings.sections.destinations import (
     Destination,
     DestinationSettings,
     DicomDestination,
@@ -16,12 +17,9 @@ from daemon.settings.model import (
     FhirDestination,
     PacsDestination,
     ReportDestination,
-    Settings,
-    SourceDefaults,
-    SourceSettings,
     StorageDestination,
 )
-from daemon.settings.origin import Origin, OriginKind
+from daemon.settings.sections.receiving import SourceDefaults, SourceSettings
 
 __all__ = [
     "ApiKeySettings",

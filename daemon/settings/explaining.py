@@ -11,8 +11,9 @@ from pydantic_core import ErrorDetails
 
 from daemon.settings.draft import Draft, dotted
 from daemon.settings.errors import Problem
-from daemon.settings.model import Section, Settings, sections_of
+from daemon.settings.model import Settings
 from daemon.settings.origin import KeyPath, OriginKind
+from daemon.settings.sections.section import Section, sections_of
 
 _NEVER_REPEATED = {"url", "token", "password"}
 _LONGEST_REPEATED = 80

@@ -34,8 +34,10 @@ from daemon.settings.defaults import (
 from daemon.settings.draft import Draft, dotted, leaves
 from daemon.settings.errors import Problem, SettingsError
 from daemon.settings.explaining import explain
-from daemon.settings.model import Settings, SourceDefaults, sections_of
+from daemon.settings.model import Settings
 from daemon.settings.origin import DEFAULT, KeyPath, Origin, OriginKind, file_origin, toml_lines
+from daemon.settings.sections.receiving import SourceDefaults
+from daemon.settings.sections.section import sections_of
 
 _PREFIX = "KOPRU_"
 _MASK = "********"

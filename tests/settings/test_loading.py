@@ -26,8 +26,8 @@ from daemon.settings import (
     load_settings,
 )
 from daemon.settings.handing_down import hand_down, load_handed_down
-from daemon.settings.model import Section, sections_of
 from daemon.settings.origin import toml_lines
+from daemon.settings.sections.section import Section, sections_of
 
 HOME = {"HOME": "/home/nobody"}
 EHR = '[[destinations]]\nname = "ehr"\nkind = "fhir"\nurl = "https://ehr.example/fhir"\n'
