@@ -127,7 +127,18 @@ def _ensure_study(connection: sa.Connection, arrival: Arrival) -> tuple[str, str
         .with_for_update()  # whoever changes a study's revisions holds its row
     ).first()
     if known is not None:
-        return known.id, known.patient_id
+        if known.patient_id == arrival.patient.id or not _says_first_whose_it_is(connection, arrival, known.id):
+            return known.id, known.patient_id
+        connection.execute(
+            sa.update(t.study)
+            .where(t.study.c.id == known.id)
+            .values(
+                patient_id=arrival.patient.id,
+                sealed_description=arrival.sealed_description,
+                accession_tag=arrival.accession_tag,
+            )
+        )
+        return known.id, arrival.patient.id
     study_id = str(uuid.uuid4())
     connection.execute(
         sa.insert(t.study).values(
@@ -141,6 +152,14 @@ def _ensure_study(connection: sa.Connection, arrival: Arrival) -> tuple[str, str
         )
     )
     return study_id, arrival.patient.id
+
+
+def _says_first_whose_it_is(connection: sa.Connection, arrival: Arrival, study_id: str) -> bool:
+    """Whether the study has nothing yet but our own results, which say nothing of that; nor is the arrival one."""
+    said = sa.select(t.instance.c.id).where(
+        t.instance.c.study_id == study_id, t.instance.c.standing.not_in((Standing.OWN_RESULT, Standing.DUPLICATE))
+    )
+    return arrival.kind is not ArrivalKind.OWN_RESULT and connection.execute(said.limit(1)).first() is None
 
 
 def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_id: str) -> _Verdict:

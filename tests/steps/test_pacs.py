@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from adapters.dicom import MadeInstance
+from adapters.dicom import MANUFACTURER, MadeInstance
 from adapters.keys import KeyDestroyed
 from adapters.storage import ObjectRef
 from anonymize import DeidentifiedInstance
@@ -274,6 +274,17 @@ def test_nothing_is_sent_under_a_placeholder_once_a_person_has_said_whose_the_st
     assert last["state"] == "held"
     assert "received under another patient" in last["outcome"]
     assert pacs.files() == []
+
+
+def test_an_own_result_that_is_read_first_does_not_say_whose_the_study_is(make: Make, pacs: StoreScp):
+    installation = explaining(make(to(pacs)))  # as after a loss of the index, which is read again in any order
+    ours = image(StudyInstanceUID=STUDY, Manufacturer=MANUFACTURER, SOPInstanceUID="2.25.999")
+    installation.send(of(MadeUpPatient(2), ours))
+    installation.send(image(StudyInstanceUID=STUDY))
+    settle(installation)
+    assert installation.standings() == ["current", "own-result"]
+    assert installation.revisions() == ["delivered"]
+    assert {one.PatientID for one in there(pacs)} == {MadeUpPatient(1).patient_id}
 
 
 @pytest.mark.parametrize("patient", [1, 2], ids=["as it was sent", "as its patient was corrected there"])
