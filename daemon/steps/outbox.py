@@ -153,7 +153,7 @@ def end_delivery(
     connection: sa.Connection, delivery_id: str, state: DeliveryState, outcome: str | None, status: int | None = None
 ) -> str | None:
     """Give a delivery its last state; gives the id of its revision, None where it had ended otherwise before."""
-    ended = (_D.DELIVERED, _D.SUPERSEDED)
+    ended = (_D.DELIVERED, _D.SUPERSEDED, _D.SEEN_TO)
     revision_id: str | None = connection.execute(
         sa.update(t.delivery)
         .where(t.delivery.c.id == delivery_id, t.delivery.c.state.not_in(ended))

@@ -16,6 +16,7 @@ from adapters.outcomes import Delivered, DeliveryOutcome, Retry
 from daemon.database import schema as t
 from daemon.engine.tasks import TaskLoop
 from daemon.queue import TaskState
+from daemon.steps.outbox import bury
 from tests.steps.installation import Installation, Make, another, image
 from tests.steps.test_copies import delivery
 from tests.steps.test_corrected_patients import of, settle
@@ -148,3 +149,18 @@ def test_all_that_was_sent_under_a_former_patients_name_is_counted(installation:
     installation.send(of(B, sent))
     settle(installation)
     assert "2 instances were sent there under the former patient's name" in delivery(installation, "pacs", 4)["outcome"]
+
+
+def test_a_step_that_fails_late_does_not_undo_what_a_person_has_said(installation: Installation):
+    sent = image()
+    installation.send(sent)
+    installation.work()
+    installation.send(of(B, sent))
+    settle(installation)
+    lies_there = delivery(installation, "pacs", 3)["id"]
+    seen_to = {"study": installation.shown()["study"], "destination": "pacs", "reason": "done-elsewhere"}
+    installation.ask("studies.recalled", **seen_to)
+    with installation.database.write() as connection:
+        bury(connection, installation.node.audit, lies_there, "of an attempt that a person had asked for before")
+    assert installation.deliveries()[3, "pacs"] == "seen-to"
+    assert needing_a_person(installation) == 0
