@@ -64,8 +64,8 @@ def _store(opened: Opened, instance: Outgoing[Instance]) -> Retry | Dead | None:
     reason = f"0x{status:04X} {status_name(status)}"
     if status == _ALREADY_THERE:
         return Dead(
-            f"{reason}: it keeps the one that it was sent before, which differs unless an attempt with this one broke off;"
-            " take it out there, then let this task run again"
+            f"{reason}: it keeps the one that it was sent before, which differs unless an attempt with this one broke"
+            " off; take it out there, then let this task run again"
         )
     if status in _FOR_NOW or status & 0xFF00 == _OUT_OF_RESOURCES:
         return Retry(reason, status)
