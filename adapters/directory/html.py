@@ -54,6 +54,7 @@ def render(document: bytes) -> str:
     report = _only(resources, "DiagnosticReport")
     statements = [line.partition(": ") for line in report["conclusion"].split("\n")]
     observations = [r for r in resources if r["resourceType"] == "Observation" and "component" in r]
+    patient_facts = _patient_facts(report)
     return _fill(
         _PAGE,
         language=report["language"],
@@ -64,7 +65,8 @@ def render(document: bytes) -> str:
         revision=str(marker.revision),
         status=report["status"],
         patient=_name(report),
-        patient_facts=_facts(_patient_facts(report)),
+        whose=", ".join(filter(None, (_name(report), patient_facts["Patient ID"], patient_facts["Record"]))),
+        patient_facts=_facts(patient_facts),
         study_facts=_facts(_study_facts(report)),
         notices=_joined(_fill(_NOTICE, title=t, body=b) for t, _, b in statements if t != ENGLISH.findings.title),
         findings=_joined(_finding(observation, _measures(observation, resources)) for observation in observations),

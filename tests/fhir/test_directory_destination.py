@@ -195,6 +195,12 @@ def test_page_of_a_withdrawn_report_shows_no_finding():
     assert "Pneumonia" not in text
 
 
+def test_every_printed_sheet_says_whose_it_is():
+    page = render(document(subject=AYSE_TOLD))
+    assert '<p class="each-page">ÖRNEKOĞLU, AYŞEGÜL, 70013377. AI report, revision 1, partial.</p>' in page
+    assert re.search(r"@media print \{[^@]*\.each-page \{ display: table-footer-group; break-inside: avoid", page)
+
+
 def test_page_for_a_matched_patient_names_the_record():
     assert "Patient/ayse" in _Page(render(document())).text
 
