@@ -1,4 +1,4 @@
-"""What of valid settings can be found wrong only by opening what they name: model packages and the keys that sign them.
+"""What of valid settings can be found wrong only by opening what they name: scripts, model packages, keys.
 
 Packages are read, never run, and what is sealed stays sealed, so that whoever may read the settings can check them.
 `serve` would refuse the same.
@@ -7,6 +7,7 @@ Packages are read, never run, and what is sealed stays sealed, so that whoever m
 from collections.abc import Iterator
 from functools import partial
 
+from daemon.deidentification import Recipes, UnusableScript
 from daemon.models import admission
 from daemon.pipelines import UnknownPipeline, open_pipelines
 from daemon.settings import Loaded, Problem
@@ -14,12 +15,22 @@ from runtime import ModelPackage, PackageError
 from runtime.package.signing import read_public_key
 
 
-def package_problems(loaded: Loaded) -> list[Problem]:
-    """Every package that would not be admitted, every key that is none, and every pipeline without its model."""
-    return list(_problems(loaded))
+def problems_in_files(loaded: Loaded) -> list[Problem]:
+    """A script that cannot be used, every package that would not be admitted, every key that is none, and every
+    pipeline without its model.
+    """
+    return [*_problems_of_script(loaded), *_problems_of_packages(loaded)]
 
 
-def _problems(loaded: Loaded) -> Iterator[Problem]:
+def _problems_of_script(loaded: Loaded) -> Iterator[Problem]:
+    key = "deidentification.pixel_script"
+    try:
+        Recipes(loaded.settings)
+    except UnusableScript as error:
+        yield Problem(key, str(loaded.provenance[key]), f"{str(error).removeprefix(f'{key}: ')}.")
+
+
+def _problems_of_packages(loaded: Loaded) -> Iterator[Problem]:
     settings = loaded.settings
 
     def problem(key: str, message: str) -> Problem:

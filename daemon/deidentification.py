@@ -91,8 +91,10 @@ def _script_of(settings: Settings) -> str | None:
     try:
         text = path.read_text("utf-8")
         _parsed(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnusableScript(f"deidentification.pixel_script: {path} cannot be read ({type(error).__name__})") from None
+    except OSError as error:
+        raise UnusableScript(f"deidentification.pixel_script: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UnusableScript(f"deidentification.pixel_script: {path} is no text in UTF-8") from None
     except InvalidScript as error:
         raise UnusableScript(f"deidentification.pixel_script: {path}: {error}") from None
     return text

@@ -45,14 +45,16 @@ def start(
     except (UnknownPipeline, UnusableScript, PackageError, FhirError) as error:
         raise StartError(str(error)) from None
     except sa.exc.OperationalError as error:
-        shown = settings.database.shown_url
-        raise StartError(
-            f"the database {shown} cannot be opened ({type(error.orig).__name__}); see database.url"
-        ) from None
+        shown, reason = settings.database.shown_url, " ".join(str(error.orig).split())
+        raise StartError(f"the database {shown} cannot be opened ({reason}); see database.url") from None
     except OSError as error:
+        if error.filename:
+            raise StartError(f"{error.filename}: {error.strerror}") from None
+        denied = isinstance(error, PermissionError)
+        hint = "a port below 1024 wants systemd's socket" if denied else "see dicom.address and dicom.port"
         where = f"{settings.dicom.address}:{settings.dicom.port}"
-        hint = "; a port below 1024 wants systemd's socket" if isinstance(error, PermissionError) else ""
-        raise StartError(f"{error.filename or where}: {error.strerror}{hint}") from None
+        reason = str(error.strerror).partition(" (while attempting")[0]  # `socket.create_server` adds what is said here
+        raise StartError(f"{where}: {reason}; {hint}") from None
 
 
 def prepare(settings: Settings) -> None:

@@ -101,8 +101,12 @@ class SigningKey:
             if mode & 0o077 and not is_credential(path):
                 raise SigningKeyError(f"others can reach the signing key {path} (mode {mode:04o}); chmod it to 0600")
             key = load_pem_private_key(path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise SigningKeyError(f"the signing key {path} cannot be read: {type(error).__name__}") from error
+        except OSError as error:
+            raise SigningKeyError(f"the signing key {path} cannot be read: {error.strerror}") from error
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise SigningKeyError(
+                f"the signing key {path} cannot be read: it holds no private key in PEM; restore it from a backup"
+            ) from error
         if not isinstance(key, Ed25519PrivateKey):
             raise SigningKeyError(f"the signing key {path} is of another kind than Ed25519")
         return cls(key)

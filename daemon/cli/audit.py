@@ -111,7 +111,9 @@ def _tell(report: Mapping[str, Any], *, is_export: bool) -> None:
     found = len(problems) + report["omitted"]
     if found > _SHOWN_PROBLEMS:
         fail(f"… and {found - _SHOWN_PROBLEMS} more; --json lists {'all' if found == len(problems) else len(problems)}")
-    state = (f"does not verify ({found} findings)", "red") if problems else ("verifies", "green")
+    state = (
+        (f"does not verify ({found} finding{'' if found == 1 else 's'})", "red") if problems else ("verifies", "green")
+    )
     say(f"audit log of {size} records ", state, f"; {report['unsealed']} not sealed yet")
     if is_export and published is not None and published > size:
         say(

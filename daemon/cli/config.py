@@ -10,12 +10,13 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.padding import Padding
 from rich.text import Text
 
 from daemon.cli.options import USAGE, Json, options
 from daemon.cli.output import console, print_json, print_table, say, warn
-from daemon.settings import Loaded, Problem, Settings, SettingsError, default_path, load_settings
+from daemon.settings import FhirDestination, Loaded, Problem, Settings, SettingsError, default_path, load_settings
 
 app = typer.Typer(help="The settings: check them, show them.", no_args_is_help=True)
 
@@ -27,15 +28,15 @@ def _load(context: typer.Context) -> Loaded:
 
 @app.command("check")
 def check(context: typer.Context, json: Json = False) -> None:
-    """Check the settings, and the model packages that they name; exit code 2 and every problem if they cannot be used.
+    """Check the settings, and the files that they name; exit code 2 and every problem if they cannot be used.
 
-    Packages are read and not run. What is sealed is not opened.
+    Model packages are read and not run. What is sealed is not opened.
     """
-    from daemon.checking import package_problems
+    from daemon.checking import problems_in_files
 
     try:
         loaded = _load(context)
-        if problems := package_problems(loaded):
+        if problems := problems_in_files(loaded):
             raise SettingsError(problems)
     except SettingsError as error:
         if json:
@@ -62,6 +63,15 @@ def _warnings(settings: Settings) -> Iterator[str]:
             "nobody can send: there is no source, so every association is rejected (calling AE title not recognized). "
             "Add a table [[sources]] with the ae_title and issuer of each system that sends"
         )
+    for destination in settings.destinations:
+        if not isinstance(destination, FhirDestination):
+            continue
+        issuers = {source.issuer for source in settings.sources} - set(destination.patient_systems)
+        for issuer in sorted(issuers):
+            yield (
+                f"destination {destination.name}: what comes with the issuer {issuer} is held, since no patient can be "
+                "looked up. Say in its patient_systems which identifier system the server has for it"
+            )
 
 
 def _print_problem(problem: Problem) -> None:
@@ -93,8 +103,14 @@ def _text(value: object) -> str:
 def api_key(name: Annotated[str, typer.Argument(help="What the client is called in the settings.")]) -> None:
     """Make a key for a client of the inference API: prints it once, and the table for the settings."""
     from adapters.open_inference import new_api_key
+    from daemon.settings.sections.console import ApiKeySettings
 
     key, digest = new_api_key()
+    try:
+        ApiKeySettings(name=name, sha256=digest)
+    except ValidationError:
+        allowed = ApiKeySettings.model_fields["name"].description
+        raise typer.BadParameter(f"it wants {allowed}, the first a letter", param_hint="NAME") from None
     say("The key, for the client alone. It is kept nowhere and cannot be shown again:")
     typer.echo(key)
     say("For the settings:")

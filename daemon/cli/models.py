@@ -9,7 +9,7 @@ import typer
 from adapters.keys import KeyStoreError
 from daemon.cli import model_drift, model_versions
 from daemon.cli.options import FAILED, Json, options
-from daemon.cli.output import fail, print_json, print_table, say
+from daemon.cli.output import cell, fail, print_json, print_table, say
 from daemon.control import ControlError
 from daemon.models import admission, site_key
 from daemon.registry import package_sha256
@@ -108,7 +108,7 @@ def show_model(
         "licence",
         "weights_sha256",
     ):
-        say((key.replace("_", " "), "bold"), f"  {described[key]}")
+        say((key.replace("_", " "), "bold"), "  ", cell(key, described[key]))
     say(("signed by", "bold"), f"  {found.signed_by or 'nobody'}")
     for name, value in found.metrics.items():
         say((name, "bold"), f"  {value:g}")

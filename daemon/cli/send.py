@@ -26,8 +26,10 @@ def send(
     from adapters.dicom import SendError, SendResult, send_files
 
     match = _PEER.fullmatch(to)
-    if match is None:
-        raise typer.BadParameter("AE@host:port, such as KOPRU@127.0.0.1:11112", param_hint="--to")
+    if match is None or not 0 < int(match["port"]) < 1 << 16:
+        raise typer.BadParameter(
+            "AE@host:port, such as KOPRU@127.0.0.1:11112, with a port of 1 to 65535", param_hint="--to"
+        )
     host, port = match["host"].strip("[]"), int(match["port"])
     files = walk_files(paths)
     results: dict[Path, SendResult] = {}

@@ -30,10 +30,10 @@ class ControlClient:
             try:
                 connection.connect(str(self._path))
             except OSError as error:
-                raise DaemonUnreachable(
-                    f"no daemon answers at {self._path} ({error.strerror}); start it with `kopru serve`, "
-                    "or run this as its account"
-                ) from None
+                hint = "start it with `kopru serve`, or name its settings with --config"
+                if isinstance(error, PermissionError):
+                    hint = "run this as its account, or as a member of its group"
+                raise DaemonUnreachable(f"no daemon answers at {self._path} ({error.strerror}); {hint}") from None
             with suppress(ConnectionError), connection.makefile("rb") as lines:
                 with suppress(BrokenPipeError):  # it has heard enough; its answer says of what
                     connection.sendall(request)

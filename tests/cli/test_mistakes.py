@@ -1,6 +1,7 @@
 """Commands that need no daemon: mistakes end with 2 and say what is allowed, failures with 1; none with a traceback."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,56 @@ def test_settings_without_a_source_are_valid_but_nobody_can_send(run: Run, tmp_p
         answer = run(*arguments, "config", "check")
         assert (answer.code, answer.err) == (0, "")
         assert json.loads(run(*arguments, "config", "check", "--json").out)["warnings"] == []
+
+
+def test_a_source_whose_patients_no_fhir_server_can_look_up_is_told(run: Run, tmp_path: Path):
+    file = tmp_path / "kopru.toml"
+    file.write_text(
+        '[[sources]]\nae_title = "PACS"\nissuer = "ward"\n'
+        '[[destinations]]\nname = "ehr"\nkind = "fhir"\nurl = "https://ehr.example/fhir"\n'
+    )
+    unmapped = run("--config", file, "config", "check", columns=400)
+    assert unmapped.code == 0
+    assert "destination ehr: what comes with the issuer ward is held" in unmapped.err
+    with file.open("a") as settings:
+        settings.write('patient_systems = { ward = "https://ward.example/patients" }\n')
+    assert run("--config", file, "config", "check").err == ""
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "No such file"), (b"\xff", "UTF-8"), (b"nonsense {", "line 1")])
+def test_config_check_finds_a_pixel_script_that_serve_would_refuse(
+    run: Run, tmp_path: Path, content: bytes | None, says: str
+):
+    file = tmp_path / "kopru.toml"
+    script = tmp_path / "pixels.script"
+    file.write_text(f'[deidentification]\npixel_script = "{script}"\n')
+    if content is not None:
+        script.write_bytes(content)
+    answer = run("--config", file, "config", "check", "--json")
+    assert answer.code == 2
+    (problem,) = json.loads(answer.out)["problems"]
+    assert (problem["key"], problem["place"]) == ("deidentification.pixel_script", f"{file}:2")
+    assert str(script) in problem["message"]
+    assert says in problem["message"]
+
+
+def test_a_daemon_that_cannot_start_says_which_setting_is_to_blame(run: Run, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = run("--set", f"dicom.port={port}", "serve", columns=200)
+    assert answer.code == 1
+    said = answer.err.splitlines()[-1]
+    assert said == f"kopru: 127.0.0.1:{port}: Address already in use; see dicom.address and dicom.port"
+    answer = run("--set", f"database.url=sqlite:///{tmp_path}/absent/kopru.sqlite", "serve", columns=400)
+    assert answer.code == 1
+    assert "(unable to open database file); see database.url" in answer.err
+
+
+def test_a_key_is_made_for_no_name_that_the_settings_would_refuse(run: Run):
+    answer = run("config", "api-key", "Triage App", columns=200)
+    assert (answer.code, answer.out) == (2, "")
+    assert "lower-case letters" in answer.err
+    assert run("config", "api-key", "triage-app").code == 0
 
 
 def test_settings_that_are_not_valid_end_every_command_with_2(run: Run):

@@ -70,6 +70,13 @@ def test_a_port_where_nothing_listens_is_a_refused_connection(run: Run, image: P
     assert f"PEER at 127.0.0.1:{port} cannot be reached: connection refused" in one_line(answer.err)
 
 
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_port_that_cannot_be_is_a_mistake_in_the_call(run: Run, image: Path, port: int) -> None:
+    answer = run("send", image, "--to", f"PEER@127.0.0.1:{port}", columns=200)
+    assert answer.code == 2
+    assert "1 to 65535" in one_line(answer.err)
+
+
 def test_a_port_that_is_not_dicom_is_told_from_one_where_nothing_listens(run: Run, image: Path) -> None:
     with bare_peer(b"") as port:
         answer = run("send", image, "--to", f"PEER@127.0.0.1:{port}")
