@@ -150,6 +150,7 @@ def _mark(image: Image.Image, words: str) -> None:
     """Burn the words into the lower edge of the image itself, outlined, so that they can be read on any."""
     font = _font(14)
     brush = ImageDraw.Draw(image)
+    words = words.replace(" ", "  ")  # the outline takes room from every gap
     while brush.textlength(words, font) > image.width - 8 and font.size > 8:
         font = _font(int(font.size) - 1)
     brush.text((image.width / 2, image.height - 12), words, _WARNING, font, "mm", stroke_width=2, stroke_fill=_GROUND)

@@ -51,7 +51,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = ImageDraw.ImageDraw.text
 
     def text(brush, place, said, *arguments, **named):
-        written.append(said)
+        written.append(" ".join(said.split()))  # gaps may be wider than one space
         return original(brush, place, said, *arguments, **named)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
