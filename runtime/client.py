@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from runtime import wire
+from runtime.bodies import Bodies
 from runtime.errors import (
     BackendFailure,
     BackendLost,
@@ -73,6 +74,7 @@ class RuntimeClient:
         self._lock = threading.Lock()
         self._idle: list[socket.socket] = []
         self._owner = os.getpid()
+        self._bodies = Bodies()
 
     def infer(
         self,
@@ -87,7 +89,8 @@ class RuntimeClient:
         end = _end(timeout_seconds)
         tensors = native(inputs)
         headers = wire.tensor_headers(tensors)
-        with _closing(wire.write_tensors(tensors)) as body:
+        with self._bodies.lend(wire.size_of(headers)) as body:
+            wire.write_tensors(body, tensors)
             return self._infer(_infer_request(model, version, headers, priority, timeout_seconds), body, end)
 
     def infer_many(
@@ -102,7 +105,9 @@ class RuntimeClient:
         end = _end(timeout_seconds)
         tensors = native(inputs)
         headers = wire.tensor_headers(tensors)
-        with _closing(wire.write_tensors(tensors)) as body:
+        body = wire.new_body(wire.size_of(headers))  # none of `_bodies`: a time may be over before all have read it
+        with _closing(body):
+            wire.write_tensors(body, tensors)
             return each_at_once(
                 models,
                 lambda name, version: self._infer(
@@ -166,6 +171,7 @@ class RuntimeClient:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        self._bodies.close()
 
     def __enter__(self) -> Self:
         return self

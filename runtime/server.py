@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
+from threadpoolctl import threadpool_limits
 
 from runtime import wire
 from runtime.backend import RemoteAccess
@@ -75,6 +76,8 @@ def serve(
     Raises `PackageError` for a package that cannot be used, `BackendFailure` for a `device` that is not there,
     `RuntimeUnavailable` if another process serves the socket, and `BackendLost` when only a new process can go on.
     """
+    # The cores are for the models: a product of numpy's, a part of a millisecond's work, would wait for a second core.
+    threadpool_limits(1, user_api="blas")
     admission = admission or Admission()
     packages = [ModelPackage.load(directory, admission) for directory in package_dirs]
     settings = HostSettings(
@@ -129,8 +132,13 @@ class _Server:
         self._most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
     def answer(self, until: Callable[[], bool]) -> None:
-        """Take connections and requests until the condition holds, which is asked often."""
-        while not until():
+        """Take connections and requests until the condition holds, which is asked at each tick."""
+        next_tick = 0.0
+        while True:
+            if time.monotonic() >= next_tick:
+                if until():
+                    break
+                next_tick = time.monotonic() + _TICK_SECONDS
             for key, _ in self._selector.select(_TICK_SECONDS):
                 if key.data is None:
                     self._accept()
@@ -279,14 +287,15 @@ def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None
     except RuntimeFailure as error:
         _send_error(connection, error)
         return
+    headers = wire.tensor_headers(result.outputs)
     try:
-        body = wire.write_tensors(result.outputs)
+        body = _filled(wire.size_of(headers), lambda body: wire.write_tensors(body, result.outputs))
     except (MemoryError, OSError) as error:
         _log.warning("answer_not_written", reason=type(error).__name__)
         _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
         return
     header = wire.InferReply(
-        tensors=wire.tensor_headers(result.outputs),
+        tensors=headers,
         model=result.model,
         version=result.version,
         weights_sha256=result.weights_sha256,
@@ -315,7 +324,19 @@ def _send_loaded(connection: _Connection, done: Future[bytes]) -> None:
 
 
 def _send_document(connection: _Connection, document: bytes) -> None:
-    _send(connection, wire.DocumentReply(), wire.write_document(document))
+    body = _filled(len(document), lambda body: wire.write_document(body, document))
+    _send(connection, wire.DocumentReply(), body)
+
+
+def _filled(size: int, fill: Callable[[int], None]) -> int:
+    """A new body with what `fill` writes into it."""
+    body = wire.new_body(size)
+    try:
+        fill(body)
+    except BaseException:
+        os.close(body)
+        raise
+    return body
 
 
 def _send_error(connection: _Connection, error: RuntimeFailure) -> None:

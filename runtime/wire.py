@@ -1,15 +1,16 @@
-"""How client and runtime process talk: messages on a Unix socket, tensors in sealed shared memory.
+"""How client and runtime process talk: messages on a Unix socket, tensors in shared memory.
 
 One message of a SOCK_SEQPACKET socket is a JSON object of at most 64 KiB, and at most one file descriptor (SCM_RIGHTS,
-unix(7)) of its *body*: a memfd (memfd_create(2)) sealed against every change, with
+unix(7)) of its *body*: a memfd (memfd_create(2)) whose size is sealed, with
 
 - the tensors that the header lists, in that order, each at the next multiple of 64 bytes, in C order and the machine's
   byte order;
 - or, for a `DocumentReply`, JSON.
 
-The receiver asks for the seals before anything else, so a body is plain memory that cannot change, block or shrink
-while it is read; and it reads it with pread(2), never maps it, so no peer can make it fault. A body must have exactly
-the size that its header says. A client sends one request at a time and waits for its reply.
+The receiver asks for the seals before anything else, so a body is plain memory that cannot block or shrink while it is
+read; and it copies it with pread(2), never maps it, and checks the copy, so that no peer can make it fault, or change
+what was checked. A body may be larger than its header says: a client uses it again (`runtime.bodies`), once it has the
+reply. A client sends one request at a time and waits for its reply.
 """
 
 import array
@@ -30,7 +31,7 @@ from runtime.verdict import Verdict
 MAX_HEADER_BYTES: Final = 1 << 16
 MAX_DOCUMENT_BYTES: Final = 1 << 24
 _ALIGNMENT: Final = 64
-_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 _FD_BYTES: Final = array.array("i").itemsize
 _MOST_FDS: Final = 4  # room for more than the one allowed, so that a peer that sends more is found out
 
@@ -149,16 +150,32 @@ def tensor_headers(tensors: Mapping[str, Array]) -> tuple[TensorHeader, ...]:
     )
 
 
-def write_tensors(tensors: Mapping[str, Array]) -> int:
-    """Put `tensors` into a new sealed memfd; the caller closes it."""
-    headers = tensor_headers(tensors)
-    offsets, size = _layout(headers)
-    parts = [np.ascontiguousarray(tensor).reshape(-1).view(np.uint8) for tensor in tensors.values()]
-    return _write_body(size, zip(offsets, parts, strict=True))
+def size_of(headers: Sequence[TensorHeader]) -> int:
+    """How many bytes of a body these tensors take."""
+    return _layout(headers)[1]
+
+
+def new_body(size: int) -> int:
+    """A memfd of this size, sealed; the caller closes it."""
+    body = os.memfd_create("tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(body, size)
+        fcntl.fcntl(body, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(body)
+        raise
+    return body
+
+
+def write_tensors(body: int, tensors: Mapping[str, Array]) -> None:
+    """Put `tensors` into a body that is large enough."""
+    offsets, _ = _layout(tensor_headers(tensors))
+    for offset, tensor in zip(offsets, tensors.values(), strict=True):
+        _write_from(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data, body, offset)
 
 
 def read_tensors(body: int, headers: Sequence[TensorHeader]) -> dict[str, Array]:
-    """Copy the tensors out of a body. Raises `BadMessage` if it is not sealed or has another size.
+    """Copy the tensors out of a body. Raises `BadMessage` if its size is not sealed, or too small.
 
     The caller has checked the headers: as much memory is taken as they say.
     """
@@ -172,13 +189,13 @@ def read_tensors(body: int, headers: Sequence[TensorHeader]) -> dict[str, Array]
     return tensors
 
 
-def write_document(data: bytes) -> int:
-    """Put `data` into a new sealed memfd; the caller closes it."""
-    return _write_body(len(data), [(0, np.frombuffer(data, np.uint8))])
+def write_document(body: int, data: bytes) -> None:
+    """Put `data` into a body of its size."""
+    _write_from(memoryview(data), body, 0)
 
 
 def read_document(body: int) -> bytes:
-    """Copy a document out of a body. Raises `BadMessage`."""
+    """Copy a document, the whole body, out of it. Raises `BadMessage`."""
     size = os.fstat(body).st_size
     if size > MAX_DOCUMENT_BYTES:
         raise BadMessage("the document is too large")
@@ -231,20 +248,10 @@ def _layout(headers: Sequence[TensorHeader]) -> tuple[list[int], int]:
     return offsets, end
 
 
-def _write_body(size: int, parts: Any) -> int:
-    body = os.memfd_create("tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(body, size)
-        for offset, part in parts:
-            view = memoryview(part)
-            while view:
-                written = os.pwrite(body, view, offset)
-                view, offset = view[written:], offset + written
-        fcntl.fcntl(body, fcntl.F_ADD_SEALS, _SEALS)
-    except BaseException:
-        os.close(body)
-        raise
-    return body
+def _write_from(view: memoryview, body: int, offset: int) -> None:
+    while view:
+        written = os.pwrite(body, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _check_body(body: int, size: int) -> None:
@@ -253,9 +260,9 @@ def _check_body(body: int, size: int) -> None:
     except OSError:
         raise BadMessage("the body is no memfd") from None
     if seals & _SEALS != _SEALS:
-        raise BadMessage("the body is not sealed against changes")
-    if os.fstat(body).st_size != size:
-        raise BadMessage("the body has another size than its header says")
+        raise BadMessage("the size of the body is not sealed")
+    if os.fstat(body).st_size < size:
+        raise BadMessage("the body is smaller than its header says")
 
 
 def _read_into(body: int, offset: int, target: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
