@@ -56,3 +56,4 @@ class Arrival:
     same_pixels: frozenset[str] = frozenset()  # ids of instances that show the same image (`daemon.intake.twins`)
     names_nobody: bool = False  # its Patient ID is missing or a placeholder: the scope is its study's own
     pseudonym: str | None = None  # its Patient ID where that has the form of our pseudonyms, which identify nobody
+    is_own_copy: bool = False  # its Patient ID is a pseudonym that the key store has given

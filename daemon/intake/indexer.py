@@ -103,7 +103,8 @@ class Indexer:
         self.lease = lease
         self._confirmed_at = time.monotonic()
         self._entries = {entry.scope_tag: entry for entry in node.keys.patients()}
-        self._reader = Reader(node.master, node.settings.source_for, self._entry_for)
+        self._pseudonyms = {entry.pseudonym for entry in self._entries.values()}
+        self._reader = Reader(node.master, node.settings.source_for, self._entry_for, self._pseudonyms.__contains__)
         self._seen: dict[Batch, set[str]] = {}
         with node.database.read() as connection:
             rows = connection.execute(sa.select(t.receiver.c.id, t.receiver.c.complete_batch)).all()
@@ -384,8 +385,9 @@ class Indexer:
         if known is not None:
             with suppress(KeyDestroyed):
                 return self._node.keys.patient(known.id)
-        self._entries[scope_tag] = self._node.keys.create_patient(scope_tag)
-        return self._entries[scope_tag]
+        entry = self._entries[scope_tag] = self._node.keys.create_patient(scope_tag)
+        self._pseudonyms.add(entry.pseudonym)
+        return entry
 
 
 def _forget(connection: sa.Connection, instance_id: str) -> None:

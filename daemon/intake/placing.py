@@ -164,7 +164,7 @@ def _says_first_whose_it_is(connection: sa.Connection, arrival: Arrival, study_i
 
 def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_id: str) -> _Verdict:
     """The standing, by the order in the module's docstring."""
-    if arrival.pseudonym is not None and _is_ours(connection, arrival.pseudonym):
+    if arrival.is_own_copy or (arrival.pseudonym is not None and _is_ours(connection, arrival.pseudonym)):
         return _Verdict(Standing.OWN_RESULT, _OWN_COPY)
     twins = connection.execute(sa.select(t.instance).where(t.instance.c.uid_tag == arrival.uid_tag)).all()
     if any(twin.content_tag == arrival.content_tag and twin.standing not in NOT_IT for twin in twins):
@@ -203,6 +203,7 @@ def _of_another_patient(arrival: Arrival, twins: list[sa.Row[Any]]) -> _Verdict:
 
 
 def _is_ours(connection: sa.Connection, pseudonym: str) -> bool:
+    """Whether it is that of a patient whom another host has made since this one looked at the key store."""
     known = sa.select(t.patient.c.id).where(t.patient.c.pseudonym == pseudonym)
     return connection.execute(known).first() is not None
 

@@ -60,16 +60,19 @@ _REJECTIONS: Final = frozenset({"113001", "113037", "113038", "113039"})
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads objects. `entry_for` gives the key-store entry of a scope tag, making one if there is none."""
+    """Reads objects. `entry_for` gives the key-store entry of a scope tag, making one if there is none; `is_ours` says
+    whether the key store has given a pseudonym, so that a copy of ours is known though the index was lost.
+    """
 
     master: MasterKey
     source_for: Callable[[str], SourceSettings]
     entry_for: Callable[[str], PatientEntry]
+    is_ours: Callable[[str], bool]
 
     @classmethod
     def of(cls, node: Node) -> "Reader":
         """A reader for what the index has: its patients have entries."""
-        return cls(node.master, node.settings.source_for, node.keys.create_patient)
+        return cls(node.master, node.settings.source_for, node.keys.create_patient, lambda _pseudonym: False)
 
     def read(self, ref: ObjectRef, receipt: Receipt, data: bytes) -> tuple[Arrival, PatientEntry]:
         """The arrival and the entry of its patient. Raises `anonymize.MalformedDataSet` for what cannot be read."""
@@ -118,6 +121,7 @@ class Reader:
             rejected_uid_tags=tuple(self.master.lookup_tag("instance", uid) for uid in rejected),
             names_nobody=_is_placeholder(header),
             pseudonym=identity.patient_id if is_pseudonym(identity.patient_id) else None,
+            is_own_copy=self.is_ours(identity.patient_id),
         )
         return arrival, entry
 

@@ -1,6 +1,7 @@
 """Studies that go to DICOM destinations: de-identified under a policy of the destination's own, whole or not at all."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -370,3 +371,23 @@ def test_a_copy_that_comes_back_goes_round_no_further(make: Make, archive: Store
     assert installation.standings() == ["current", "own-result"]
     assert [study["state"] for study in installation.ask("studies.list")] == ["delivered"]
     assert len(archive.files()) == 1
+
+
+@sqlite_alone
+@pytest.mark.dcmtk
+def test_a_copy_that_comes_back_is_known_though_the_index_is_lost(
+    make: Make, archive: StoreScp, sqlite_template: Path, tmp_path: Path
+):
+    archive.start()
+    first = make(at(archive), reports=())
+    first.send(image())
+    first.work()
+    (file,) = archive.files()
+    shutil.copytree(tmp_path / "node", tmp_path / "other", ignore=lambda _, names: {"store"} & set(names))
+    shutil.copyfile(sqlite_template, tmp_path / "other.sqlite")
+    other = Installation(tmp_path / "other", f"sqlite+pysqlite:///{tmp_path / 'other.sqlite'}", (), [at(archive)])
+    try:
+        other.send(dcmread(file))  # read before any of the images, as after a restore
+        assert other.standings() == ["own-result"]
+    finally:
+        other.close()
