@@ -83,8 +83,10 @@ def deidentify(
     ] = False,
     json: Json = False,
 ) -> None:
-    """De-identify DICOM files by PS3.15 (the Basic Profile and what options add to it), and FHIR R4 resources in JSON
-    or NDJSON by HIPAA Safe Harbor or rules of your own. Exits with 3 if any could not be proven clean.
+    """De-identify DICOM files by PS3.15, and FHIR R4 resources by HIPAA Safe Harbor or rules of your own.
+
+    Of PS3.15: the Basic Profile and what options add to it. FHIR comes in JSON or NDJSON. Exits with 3 if any could not
+    be proven clean.
     """
     if (out is None) is not explain:
         raise typer.BadParameter("say where to write to with --out, or ask with --explain")
