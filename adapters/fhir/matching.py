@@ -34,7 +34,8 @@ def match_flow(identity: PatientIdentity, systems: Mapping[str, str]) -> Flow[Pa
     system = systems.get(identity.issuer)
     if system is None:
         return Held(
-            "the issuer of the Patient ID has no identifier system; add it to patient_systems of the destination"
+            "the issuer of the Patient ID has no identifier system; add it to patient_systems of the destination, "
+            "then process the study again"
         )
     reply = yield Search("Patient", {"identifier": f"{system}|{escaped(value)}"})
     if failed := failure(reply, _NO_NAMES):
