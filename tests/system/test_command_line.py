@@ -177,6 +177,6 @@ def test_a_hand_is_not_analysable_every_result_verifies_and_drift_can_be_asked(k
     pages = [page.read_text() for page in kopru.reports.glob("*.html")]
     assert sum("unlike what the model was made for" in page.lower() for page in pages) == 1
     (watched,) = json.loads(kopru.cli("models", "drift", "--json"))
-    assert watched["refused"]["too-much-black"] >= 1
+    assert sum(watched["refused"].values()) >= 1
     assert {feature["samples"] for feature in watched["features"]} == {watched["judged"]}
     assert "chest-xray-3class" in kopru.cli("models", "drift", "chest-xray-3class")
