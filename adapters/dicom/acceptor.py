@@ -21,9 +21,10 @@ from typing import Final
 
 import structlog
 
-from adapters.dicom.association import Association, AssociationRules, Intake
+from adapters.dicom.association import Association, AssociationRules
 from adapters.dicom.association_slots import AssociationSlots
 from adapters.dicom.connection import Connection
+from adapters.dicom.events import Events, Intake
 from adapters.dicom.negotiation import AeRules
 from adapters.storage import ObjectRef
 
@@ -73,6 +74,7 @@ class _Acceptor:
             request_timeout_seconds=settings.request_timeout_seconds,
             take_slot=AssociationSlots(settings.slots_directory, settings.maximum_associations).take,
             on_stored=settings.on_stored,
+            events=Events(intake),
         )
         self._open: dict[Association, threading.Thread] = {}
         self._lock = threading.Lock()

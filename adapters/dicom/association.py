@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from adapters.dicom.connection import Connection
 from adapters.dicom.dimse import Command, CommandField, Message, MessageAssembler, Status, encode_response
 from adapters.dicom.errors import AbortReason, ConnectionLost, ProtocolError
+from adapters.dicom.events import Events, Intake
 from adapters.dicom.negotiation import AeRules, Rejection, answer_contexts, rejection_of
 from adapters.dicom.storage_service import StoreRefusal, check_instance, refusal_of_store
 from adapters.dicom.upper_layer import (
@@ -37,14 +38,6 @@ from adapters.storage import EventKind, ObjectRef, Receipt, ReceiptKind, StoreEr
 _log = structlog.get_logger(__name__)
 
 
-class Intake(Protocol):
-    """Where received objects go: `adapters.storage.IntakeWriter`."""
-
-    def write(self, receipt: Receipt, data: bytes = b"") -> ObjectRef:
-        """Store durably, or raise `StoreError` or `KeyStoreError`."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class AssociationRules:
     """What holds for every association of a receiver."""
@@ -55,6 +48,7 @@ class AssociationRules:
     request_timeout_seconds: float
     take_slot: Callable[[], Callable[[], None] | None]
     on_stored: Callable[[ObjectRef], None]
+    events: Events
 
 
 class Association:
@@ -232,12 +226,8 @@ class Association:
         context: ContextAnswer | None = None,
         status: Status | None = None,
     ) -> None:
-        """Leave a sealed event in the intake. That it cannot be stored must not change what the peer is told."""
-        receipt = self._receipt(ReceiptKind.EVENT, request, message, context, event, status, detail)
-        try:
-            self._intake.write(receipt)
-        except (StoreError, KeyStoreError) as error:
-            self._log.error("event_not_stored", event_kind=event.value, reason=str(error))
+        """Leave a sealed event in the intake."""
+        self._rules.events.record(self._receipt(ReceiptKind.EVENT, request, message, context, event, status, detail))
 
     def _receipt(
         self,

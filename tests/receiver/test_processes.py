@@ -198,6 +198,9 @@ def test_a_store_that_vanished_refuses_and_one_that_is_back_takes_again(make_rec
         (receivers.root / "away").rename(receivers.root / "store")
         assert peer.store(raw, data_set.SOPInstanceUID).status == 0
         peer.release()
+    wait_until(lambda: len(receivers.events()) == 3, "the events, that of the refusal too")
+    (refused,) = [event for event in receivers.events() if event.event is EventKind.INSTANCE_REFUSED]
+    assert (refused.status, refused.sop_instance_uid) == (0xA700, data_set.SOPInstanceUID)
 
 
 def test_a_key_store_that_vanished_refuses_too(make_receivers: MakeReceivers) -> None:
