@@ -10,7 +10,7 @@ from functools import partial
 from daemon.deidentification import Recipes, UnusableScript
 from daemon.models import admission
 from daemon.pipelines import UnknownPipeline, open_pipelines
-from daemon.settings import Loaded, Problem
+from daemon.settings import FhirDestination, Loaded, PacsDestination, Problem
 from runtime import ModelPackage, PackageError
 from runtime.package.signing import read_public_key
 
@@ -20,6 +20,26 @@ def problems_in_files(loaded: Loaded) -> list[Problem]:
     pipeline without its model.
     """
     return [*_problems_of_script(loaded), *_problems_of_packages(loaded)]
+
+
+def destinations_without_reports(loaded: Loaded) -> list[str]:
+    """The names of the EHRs and PACS that get nothing, since each model whose results they would get is for research,
+    and the site has not confirmed it for them. The settings are valid, and `problems_in_files` has found none.
+    """
+    settings = loaded.settings
+    packages = [ModelPackage.load(path, admission(settings, opens_sealed=False)) for path in settings.runtime.packages]
+    reported = [
+        name
+        for name, (_, found) in open_pipelines(settings, packages).items()
+        if not all(package.research_only for package in found.by_version.values())
+    ]
+    return [
+        destination.name
+        for destination in settings.destinations
+        if isinstance(destination, FhirDestination | PacsDestination)
+        and not destination.confirm_research
+        and not any(isinstance(destination, FhirDestination) or destination.takes(name) for name in reported)
+    ]
 
 
 def _problems_of_script(loaded: Loaded) -> Iterator[Problem]:

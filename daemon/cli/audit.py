@@ -3,6 +3,7 @@ settings.
 """
 
 import json as json_module
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -55,7 +56,7 @@ def export(
     """Write the sealed log into a file that anyone can verify with the public key."""
     daemon = options(context).daemon()
     number = 0
-    with out.open("x", encoding="utf-8") as file:
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         try:
             for line in daemon.stream("audit.export"):
                 file.write(f"{line}\n")

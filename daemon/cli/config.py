@@ -32,7 +32,7 @@ def check(context: typer.Context, json: Json = False) -> None:
 
     Model packages are read and not run. What is sealed is not opened.
     """
-    from daemon.checking import problems_in_files
+    from daemon.checking import destinations_without_reports, problems_in_files
 
     try:
         loaded = _load(context)
@@ -45,7 +45,7 @@ def check(context: typer.Context, json: Json = False) -> None:
             for problem in error.problems:
                 _print_problem(problem)
         raise typer.Exit(USAGE) from None
-    warnings = list(_warnings(loaded.settings))
+    warnings = [*_warnings(loaded.settings), *map(_nothing_goes_to, destinations_without_reports(loaded))]
     if json:
         print_json(
             {"valid": True, "file": str(loaded.path) if loaded.path else None, "problems": [], "warnings": warnings}
@@ -72,6 +72,13 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"destination {destination.name}: what comes with the issuer {issuer} is held, since no patient can be "
                 "looked up. Say in its patient_systems which identifier system the server has for it"
             )
+
+
+def _nothing_goes_to(destination: str) -> str:
+    return (
+        f"destination {destination}: every report for it is withheld, since all models are meant for research. "
+        "confirm_research = true says that this site wants them there"
+    )
 
 
 def _print_problem(problem: Problem) -> None:

@@ -70,6 +70,12 @@ def test_a_source_whose_patients_no_fhir_server_can_look_up_is_told(run: Run, tm
     assert "destination ehr: what comes with the issuer ward is held" in unmapped.err
     with file.open("a") as settings:
         settings.write('patient_systems = { ward = "https://ward.example/patients" }\n')
+    research = run("--config", file, "config", "check", columns=400)
+    assert research.code == 0
+    assert "destination ehr: every report for it is withheld" in research.err
+    assert "issuer" not in research.err
+    with file.open("a") as settings:
+        settings.write("confirm_research = true\n")
     assert run("--config", file, "config", "check").err == ""
 
 

@@ -82,6 +82,7 @@ def test_an_export_verifies_without_the_daemon_and_a_changed_one_does_not(kopru:
     wait_until(lambda: kopru.ask("status")["audit"]["sealed"], "the first records to be sealed")
     export, heads = tmp_path / "log.jsonl", kopru.data / "audit-heads"
     kopru.cli("audit", "export", "--out", export)
+    assert export.stat().st_mode & 0o777 == 0o600, "it names operators"
     elsewhere = tmp_path / "elsewhere.toml"  # another installation: nothing of the daemon is asked
     elsewhere.write_text(f'[node]\ndata = "{tmp_path / "other"}"\n')
     verify = ("--config", elsewhere, "audit", "verify", "--export", export)
