@@ -1,5 +1,6 @@
 """The command line in this process: what it printed, and the code it ended with."""
 
+import logging
 import sys
 import tempfile
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from daemon.cli import main, output
 from daemon.control.client import SOCKET_NAME
@@ -38,7 +40,21 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path) -> Run:
+def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`serve` sends the logs of its process to what a test has for standard error, which is closed after it."""
+    before, handlers = structlog.get_config(), logging.root.handlers[:]
+    for where, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(where, hook, getattr(where, hook))
+    yield
+    structlog.configure(**before)
+    logging.root.handlers[:] = handlers
+    logging.captureWarnings(capture=False)
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path, logging_as_it_was: None
+) -> Run:
     """`run("config", "check", columns=80)` is `kopru config check`, in a home of its own."""
     for name in ("KOPRU_CONFIG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)

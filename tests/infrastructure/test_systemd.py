@@ -62,6 +62,7 @@ def test_the_master_key_comes_under_the_name_that_the_program_looks_for(tmp_path
     (credentials / name).chmod(0o440)  # as systemd makes them, with an access list
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     environ = {"CREDENTIALS_DIRECTORY": str(credentials), "STATE_DIRECTORY": str(tmp_path / "state")}
+    environ["RUNTIME_DIRECTORY"] = "/run/kopru"  # short enough for sockets, wherever tests write
     settings = load_settings(None, {}, environ).settings
     assert settings.keys.master_key_file == credentials / name
     assert open_master_key(settings).subkey("a") == MasterKey(bytes(range(32))).subkey("a")
