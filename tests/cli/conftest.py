@@ -1,5 +1,6 @@
 """The command line in this process: what it printed, and the code it ended with."""
 
+import contextlib
 import logging
 import sys
 import tempfile
@@ -39,8 +40,8 @@ def home() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture
-def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextlib.contextmanager
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`serve` sends the logs of its process to what a test has for standard error, which is closed after it."""
     before, handlers = structlog.get_config(), logging.root.handlers[:]
     for where, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
@@ -52,9 +53,7 @@ def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path, logging_as_it_was: None
-) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path) -> Iterator[Run]:
     """`run("config", "check", columns=80)` is `kopru config check`, in a home of its own."""
     for name in ("KOPRU_CONFIG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
@@ -70,7 +69,8 @@ def run(
         said = capsys.readouterr()
         return Answer(int(ended.value.code or 0), said.out, said.err)
 
-    return run
+    with _logging_as_it_was(monkeypatch):
+        yield run
 
 
 @pytest.fixture
