@@ -1,17 +1,20 @@
 """What the runtime process costs beside a bare loop over the same ONNX session. Run: python -m benchmarks.runtime
 
 Bare loop and runtime take turns, so that a busy machine disturbs both; the figures are medians over the rounds. No
-answer is kept (the cache is off), and the package is served without its gate, whose cost is a row of its own.
+answer is kept (the cache is off), and the package is served without its gate, whose cost is a row of its own. Each call
+of either takes the next of several inputs, as no two images are the same: one input again and again would lie in the
+processor's cache for the loop, and never for the runtime, which gets each anew.
 
 - same batch: whole batches of the package's size, two requests in flight, against `session.run` in a loop;
 - clients at once: many threads with one sample each, which the runtime has to join to batches, against the same loop;
-- single request: one client, one sample, nobody else; what it takes longer than `session.run` on that sample;
+- single request: one client, one sample, nobody else, in blocks of calls; what it takes longer than `session.run`;
 - on a GPU, if there is one: the package (best a PyTorch one, `--gpu-package`) with batches of 64, asked by several
   processes: images a second in whole batches, then 1,000 requests of one sample at once, and how busy the GPU is.
 """
 
 import argparse
 import contextlib
+import itertools
 import multiprocessing
 import multiprocessing.synchronize
 import os
@@ -39,7 +42,8 @@ BUNDLED = Path(pipelines.__file__).parent / "packages" / "chest-xray-3class"
 SAME_BATCH_TARGET, AT_ONCE_TARGET, ADDED_TARGET_MS = 0.95, 0.90, 1.0
 GPU_TARGET, GPU_P99_TARGET_MS, GPU_BATCH, GPU_REQUESTS = 10_000, 200.0, 64, 1000
 GPU_DEVICE = Path("/dev/nvidiactl")
-WARM_UP = 5
+WARM_UP, BLOCK = 5, 45
+INPUTS = 16
 Inputs = dict[str, np.ndarray[Any, Any]]
 
 
@@ -119,35 +123,36 @@ def _measure(package: ModelPackage, guarded: ModelPackage, client: RuntimeClient
         package.read_weights(), session_options(options.threads), providers=["CPUExecutionProvider"]
     )
     outputs = [spec.name for spec in package.outputs]
-    batch, single = _inputs(package, package.batch.size), _inputs(package, 1)
+    batches = itertools.cycle([_inputs(package, package.batch.size, seed) for seed in range(INPUTS)])
+    singles = itertools.cycle([_inputs(package, 1, seed) for seed in range(INPUTS)])
     sizes: list[int] = []
 
-    def bare(inputs: Inputs) -> None:
-        session.run(outputs, inputs)
+    def bare(inputs: Iterator[Inputs]) -> None:
+        session.run(outputs, next(inputs))
 
-    def ask(inputs: Inputs, model: str = package.name) -> None:
-        sizes.append(client.infer(model, inputs, timeout_seconds=60).batch_size)
+    def ask(inputs: Iterator[Inputs], model: str = package.name) -> None:
+        sizes.append(client.infer(model, next(inputs), timeout_seconds=60).batch_size)
 
     rates: dict[str, list[float]] = {"bare": [], "same": [], "once": []}
-    singles = [
-        lambda: bare(single),
-        lambda: ask(single),
-        lambda: ask(single, guarded.name),
+    calls = [
+        lambda: bare(singles),
+        lambda: ask(singles),
+        lambda: ask(singles, guarded.name),
     ]
     latencies: list[list[float]] = [[], [], []]
     joined: list[float] = []
     for _ in range(options.rounds):
-        rates["bare"].append(_rate(lambda: bare(batch), 1, options.seconds) * package.batch.size)
-        rates["same"].append(_rate(lambda: ask(batch), 2, options.seconds) * package.batch.size)
+        rates["bare"].append(_rate(lambda: bare(batches), 1, options.seconds) * package.batch.size)
+        rates["same"].append(_rate(lambda: ask(batches), 2, options.seconds) * package.batch.size)
         sizes.clear()
-        rates["once"].append(_rate(lambda: ask(single), options.clients, options.seconds))
+        rates["once"].append(_rate(lambda: ask(singles), options.clients, options.seconds))
         joined.append(statistics.fmean(sizes))
-        _take_turns(singles, latencies, options.seconds)
+        _take_turns(calls, latencies, options.seconds)
     _print(package, options, rates, latencies, statistics.median(joined))
 
 
-def _inputs(package: ModelPackage, samples: int) -> Inputs:
-    random = np.random.default_rng(0)
+def _inputs(package: ModelPackage, samples: int, seed: int = 0) -> Inputs:
+    random = np.random.default_rng(seed)
     return {spec.name: random.random((samples, *spec.sample_shape)).astype(spec.dtype.value) for spec in package.inputs}
 
 
@@ -176,16 +181,17 @@ def _rate(call: Callable[[], None], threads: int, seconds: float) -> float:
 
 
 def _take_turns(calls: list[Callable[[], None]], durations: list[list[float]], seconds: float) -> None:
-    """Add how many milliseconds each call takes, one after the other; the first, with cold caches, are left out."""
+    """Add how many milliseconds each call takes, a block of one after a block of the other; the first of each block,
+    with the caches of the one before, are left out.
+    """
     end = time.perf_counter() + seconds
-    turn = 0
     while time.perf_counter() < end:
         for call, found in zip(calls, durations, strict=True):
-            started = time.perf_counter()
-            call()
-            if turn >= WARM_UP:
-                found.append((time.perf_counter() - started) * 1e3)
-        turn += 1
+            for number in range(BLOCK):
+                started = time.perf_counter()
+                call()
+                if number >= WARM_UP:
+                    found.append((time.perf_counter() - started) * 1e3)
 
 
 def _print(
