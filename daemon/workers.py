@@ -91,7 +91,7 @@ class Workers:
 
 def _kill(pool: ProcessPoolExecutor) -> None:
     """End a pool's processes. There is no other way to end what hangs in a codec."""
-    for process in list(pool._processes.values()):
+    for process in list((pool._processes or {}).values()):  # None once it is shut down
         process.kill()
 
 

@@ -165,6 +165,14 @@ def test_close_lets_running_work_finish_and_leaves_no_process(tmp_path: Path):
     assert not is_alive(pid)
 
 
+def test_a_worker_that_died_is_told_as_such_though_its_pool_is_closed_meanwhile():
+    workers = Workers(1)
+    pool = workers._pool
+    workers.close()
+    workers._replace(pool)  # by the thread whose work ended with the processes
+    workers.close()
+
+
 def test_work_that_is_abandoned_keeps_nobody_from_ending(tmp_path: Path):
     workers = Workers(1)
     with ThreadPoolExecutor(1) as thread:
