@@ -7,10 +7,12 @@ given, or does not come back from it, the pool is made anew; whoever waited gets
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
 
 from daemon.supervision.child import die_with_parent
@@ -21,6 +23,8 @@ R = TypeVar("R")
 
 LONGEST_SECONDS = 1800.0
 """More than the longest multi-frame takes to be looked at for text."""
+
+_LOOK_SECONDS = 1.0
 
 
 class WorkerDied(Exception):
@@ -56,13 +60,28 @@ class Workers:
             raise WorkerDied("the workers are being ended; the work was not begun")
         pool = self._pool
         try:
-            return self._bringer.submit(pool.submit, work).result().result(self._longest)
+            answer = self._bringer.submit(pool.submit, work).result()
+            if not self._is_done(answer, pool):
+                self._replace(pool)
+                raise WorkerDied(f"a worker process did not answer within {self._longest:.0f} seconds")
+            return answer.result()
         except BrokenProcessPool:
             self._replace(pool)
             raise WorkerDied("a worker process ended unexpectedly") from None
-        except TimeoutError:
-            self._replace(pool)
-            raise WorkerDied(f"a worker process did not answer within {self._longest:.0f} seconds") from None
+
+    def _is_done(self, answer: Future[R], pool: ProcessPoolExecutor) -> bool:
+        """Wait for an answer; False when that takes too long. Raises `BrokenProcessPool`.
+
+        A pool may not see the end of a process that it has just made, until something else happens: its thread looks
+        for processes before it makes one. So this looks, too.
+        """
+        end = time.monotonic() + self._longest
+        while (left := end - time.monotonic()) > 0:
+            if wait([answer], min(left, _LOOK_SECONDS)).done:
+                return True
+            if any(process.exitcode is not None for process in _processes(pool)):
+                raise BrokenProcessPool
+        return False
 
     def _replace(self, pool: ProcessPoolExecutor) -> None:
         """Put a new pool in the place of one that is broken or hangs, once; what the old one still does is ended."""
@@ -91,8 +110,12 @@ class Workers:
 
 def _kill(pool: ProcessPoolExecutor) -> None:
     """End a pool's processes. There is no other way to end what hangs in a codec."""
-    for process in list((pool._processes or {}).values()):  # None once it is shut down
+    for process in _processes(pool):
         process.kill()
+
+
+def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
+    return list((pool._processes or {}).values())  # None once it is shut down
 
 
 def _begin(parent_pid: int, prepare: Callable[[], None] | None) -> None:
