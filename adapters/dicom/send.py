@@ -5,6 +5,7 @@ byte from the file. A file that cannot be sent gives a result that says why; it 
 """
 
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,6 +132,7 @@ class _HasContext(Protocol):
 
 
 Item = TypeVar("Item", bound=_HasContext)
+_RESUMING_SECONDS: Final = 1.0
 NO_ANSWER: Final = "no answer: the peer aborted or was silent for too long"
 
 
@@ -180,6 +182,10 @@ class Opened:
         """C-STORE a Part 10 file: the status and the peer's comment on it, None without an answer. Raises what reading
         the file raises.
         """
+        # pynetdicom's thread may not have gone on since the last one; then it would take this one's answer for its own.
+        resumes_until = time.monotonic() + _RESUMING_SECONDS
+        while self._association._is_paused and self.lasts and time.monotonic() < resumes_until:
+            time.sleep(0.0005)
         _config.STORE_SEND_CHUNKED_DATASET = True  # reads the data set as it is, instead of through pydicom
         status = self._association.send_c_store(path)
         if "Status" not in status:

@@ -6,6 +6,7 @@ that a transaction never fails half-way for a lock it did not have; on PostgreSQ
 Neither may hold I/O other than its own statements. `Database.read()` is a consistent snapshot.
 """
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ T = TypeVar("T")
 _BUSY_TIMEOUT_SECONDS = 30.0
 _ATTEMPTS = 5
 _IDLE_SECONDS = 10.0
+_TURNING_SECONDS = 30.0
 
 
 class Database:
@@ -103,11 +105,25 @@ def _ping_if_idle(connection: Any, record: Any, _proxy: Any) -> None:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    """The first to open a database turns it; SQLite lets nobody wait for that: whoever comes meanwhile asks again."""
+    until = time.monotonic() + _TURNING_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
