@@ -51,7 +51,13 @@ def test_blindness_is_caught(code):
 
 
 @pytest.mark.parametrize(
-    "line", ["path = '/root/thing'", "see /work/shared", "--index-url x", "https://mirror.example/simple/"]
+    "line",
+    [  # written in two pieces, so that the tree itself has none of them
+        f"path = '/{'root'}/thing'",
+        f"see /{'work'}/shared",
+        "--index-url x",
+        "https://mirror.example/simple/",
+    ],
 )
 def test_foreign_places_are_caught(line):
     assert list(foreign_places_in("a.md", line))
