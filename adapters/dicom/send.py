@@ -5,7 +5,7 @@ byte from the file. A file that cannot be sent gives a result that says why; it 
 """
 
 import socket
-import time
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +132,8 @@ class _HasContext(Protocol):
 
 
 Item = TypeVar("Item", bound=_HasContext)
-_RESUMING_SECONDS: Final = 1.0
+_HOLDING_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.05
 NO_ANSWER: Final = "no answer: the peer aborted or was silent for too long"
 
 
@@ -164,11 +165,40 @@ def groups(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield group
 
 
+class Checkpoint(threading.Event):
+    """Where pynetdicom's own thread waits while somebody else sends and takes the answer.
+
+    pynetdicom's flag (`_is_paused`) says that it waits before it does; in between it may take an answer that is not its
+    own, and the association is lost. Here it is known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waits = threading.Event()
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nobody sends; only pynetdicom's thread does, and it names no `timeout`."""
+        del timeout
+        while True:
+            if not self.is_set():
+                self._waits.set()
+            if super().wait(_LOOK_SECONDS):
+                return True
+
+    def hold(self, seconds: float) -> bool:
+        """Let that thread wait, from when this returns until somebody calls `set`; False if it does not come here."""
+        self._waits.clear()
+        self.clear()
+        return self._waits.wait(seconds)
+
+
 class Opened:
     """An association with a peer that was asked for some contexts; `accepted` are those it took."""
 
     def __init__(self, association: Association) -> None:
         self._association = association
+        self._checkpoint = association._reactor_checkpoint = Checkpoint()
         self.accepted: frozenset[Context] = frozenset(
             (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
         )
@@ -182,10 +212,7 @@ class Opened:
         """C-STORE a Part 10 file: the status and the peer's comment on it, None without an answer. Raises what reading
         the file raises.
         """
-        # pynetdicom's thread may not have gone on since the last one; then it would take this one's answer for its own.
-        resumes_until = time.monotonic() + _RESUMING_SECONDS
-        while self._association._is_paused and self.lasts and time.monotonic() < resumes_until:
-            time.sleep(0.0005)
+        self._checkpoint.hold(_HOLDING_SECONDS)
         _config.STORE_SEND_CHUNKED_DATASET = True  # reads the data set as it is, instead of through pydicom
         status = self._association.send_c_store(path)
         if "Status" not in status:
