@@ -59,7 +59,13 @@ def p_data(context: int, control: int, fragment: bytes) -> bytes:
 
 
 def command(
-    field: int, *, sop_class: str = CT, instance: str = "", message_id: int = 1, data_set: bool = True
+    field: int,
+    *,
+    sop_class: str = CT,
+    instance: str = "",
+    message_id: int = 1,
+    priority: int = 0,
+    data_set: bool = True,
 ) -> bytes:
     def even(text: str) -> bytes:
         return text.encode() + b"\0" * (len(text) % 2)
@@ -68,7 +74,7 @@ def command(
         (0x0002, even(sop_class)),
         (0x0100, struct.pack("<H", field)),
         (0x0110, struct.pack("<H", message_id)),
-        (0x0700, struct.pack("<H", 0)),
+        (0x0700, struct.pack("<H", priority)),
         (0x0800, struct.pack("<H", 0 if data_set else 0x0101)),
         (0x1000, even(instance)),
     ]
@@ -166,10 +172,17 @@ class RawPeer:
         return self.response()
 
     def store(
-        self, data_set: bytes, instance: str, *, context: int = 1, sop_class: str = CT, fragment_bytes: int = 16000
+        self,
+        data_set: bytes,
+        instance: str,
+        *,
+        context: int = 1,
+        sop_class: str = CT,
+        priority: int = 0,
+        fragment_bytes: int = 16000,
     ) -> Response:
         """C-STORE, the data set in fragments of their own PDUs; gives the answer."""
-        self.send(p_data(context, 3, command(1, sop_class=sop_class, instance=instance)))
+        self.send(p_data(context, 3, command(1, sop_class=sop_class, instance=instance, priority=priority)))
         starts = range(0, max(len(data_set), 1), fragment_bytes)
         for start in starts:
             last = start == starts[-1]

@@ -7,8 +7,9 @@ import struct
 from pathlib import Path
 
 import pydicom
-from pynetdicom import AE
 
+from tests.receiver.instances import encoded
+from tests.receiver.raw_peer import ASSOCIATE_RJ, EXPLICIT, RawPeer, associate_request
 from tests.system.kopru import SOURCE, Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
 from tests.waiting import wait_until
@@ -30,24 +31,21 @@ def test_garbage_on_the_port_harms_nobody(kopru: Kopru, tmp_path: Path):
 
 
 def test_an_unknown_calling_title_is_rejected_and_the_operator_sees_it(kopru: Kopru):
-    entity = AE(ae_title="STRANGER")
-    entity.add_requested_context(DX)
-    association = entity.associate("127.0.0.1", kopru.port, ae_title="KOPRU")
-    assert association.is_rejected
-    assert association.acceptor.primitive.diagnostic == 3  # calling AE title not recognised (PS3.8 table 9-21)
+    with RawPeer(kopru.port) as peer:
+        peer.send(associate_request([(1, DX, (EXPLICIT,))], calling="STRANGER"))
+        kind, body = peer.read_pdu()
+    assert kind == ASSOCIATE_RJ
+    assert body[1:] == bytes((1, 1, 3))  # permanent, service-user, calling AE title not recognised (PS3.8 table 9-21)
     assert wait_until(kopru.refused, "the rejection in the status") == {"STRANGER": 1}
 
 
 def _store(kopru: Kopru, image: pydicom.Dataset) -> int:
     """Send a data set as it is encoded; gives the DIMSE status."""
-    entity = AE(ae_title=SOURCE)
-    entity.add_requested_context(image.SOPClassUID if "SOPClassUID" in image else DX, "1.2.840.10008.1.2.1")
-    association = entity.associate("127.0.0.1", kopru.port, ae_title="KOPRU")
-    assert association.is_established
-    try:
-        return int(association.send_c_store(image).Status)
-    finally:
-        association.release()
+    with RawPeer(kopru.port) as peer:
+        peer.associate([(1, DX, (EXPLICIT,))], calling=SOURCE)
+        answer = peer.store(encoded(image, EXPLICIT), image.SOPInstanceUID, sop_class=DX)
+        peer.release()
+    return answer.status
 
 
 def test_paths_for_uids_are_refused_and_nothing_is_written_outside(kopru: Kopru):

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from pydicom import dcmread
-from pynetdicom import AE
 
 from adapters.keys import KeyStore, MasterKey
 from adapters.storage import ObjectStore
 from daemon.queue import Priority
 from tests.planted import search_bytes, search_sqlite, search_tree
+from tests.receiver.instances import encoded
+from tests.receiver.raw_peer import EXPLICIT, RawPeer
 from tests.system.kopru import SOURCE, SYSTEM, Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, real_images, save
 from tests.waiting import wait_until
@@ -151,14 +151,14 @@ def test_a_late_instance_makes_an_updated_report(kopru: Kopru, tmp_path: Path):
     assert any(identifier["value"].startswith("r2-") for identifier in report["identifier"])
 
 
-def test_an_instance_sent_with_high_priority_makes_a_stat_study(kopru: Kopru, tmp_path: Path):
-    file = save(as_dx(drawn_image(1), MadeUpPatient(1)), tmp_path / "in" / "1.dcm")
-    entity = AE(ae_title=SOURCE)
-    image = dcmread(file)
-    entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", kopru.port, ae_title="KOPRU")
-    assert association.send_c_store(image, priority=1).Status == 0  # HIGH (PS3.7 9.3.1.1)
-    association.release()
+def test_an_instance_sent_with_high_priority_makes_a_stat_study(kopru: Kopru):
+    image = as_dx(drawn_image(1), MadeUpPatient(1))
+    with RawPeer(kopru.port) as peer:
+        peer.associate([(1, image.SOPClassUID, (EXPLICIT,))], calling=SOURCE)
+        high = 1  # PS3.7 9.3.1.1
+        answer = peer.store(encoded(image, EXPLICIT), image.SOPInstanceUID, sop_class=image.SOPClassUID, priority=high)
+        peer.release()
+    assert answer.status == 0
     kopru.wait_for_states({"delivered": 1})
     priorities = {task["kind"]: task["priority"] for task in reversed(kopru.ask("tasks.list"))}
     assert {priorities[kind] for kind in ("deidentify", "infer", "report", "deliver")} == {Priority.STAT}
