@@ -6,7 +6,10 @@ These values are stored sealed as JSON (`to_json`/`from_json`) and turned into a
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
+
+MANUFACTURER: Final = "kopru"
+"""Manufacturer (0008,0070) of every instance that is made of a result; one that comes back with it is our own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,13 @@ from pydicom.valuerep import DSfloat
 
 from anonymize import DeidentifiedInstance, PatientPseudonym, map_uid
 from pipelines.heatmap import marking
-from pipelines.results import Coding, ModelIdentity
+from pipelines.results import MANUFACTURER, Coding, ModelIdentity
 from pipelines.series import Volume
 from pipelines.volume import Mask, cells, spread
 
 if TYPE_CHECKING:
     import highdicom
     from pydicom.sr.coding import Code
-
-MANUFACTURER: Final = "kopru"
-"""Manufacturer (0008,0070): what comes back with it from an archive is known for our own."""
 
 _SERIES_NUMBER: Final = 9000
 _CONTENT_LABEL: Final = "AI_UNREVIEWED"

@@ -31,14 +31,13 @@ from adapters.dicom.storage_service import StoreRefusal
 
 if TYPE_CHECKING:
     from adapters.dicom.destination import DicomDestination
-    from adapters.dicom.made import MANUFACTURER, MadeInstance, StudyContext
+    from adapters.dicom.made import MadeInstance, StudyContext
     from adapters.dicom.outgoing import Outgoing
     from adapters.dicom.outlines import referenced_images, segmentation_on
     from adapters.dicom.pictures import Picture, secondary_capture
     from adapters.dicom.send import Peer, SendResult, send_files
 
 __all__ = [
-    "MANUFACTURER",
     "AcceptorSettings",
     "AssociationAborted",
     "AssociationRejected",
@@ -65,7 +64,7 @@ __all__ = [
 ]
 
 _ELSEWHERE: Final = {
-    **dict.fromkeys(("MANUFACTURER", "MadeInstance", "StudyContext"), "made"),
+    **dict.fromkeys(("MadeInstance", "StudyContext"), "made"),
     **dict.fromkeys(("referenced_images", "segmentation_on"), "outlines"),
     **dict.fromkeys(("Picture", "secondary_capture"), "pictures"),
     **dict.fromkeys(("Peer", "SendResult", "send_files"), "send"),

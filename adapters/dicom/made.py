@@ -23,9 +23,6 @@ from anonymize.elements import Element, Encoding, Kind, walk
 from anonymize.encoding import encode, encode_head, encode_item, part10_head
 from anonymize.transfer_syntaxes import encoded_data_set
 
-MANUFACTURER: Final = "kopru"
-"""Manufacturer (0008,0070) of everything that we make and send to a PACS; what comes back with it is an own result."""
-
 _CHARACTER_SET: Final = 0x00080005
 _SOP_INSTANCE_UID: Final = 0x00080018
 _ALWAYS: Final = (

@@ -12,7 +12,8 @@ from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from adapters.dicom.made import MANUFACTURER, StudyContext
+from adapters.dicom.made import StudyContext
+from pipelines.results import MANUFACTURER
 
 _SERIES_NUMBER: Final = 9001  # behind what modalities count
 

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from adapters.dicom import MANUFACTURER
 from adapters.keys import MasterKey, PatientEntry, is_pseudonym
 from adapters.storage import ObjectRef, Receipt
 from anonymize import Header, read_header
@@ -27,6 +26,7 @@ from daemon.queue import Priority
 from daemon.settings import SourceSettings
 from daemon.vault import IDENTITY, STUDY_DESCRIPTION, said_by_instance, seal_column
 from pipelines.identity import PatientIdentity, StudyDescription
+from pipelines.results import MANUFACTURER
 
 _PLACEHOLDERS: Final = frozenset(
     {

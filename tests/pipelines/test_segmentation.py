@@ -13,11 +13,10 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from anonymize import PatientPseudonym
-from daemon.intake.reading import MANUFACTURER as KNOWN_AS_OWN
 from pipelines.ct_lesion import CtLesion
 from pipelines.pipeline import PreparedInput
-from pipelines.results import Coding, ModelIdentity
-from pipelines.segmentation import MANUFACTURER, Segment, as_instance, make_segmentation
+from pipelines.results import MANUFACTURER, Coding, ModelIdentity
+from pipelines.segmentation import Segment, as_instance, make_segmentation
 from pipelines.series import Volume
 from pipelines.volume import spread
 from runtime import ModelPackage
@@ -104,7 +103,7 @@ def test_it_says_what_was_outlined_by_which_model_and_that_nobody_has_reviewed_i
     assert "not for diagnosis" in data_set.ContentDescription
     assert data_set.ContentLabel == "AI_UNREVIEWED"
     assert not data_set.ContentCreatorName
-    assert data_set.Manufacturer == MANUFACTURER == KNOWN_AS_OWN
+    assert data_set.Manufacturer == MANUFACTURER
 
 
 def test_the_same_outline_is_the_same_file_and_another_has_other_uids(volume: Volume, segment: Segment):

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from adapters.dicom import MANUFACTURER, MadeInstance
+from adapters.dicom import MadeInstance
 from adapters.keys import KeyDestroyed
 from adapters.storage import ObjectRef
 from anonymize import DeidentifiedInstance
@@ -26,6 +26,7 @@ from daemon.engine.tasks import TaskLoop
 from daemon.settings import DicomDestination, PacsDestination
 from daemon.steps.manifest import MadeManifest
 from daemon.vault import open_column
+from pipelines.results import MANUFACTURER
 from tests.peers.availability import command
 from tests.peers.storescp import StoreScp
 from tests.planted import search_sqlite, search_tree
