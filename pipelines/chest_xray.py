@@ -7,7 +7,6 @@ says why. (View Position may be empty in CR, PS3.3 C.8.1.1: a site whose devices
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,8 +16,8 @@ from anonymize import DeidentifiedInstance
 from pipelines.chest import wrong_body_part
 from pipelines.errors import InvalidOutput, UndecodablePixels, UnsuitableImage
 from pipelines.image import Grey, read_data_set, render
-from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput, Selection, Technical, identity_of
-from pipelines.results import Coding, Finding, InstanceOutcome, StudyResult
+from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput, Selection, Technical
+from pipelines.results import Coding, Finding
 from runtime.package import ModelPackage
 from runtime.preprocess import to_input
 
@@ -64,24 +63,23 @@ class ChestXray(Pipeline):
         tensor = np.ascontiguousarray(to_input(image, package.preprocessing))
         return PreparedInput(instance.sop_instance_uid, tensor, hashlib.sha256(tensor.tobytes()).hexdigest())
 
-    def conclude(
+    def findings(
         self,
-        prepared: Sequence[PreparedInput | NotAnalysable],
-        outputs: Mapping[str, npt.NDArray[np.float32]],
+        item: PreparedInput,  # noqa: ARG002  # an image has no place in a patient
+        output: npt.NDArray[np.float32],
         package: ModelPackage,
-        *,
-        received_instances: int,
-        forced: bool,
-    ) -> StudyResult:
-        """Turn the model's probabilities (labels,) into findings, one for each label, and keep every instance."""
-        outcomes = []
-        for item in prepared:
-            if isinstance(item, NotAnalysable):
-                outcomes.append(InstanceOutcome(item.sop_instance_uid, not_analysable=item.reason))
-            else:
-                findings = _findings(outputs.get(item.sop_instance_uid), package)
-                outcomes.append(InstanceOutcome(item.sop_instance_uid, findings, input_sha256=item.sha256))
-        return StudyResult(self.name, identity_of(package), tuple(outcomes), received_instances, forced)
+    ) -> tuple[Finding, ...]:
+        """One for each label, of the probabilities (labels,)."""
+        probabilities = [float(value) for value in output]
+        if len(probabilities) != len(package.labels):
+            raise InvalidOutput("the model's output and the package's labels differ in number; the package is wrong")
+        sound = all(math.isfinite(p) and 0 <= p <= 1 for p in probabilities)
+        if not sound or abs(sum(probabilities) - 1) > 1e-3:
+            raise InvalidOutput("the model's output is no set of probabilities that sum to 1; the package is wrong")
+        return tuple(
+            Finding(label.name, Coding(label.system, label.code, label.display), probability, label.threshold)
+            for label, probability in zip(package.labels, probabilities, strict=True)
+        )
 
 
 def _wrong_kind(technical: Technical) -> str | None:
@@ -126,18 +124,3 @@ def _check_plausible(image: Grey) -> None:
         raise UnsuitableImage("the image is more than twice as long as wide")
     if float(image.std()) < _MIN_CONTRAST:
         raise UnsuitableImage("the image is constant, or nearly so")
-
-
-def _findings(output: npt.NDArray[np.float32] | None, package: ModelPackage) -> tuple[Finding, ...]:
-    if output is None:
-        raise InvalidOutput("the model gave no output for a prepared instance; run the inference again")
-    probabilities = [float(value) for value in output]
-    if len(probabilities) != len(package.labels):
-        raise InvalidOutput("the model's output and the package's labels differ in number; the package is wrong")
-    sound = all(math.isfinite(p) and 0 <= p <= 1 for p in probabilities)
-    if not sound or abs(sum(probabilities) - 1) > 1e-3:
-        raise InvalidOutput("the model's output is no set of probabilities that sum to 1; the package is wrong")
-    return tuple(
-        Finding(label.name, Coding(label.system, label.code, label.display), probability, label.threshold)
-        for label, probability in zip(package.labels, probabilities, strict=True)
-    )

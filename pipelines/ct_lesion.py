@@ -7,7 +7,7 @@ volumes of a study are several outcomes; they may show the same lesion, so they 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +18,8 @@ from anonymize import DeidentifiedInstance
 from pipelines.chest import wrong_body_part
 from pipelines.errors import InvalidOutput, UndecodablePixels, UnsuitableImage
 from pipelines.image import read_data_set
-from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput, Selection, Technical, identity_of
-from pipelines.results import Coding, Finding, InstanceOutcome, Quantity, StudyResult
+from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput, Selection, Technical
+from pipelines.results import Coding, Finding, Quantity
 from pipelines.segmentation import Segment
 from pipelines.series import Slice, Volume, read_slice, stack
 from pipelines.volume import millilitres_of_cells
@@ -93,18 +93,19 @@ class CtLesion(Pipeline):
         made = [(uid, _combined(members, depth)) for uid, members in series.items()]
         return tuple(item for _, item in sorted(made, key=lambda pair: (_series_number(pair[1]), pair[0])))
 
-    def conclude(
-        self,
-        prepared: Sequence[PreparedInput | NotAnalysable],
-        outputs: Mapping[str, npt.NDArray[np.float32]],
-        package: ModelPackage,
-        *,
-        received_instances: int,
-        forced: bool,
-    ) -> StudyResult:
-        """Measure what the model found in each volume: on the volume's own voxels, not on the model's."""
-        outcomes = tuple(_outcome(item, outputs, package) for item in prepared)
-        return StudyResult(self.name, identity_of(package), outcomes, received_instances, forced)
+    def findings(
+        self, item: PreparedInput, output: npt.NDArray[np.float32], package: ModelPackage
+    ) -> tuple[Finding, ...]:
+        """How much of the volume is lesion: on its own voxels, not on the model's."""
+        assert item.volume is not None  # `combine` makes no other
+        if output.shape != package.outputs[0].sample_shape:
+            raise InvalidOutput("the model's output is no mask of lungs and lesions; the package is wrong")
+        probabilities = output[_LESION_CHANNEL]
+        if not (np.isfinite(probabilities).all() and probabilities.min() >= 0 and probabilities.max() <= 1):
+            raise InvalidOutput("the model's output is no set of probabilities; the package is wrong")
+        measured = millilitres_of_cells(probabilities >= THRESHOLD, item.volume.shape, item.volume.spacing_mm)
+        quantity = Quantity(round(measured, 3), "mL")
+        return (Finding(_LABEL, _LESION, float(probabilities.max()), THRESHOLD, quantity),)
 
     def segments(self, output: npt.NDArray[np.float32]) -> tuple[Segment, ...]:
         """The lesions, if there are any."""
@@ -154,33 +155,3 @@ def _check_suits(volume: Volume) -> None:
     for extent, usual in zip(volume.extent_mm, _EXTENT_MM, strict=True):
         if not 1 / _MOST_SCALED <= extent / usual <= _MOST_SCALED:
             raise UnsuitableImage("the volume is much longer or shorter than those that the model was made for")
-
-
-def _outcome(
-    item: PreparedInput | NotAnalysable, outputs: Mapping[str, npt.NDArray[np.float32]], package: ModelPackage
-) -> InstanceOutcome:
-    if isinstance(item, NotAnalysable):
-        return InstanceOutcome(
-            item.sop_instance_uid,
-            not_analysable=item.reason,
-            slices=item.slices,
-            series_number=item.series_number,
-        )
-    assert item.volume is not None  # `combine` makes no other
-    output = outputs.get(item.sop_instance_uid)
-    if output is None:
-        raise InvalidOutput("the model gave no output for a prepared volume; run the inference again")
-    if output.shape != package.outputs[0].sample_shape:
-        raise InvalidOutput("the model's output is no mask of lungs and lesions; the package is wrong")
-    probabilities = output[_LESION_CHANNEL]
-    if not (np.isfinite(probabilities).all() and probabilities.min() >= 0 and probabilities.max() <= 1):
-        raise InvalidOutput("the model's output is no set of probabilities; the package is wrong")
-    measured = millilitres_of_cells(probabilities >= THRESHOLD, item.volume.shape, item.volume.spacing_mm)
-    finding = Finding(_LABEL, _LESION, float(probabilities.max()), THRESHOLD, Quantity(round(measured, 3), "mL"))
-    return InstanceOutcome(
-        item.sop_instance_uid,
-        (finding,),
-        input_sha256=item.sha256,
-        slices=len(item.volume.slices),
-        series_number=item.volume.series_number,
-    )

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from anonymize import DeidentifiedInstance, Header
-from pipelines.errors import UndecodablePixels
-from pipelines.results import ModelIdentity, StudyResult
+from pipelines.errors import InvalidOutput, UndecodablePixels
+from pipelines.results import Finding, InstanceOutcome, ModelIdentity, StudyResult
 from pipelines.segmentation import Segment
 from pipelines.series import Volume
 from runtime.package import ModelPackage
@@ -164,6 +164,14 @@ class Pipeline(ABC):
         return self.combine([self.read(instance, package) for instance in instances], package)
 
     @abstractmethod
+    def findings(
+        self, item: PreparedInput, output: npt.NDArray[np.float32], package: ModelPackage
+    ) -> tuple[Finding, ...]:
+        """Say what the model's first output for one input means, without its batch.
+
+        Raises `InvalidOutput` rather than conclude from what is no probability.
+        """
+
     def conclude(
         self,
         prepared: Sequence[PreparedInput | NotAnalysable],
@@ -173,10 +181,36 @@ class Pipeline(ABC):
         received_instances: int,
         forced: bool,
     ) -> StudyResult:
-        """Say what the outputs mean. `outputs` has the model's first output for each prepared SOP Instance UID.
+        """Say what the outputs mean, and keep every instance. `outputs` has the model's first output for each prepared
+        SOP Instance UID.
 
         Raises `InvalidOutput` rather than conclude from less than all, or from what is no probability.
         """
+        outcomes = tuple(self._outcome(item, outputs, package) for item in prepared)
+        return StudyResult(self.name, identity_of(package), outcomes, received_instances, forced)
+
+    def _outcome(
+        self,
+        item: PreparedInput | NotAnalysable,
+        outputs: Mapping[str, npt.NDArray[np.float32]],
+        package: ModelPackage,
+    ) -> InstanceOutcome:
+        if isinstance(item, NotAnalysable):
+            return InstanceOutcome(
+                item.sop_instance_uid,
+                not_analysable=item.reason,
+                slices=item.slices,
+                series_number=item.series_number,
+            )
+        if (output := outputs.get(item.sop_instance_uid)) is None:
+            raise InvalidOutput("the model gave no output for one of its inputs; run the inference again")
+        return InstanceOutcome(
+            item.sop_instance_uid,
+            self.findings(item, output, package),
+            input_sha256=item.sha256,
+            slices=len(item.volume.slices) if item.volume else None,
+            series_number=item.volume.series_number if item.volume else None,
+        )
 
     def segments(self, output: npt.NDArray[np.float32]) -> tuple[Segment, ...]:  # noqa: ARG002
         """What the output outlines in a volume and `conclude` has found; a model that outlines nothing has none."""
