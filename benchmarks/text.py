@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from tests.corpus.corpus import Identifier, Kind, Language, Sentence, read_corpus
+from tests.corpus.corpus import Identifier, Kind, Language, Part, Sentence, read_corpus
 
 _Z = 1.959963984540054  # the standard normal's 97.5 % quantile
 
@@ -234,11 +234,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmark of finding identifiers in free text.")
     parser.add_argument("--misses", action="store_true", help="list the development half's failures")
     parser.add_argument("--language", type=Language, choices=list(Language), help="only this one")
+    parser.add_argument("--part", type=Part, choices=list(Part), help="only what was written first, or later")
     arguments = parser.parse_args()
     from anonymize.text import find
 
     for language in [arguments.language] if arguments.language else Language:
-        sentences = read_corpus(language)
+        sentences = read_corpus(language, arguments.part)
         find(sentences[0].text)  # its tables are read at first use
         start = time.perf_counter()
         scored = score(sentences, find)

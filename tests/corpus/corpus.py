@@ -1,4 +1,4 @@
-"""The annotated sentences by which the cleaning of free text is judged, read from turkish.txt and english.txt.
+"""The annotated sentences by which the cleaning of free text is judged: turkish.txt, english.txt, and a second part of each.
 
 They were written from the law (HIPAA, 45 CFR 164.514(b)(2)(i); GDPR, art. 4(1); KVKK, law 6698, art. 3) by someone who
 had not seen the rules under test, and must never be bent to suit those. Every person, number and address is made up.
@@ -54,6 +54,13 @@ class Language(StrEnum):
     def code(self) -> str:
         """Its ISO 639-1 code."""
         return {Language.TURKISH: "tr", Language.ENGLISH: "en"}[self]
+
+
+class Part(StrEnum):
+    """What of a corpus was written when: the second part, by another hand, after rules had been tuned on the first."""
+
+    FIRST = "first"
+    SECOND = "second"
 
 
 class Kind(StrEnum):
@@ -114,14 +121,14 @@ class Sentence:
         return self.text[identifier.start : identifier.end]
 
 
-def read_corpus(language: Language) -> tuple[Sentence, ...]:
-    """All sentences of a language, in the order of its file.
+def read_corpus(language: Language, part: Part | None = None) -> tuple[Sentence, ...]:
+    """All sentences of a language, or of one part of it, in the order of their files.
 
     Raises:
         CorpusError: a line is not in the notation; the message names the file and line.
     """
-    path = FOLDER / f"{language}.txt"
-    return tuple(_sentences(language, path.read_text(encoding="utf-8")))
+    parts = Part if part is None else (part,)
+    return tuple(sentence for one in parts for sentence in _sentences(language, one))
 
 
 def parse_marked(marked: str) -> tuple[str, tuple[Identifier, ...]]:
@@ -148,9 +155,12 @@ def parse_marked(marked: str) -> tuple[str, tuple[Identifier, ...]]:
     return text, tuple(identifiers)
 
 
-def _sentences(language: Language, lines: str) -> Iterator[Sentence]:
+def _sentences(language: Language, part: Part) -> Iterator[Sentence]:
+    second = part is Part.SECOND
+    path = FOLDER / (f"{language}_second.txt" if second else f"{language}.txt")
+    prefix = f"{language.code}2" if second else language.code
     source, template, count = "", False, 0
-    for number, line in enumerate(lines.split("\n"), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line or line.startswith("#"):
             continue
         if heading := _HEADING.fullmatch(line):
@@ -159,8 +169,8 @@ def _sentences(language: Language, lines: str) -> Iterator[Sentence]:
         try:
             text, identifiers = parse_marked(line.removeprefix("? ").replace(r"\n", "\n"))
         except CorpusError as problem:
-            raise CorpusError(f"{language}.txt, line {number}: {problem}") from None
+            raise CorpusError(f"{path.name}, line {number}: {problem}") from None
         if not source:
-            raise CorpusError(f"{language}.txt, line {number}: a sentence before the first heading")
+            raise CorpusError(f"{path.name}, line {number}: a sentence before the first heading")
         count += 1
-        yield Sentence(f"{language.code}-{count:03}", text, identifiers, source, template, line.startswith("? "))
+        yield Sentence(f"{prefix}-{count:03}", text, identifiers, source, template, line.startswith("? "))
