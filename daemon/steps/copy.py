@@ -18,18 +18,18 @@ from anonymize import DeidentifiedInstance
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.queue import Task
 from daemon.settings import DicomDestination
-from daemon.steps.deidentify import NOT_PROVEN_CLEAN, Refused, deidentified, members_of
-from daemon.steps.manifest import CopiedInstance, Manifest, NotAManifest
-from daemon.steps.outbox import ENGINE, bury, delivery_with_result, held, prepared, sent_before, wants_document
+from daemon.steps.consignment import Consignment
+from daemon.steps.deidentify import NOT_PROVEN_CLEAN, Refused, deidentified
+from daemon.steps.manifest import CopiedInstance, CopyManifest, NotAManifest
+from daemon.steps.outbox import ENGINE, DeliveryStep, held
 from daemon.steps.outlines import open_outline
 from daemon.steps.step import Commit, Context, GiveUp, nothing
-from daemon.vault import open_column, seal_column
 from pipelines.results import StudyResult
 
 KIND: Final = "copy"
 
 
-class Copy:
+class Copy(DeliveryStep):
     """Delivery: pending → prepared or held; the revision follows (`outbox.settle`)."""
 
     kind = KIND
@@ -40,19 +40,15 @@ class Copy:
         What was de-identified for the pipeline is never taken, be its policy the same today: the settings, or the
         program, may have been others when it was made.
         """
-        node = context.node
-        with node.database.read() as connection:
-            row = delivery_with_result(connection, str(task.payload["delivery"]))
-            members = members_of(connection, row.revision_id, selected=True)
-            earlier = sent_before(connection, row)
-        if not wants_document(row, row.revision_state):
+        consignment = Consignment.waiting(context.node, task)
+        if consignment is None:
             return nothing
+        row, result = consignment.row, consignment.result
         if row.destination not in context.archives:
             raise GiveUp("no DICOM destination has this name in the settings any more")
-        entry = node.keys.patient(row.patient_id)
         copies: list[CopiedInstance] = []
         try:
-            for member in members:
+            for member in consignment.members:
                 recipe = context.recipes.of_destination(row.destination, *member.sources)
                 # A person vouched for what comes out under the pipeline's policy, for the pipeline; not for this.
                 is_vouched_for = recipe == context.recipes.of(row.pipeline, *member.sources)
@@ -60,11 +56,8 @@ class Copy:
                 copies.append(_copied(ref, made))
         except Refused as refused:
             return _hold(context, row, refused)
-        result = StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result))
         outlines = _outlines(context, row.destination, result, copies)
-        documents = (open_column(entry, "delivery", before.id, before.sealed_document) for before in earlier)
-        manifest = _compared([*copies, *outlines], documents)
-        sealed = seal_column(entry, "delivery", row.id, manifest.to_json())
+        manifest = _compared([*copies, *outlines], consignment.earlier)
         event = AuditEvent(
             Kind.DEIDENTIFIED,
             actor=ENGINE,
@@ -76,11 +69,7 @@ class Copy:
                 "outlines_left_out": len(result.outlines) - len(outlines),
             },
         )
-        return prepared(context, row, row.priority, sealed, event)
-
-    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
-        """The delivery is dead, and the revision undelivered once the others have ended."""
-        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
+        return consignment.with_manifest(context, manifest, event)
 
 
 def _outlines(
@@ -111,17 +100,17 @@ def _copied(ref: str, made: DeidentifiedInstance) -> CopiedInstance:
     return CopiedInstance(ref, *uids, digest.hexdigest())
 
 
-def _compared(copies: list[CopiedInstance], earlier: Iterable[bytes]) -> Manifest:
+def _compared(copies: list[CopiedInstance], earlier: Iterable[bytes]) -> CopyManifest:
     """The copies, held against what the earlier documents list."""
     sent: dict[str, set[str]] = {}
     for document in earlier:
         try:
-            for copy in Manifest.from_json(document).copies:
+            for copy in CopyManifest.from_json(document).listed:
                 sent.setdefault(copy.sop_instance_uid, set()).add(copy.digest)
         except NotAManifest:  # a report, when the destination of this name was of another kind
             continue
     there = {copy.sop_instance_uid for copy in copies}
-    return Manifest(
+    return CopyManifest(
         tuple(replace(copy, differs=bool(sent.get(copy.sop_instance_uid, set()) - {copy.digest})) for copy in copies),
         gone=tuple(sorted(sent.keys() - there)),
     )

@@ -21,8 +21,8 @@ from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.settings import DicomDestination
 from daemon.states import DeliveryState, RevisionState, move
-from daemon.steps.manifest import CopiedInstance, ListedInstance, MadeManifest, Manifest, NotAManifest
-from daemon.steps.outbox import ENGINE, bury, end_delivery, settle
+from daemon.steps.manifest import CopiedInstance, CopyManifest, ListedInstance, MadeManifest, NotAManifest
+from daemon.steps.outbox import ENGINE, DeliveryStep, end_delivery, settle
 from daemon.steps.report import seconds_until
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import open_column
@@ -39,7 +39,7 @@ _WHICH_IS_THERE: Final = (
 )
 
 
-class Deliver:
+class Deliver(DeliveryStep):
     """Delivery: prepared → sending → delivered, held, dead or superseded; the revision follows."""
 
     kind = KIND
@@ -65,10 +65,6 @@ class Deliver:
         if isinstance(outcome, Dead):
             raise GiveUp(_said(outcome))
         return _commit(context, row, outcome, reservations)
-
-    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
-        """The delivery is dead, and the revision undelivered once the others have ended."""
-        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
 
     def _begin(self, context: Context, task: Task, delivery_id: str) -> bool:
         """Say in the database that a write is in flight; False if this delivery is not to be made any more."""
@@ -137,7 +133,7 @@ def _sent(context: Context, name: str, document: bytes) -> tuple[DeliveryOutcome
         if name in context.pacs:
             return _put(context, name, MadeManifest.from_json(document))
         if name in context.archives:
-            return _copied(context, name, Manifest.from_json(document))
+            return _copied(context, name, CopyManifest.from_json(document))
         return context.destinations[name].deliver(document), []
     except (DocumentError, NotAManifest):
         raise GiveUp(
@@ -155,15 +151,15 @@ def _put(context: Context, name: str, manifest: MadeManifest) -> tuple[DeliveryO
 
         return Outgoing(made.context, opened)
 
-    outcome = context.pacs[name].store([outgoing(made) for made in manifest.made])
+    outcome = context.pacs[name].store([outgoing(made) for made in manifest.listed])
     return outcome, [_STILL_THERE.format(len(manifest.gone))] if manifest.gone else []
 
 
-def _copied(context: Context, name: str, manifest: Manifest) -> tuple[DeliveryOutcome, list[str]]:
+def _copied(context: Context, name: str, manifest: CopyManifest) -> tuple[DeliveryOutcome, list[str]]:
     """Store at an archive the de-identified copies."""
     settings, store = context.node.settings.destination(name), context.node.store
     overwrites = isinstance(settings, DicomDestination) and settings.overwrites
-    differing = 0 if overwrites else sum(copy.differs for copy in manifest.copies)
+    differing = 0 if overwrites else sum(copy.differs for copy in manifest.listed)
 
     def outgoing(copy: CopiedInstance) -> Outgoing[DeidentifiedInstance]:
         def opened() -> DeidentifiedInstance:
@@ -172,7 +168,7 @@ def _copied(context: Context, name: str, manifest: Manifest) -> tuple[DeliveryOu
         return Outgoing(copy.context, opened, copy.differs)
 
     reservations = [(_STILL_THERE, len(manifest.gone)), (_WHICH_IS_THERE, differing)]
-    return context.archives[name].store([outgoing(copy) for copy in manifest.copies]), [
+    return context.archives[name].store([outgoing(copy) for copy in manifest.listed]), [
         words.format(count) for words, count in reservations if count
     ]
 

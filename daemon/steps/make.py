@@ -34,22 +34,14 @@ from daemon.intake import identity_in, open_instance, zone_of
 from daemon.node import Node
 from daemon.queue import Task
 from daemon.settings import SourceSettings
-from daemon.steps.deidentify import Member, members_of
+from daemon.steps.consignment import Consignment
+from daemon.steps.deidentify import Member
 from daemon.steps.heatmaps import open_heatmaps
 from daemon.steps.manifest import ListedInstance, MadeManifest, NotAManifest
-from daemon.steps.outbox import (
-    ENGINE,
-    bury,
-    delivery_with_result,
-    held,
-    prepared,
-    sent_before,
-    wants_document,
-    with_nothing,
-)
+from daemon.steps.outbox import ENGINE, DeliveryStep, held, with_nothing
 from daemon.steps.outlines import open_outline
 from daemon.steps.step import Commit, Context, GiveUp, nothing
-from daemon.vault import IdentityContradiction, Purpose, agreed, open_column, seal_column
+from daemon.vault import IdentityContradiction, Purpose, agreed
 from pipelines.heatmap import LIMITS, in_ascii, marking, series_name
 from pipelines.identity import PatientIdentity
 from pipelines.results import StudyResult
@@ -63,7 +55,7 @@ _RECEIVED_UNDER_ANOTHER: Final = (
 )
 
 
-class Make:
+class Make(DeliveryStep):
     """Delivery: pending → prepared, held, or delivered if there is nothing to send; the revision follows
     (`outbox.settle`).
     """
@@ -72,38 +64,29 @@ class Make:
 
     def run(self, context: Context, task: Task) -> Commit:
         """Make the instances for one PACS."""
-        node = context.node
-        with node.database.read() as connection:
-            row = delivery_with_result(connection, str(task.payload["delivery"]))
-            members = members_of(connection, row.revision_id, selected=True)
-            earlier = sent_before(connection, row)
-        if not wants_document(row, row.revision_state):
+        consignment = Consignment.waiting(context.node, task)
+        if consignment is None:
             return nothing
+        row, result = consignment.row, consignment.result
         if row.destination not in context.pacs:
             raise GiveUp("no PACS has this name in the settings any more")
-        entry = node.keys.patient(row.patient_id)
-        result = StudyResult.from_json(open_column(entry, "result", row.result_id, row.sealed_result))
-        there = _listed_in(entry, earlier)
+        there = _listed_in(consignment.earlier)
         something = result.explanations or result.outlines
         if not something and not there:
             return with_nothing(context, row, _NOTHING_TO_SEND)
         try:
-            made = _made(_Subject.open(node, row, members, result)) if something else []
+            made = _made(_Subject.open(context.node, row, consignment.members, result)) if something else []
         except (IdentityContradiction, DanglingReference) as error:
             return held(context, row, str(error))
         # The very bytes that were sent before, where it is the same: when it was made may differ.
-        listed = tuple(there.get(one.sop_instance_uid) or _keep(node, entry, one) for one in made)
+        listed = tuple(there.get(one.sop_instance_uid) or _keep(context.node, consignment.entry, one) for one in made)
         manifest = MadeManifest(listed, gone=tuple(sorted(there.keys() - {one.sop_instance_uid for one in listed})))
         event = AuditEvent(
             Kind.INSTANCES_MADE,
             actor=ENGINE,
             details={"delivery": Id(row.id), "destination": Name(row.destination), "instances": len(listed)},
         )
-        return prepared(context, row, row.priority, seal_column(entry, "delivery", row.id, manifest.to_json()), event)
-
-    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
-        """The delivery is dead, and the revision undelivered once the others have ended."""
-        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
+        return consignment.with_manifest(context, manifest, event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +220,15 @@ def _by_uid(node: Node, members: Sequence[Member]) -> dict[str, Member]:
     return found
 
 
-def _listed_in(entry: PatientEntry, deliveries: Sequence[sa.Row[Any]]) -> dict[str, ListedInstance]:
+def _listed_in(documents: Sequence[bytes]) -> dict[str, ListedInstance]:
     """What these deliveries brought to the PACS, by UID."""
     found: dict[str, ListedInstance] = {}
-    for delivery in deliveries:
+    for document in documents:
         try:
-            manifest = MadeManifest.from_json(open_column(entry, "delivery", delivery.id, delivery.sealed_document))
+            manifest = MadeManifest.from_json(document)
         except NotAManifest:  # the destination of this name was of another kind
             continue
-        found |= {made.sop_instance_uid: made for made in manifest.made}
+        found |= {made.sop_instance_uid: made for made in manifest.listed}
     return found
 
 

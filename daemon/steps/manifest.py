@@ -6,7 +6,7 @@ read as the other's, so that settings that changed the kind of a destination can
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 
 class NotAManifest(Exception):
@@ -40,71 +40,58 @@ class CopiedInstance(ListedInstance):
     differs: bool = False
 
 
+_Instance = TypeVar("_Instance", bound=ListedInstance)
+
+
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """The de-identified instances of one revision for one archive.
+class Manifest(Generic[_Instance]):
+    """The instances of one revision for one destination.
 
     `gone` are SOP Instance UIDs that were sent there for an earlier revision and are not part of this one.
     """
 
-    copies: tuple[CopiedInstance, ...]
+    listed: tuple[_Instance, ...]
     gone: tuple[str, ...] = ()
 
-    @property
-    def listed(self) -> tuple[ListedInstance, ...]:
-        """The instances."""
-        return self.copies
+    _key: ClassVar[str]
+    """Under which the instances stand in JSON: what tells the kinds apart."""
+    _lists: ClassVar[type[Any]]
 
     def to_json(self) -> bytes:
         """The form in which it is sealed."""
-        return _json(self)
+        listed = [asdict(instance) for instance in self.listed]
+        return json.dumps({self._key: listed, "gone": self.gone}, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Read what `to_json` wrote. Raises `NotAManifest`."""
         try:
             read = json.loads(data)
-            return cls(tuple(CopiedInstance(**copy) for copy in read["copies"]), tuple(read["gone"]))
+            return cls(tuple(cls._lists(**instance) for instance in read[cls._key]), tuple(read["gone"]))
         except (ValueError, KeyError, TypeError):
-            raise NotAManifest("these bytes do not list copied instances") from None
+            raise NotAManifest("these bytes list no instances for a destination of this kind") from None
 
 
-@dataclass(frozen=True, slots=True)
-class MadeManifest:
-    """What was made about one revision for one PACS; `gone` as in `Manifest`.
+class CopyManifest(Manifest[CopiedInstance]):
+    """The de-identified instances of one revision for one archive."""
+
+    __slots__ = ()
+    _key, _lists = "copies", CopiedInstance
+
+
+class MadeManifest(Manifest[ListedInstance]):
+    """What was made about one revision for one PACS.
 
     The UID of each follows from its content, so that none was ever sent there with another.
     """
 
-    made: tuple[ListedInstance, ...]
-    gone: tuple[str, ...] = ()
-
-    @property
-    def listed(self) -> tuple[ListedInstance, ...]:
-        """The instances."""
-        return self.made
-
-    def to_json(self) -> bytes:
-        """The form in which it is sealed."""
-        return _json(self)
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        """Read what `to_json` wrote. Raises `NotAManifest`."""
-        try:
-            read = json.loads(data)
-            return cls(tuple(ListedInstance(**made) for made in read["made"]), tuple(read["gone"]))
-        except (ValueError, KeyError, TypeError):
-            raise NotAManifest("these bytes do not list instances that were made") from None
+    __slots__ = ()
+    _key, _lists = "made", ListedInstance
 
 
-def _json(manifest: Manifest | MadeManifest) -> bytes:
-    return json.dumps(asdict(manifest), separators=(",", ":")).encode()
-
-
-def manifest_in(document: bytes) -> Manifest | MadeManifest | None:
+def manifest_in(document: bytes) -> CopyManifest | MadeManifest | None:
     """A document of the outbox that is a manifest, of either kind; None for a report."""
-    for kind in (Manifest, MadeManifest):
+    for kind in (CopyManifest, MadeManifest):
         try:
             return kind.from_json(document)
         except NotAManifest:

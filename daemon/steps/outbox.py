@@ -12,6 +12,7 @@ from daemon import queue
 from daemon.audit import AuditEvent, AuditWriter, Id, Kind
 from daemon.database import database_now
 from daemon.database import schema as t
+from daemon.queue import Task
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps.step import Commit, Context
 
@@ -27,6 +28,14 @@ _MAY_BE_SENT: Final = (
     RevisionState.UNDELIVERED,
     RevisionState.HELD,
 )
+
+
+class DeliveryStep:
+    """A step whose task is about one delivery."""
+
+    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
+        """The delivery is dead, and the revision undelivered once the others have ended."""
+        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
 
 
 def delivery_with_result(connection: sa.Connection, delivery_id: str) -> sa.Row[Any]:

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-import sqlalchemy as sa
-
 from adapters.fhir import Dead, Held, ReportError, ReportRequest, ReportStatus, Retry, Stamp, build_report
 from daemon.audit import AuditEvent, Id, Kind, Name
 from daemon.queue import Task
@@ -17,7 +15,7 @@ from daemon.settings import ReportDestination
 from daemon.steps.heatmaps import open_heatmaps
 from daemon.steps.outbox import (
     ENGINE,
-    bury,
+    DeliveryStep,
     delivery_with_result,
     held,
     prepared,
@@ -31,7 +29,7 @@ from pipelines.results import StudyResult
 KIND: Final = "report"
 
 
-class Report:
+class Report(DeliveryStep):
     """Delivery: pending → prepared or held; the revision follows (`outbox.settle`)."""
 
     kind = KIND
@@ -80,10 +78,6 @@ class Report:
             Kind.REPORTED, actor=ENGINE, details={"delivery": Id(row.id), "destination": Name(row.destination)}
         )
         return prepared(context, row, row.priority, seal_column(entry, "delivery", delivery_id, document), made)
-
-    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
-        """The delivery is dead, and the revision undelivered once the others have ended."""
-        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
 
 
 def seconds_until(moment: datetime | None) -> float | None:

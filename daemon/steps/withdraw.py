@@ -17,8 +17,8 @@ from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.database import schema as t
 from daemon.intake import WITHDRAW
 from daemon.queue import Priority, Task
-from daemon.steps.manifest import Manifest, manifest_in
-from daemon.steps.outbox import ENGINE, begun_before, bury, held, prepared, previous_document, wants_document
+from daemon.steps.manifest import CopyManifest, manifest_in
+from daemon.steps.outbox import ENGINE, DeliveryStep, begun_before, held, prepared, previous_document, wants_document
 from daemon.steps.step import Commit, Context, GiveUp, nothing
 from daemon.vault import open_column, seal_column
 
@@ -28,7 +28,7 @@ _CANNOT_BE_RECALLED: Final = (
 )
 
 
-class Withdraw:
+class Withdraw(DeliveryStep):
     """Delivery of a revision that takes back: pending → prepared or held; the revision follows (`outbox.settle`)."""
 
     kind = WITHDRAW
@@ -56,7 +56,7 @@ class Withdraw:
         details: dict[str, Detail] = {"delivery": Id(row.id), "destination": Name(row.destination)}
         if manifest := manifest_in(before):
             count = len(_listed_in(open_column(entry, "delivery", one.id, one.sealed_document) for one in begun))
-            called = "pseudonym" if isinstance(manifest, Manifest) else "name"
+            called = "pseudonym" if isinstance(manifest, CopyManifest) else "name"
             event = AuditEvent(Kind.NOT_RECALLED, actor=ENGINE, details={**details, "instances": count})
             return held(context, row, _CANNOT_BE_RECALLED.format(count, called), event)
         study = node.vault.withdraw(row.revision_id, ENGINE)
@@ -66,10 +66,6 @@ class Withdraw:
             return held(context, row, str(error))
         sealed = seal_column(entry, "delivery", delivery_id, document)
         return prepared(context, row, Priority.STAT, sealed, AuditEvent(Kind.WITHDRAWN, actor=ENGINE, details=details))
-
-    def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
-        """The delivery is dead, and the revision undelivered once the others have ended."""
-        bury(connection, context.node.audit, str(task.payload["delivery"]), reason)
 
 
 def _listed_in(documents: Iterable[bytes]) -> set[str]:

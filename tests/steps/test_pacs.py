@@ -74,7 +74,7 @@ def sent_for(installation: Installation, revision: int = 1) -> list[ObjectRef]:
         row = connection.execute(sa.select(t.delivery).where(wanted)).one()
     entry = installation.node.keys.patient(row.patient_id)
     manifest = MadeManifest.from_json(open_column(entry, "delivery", row.id, row.sealed_document))
-    return [ObjectRef.parse(made.ref) for made in manifest.made]
+    return [ObjectRef.parse(made.ref) for made in manifest.listed]
 
 
 def errors_in(file: Path) -> list[str]:
