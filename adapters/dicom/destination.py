@@ -59,13 +59,16 @@ def _store(opened: Opened, instance: Outgoing[Instance]) -> Retry | Dead | None:
     if answer is None:
         return Retry(NO_ANSWER, settled=True)
     status, _ = answer  # the peer's comment may repeat what we have sent
-    if is_stored(status) or (status == _ALREADY_THERE and not instance.differs):
+    if is_stored(status):
+        instance.stored()
+        return None
+    if status == _ALREADY_THERE and not instance.differs:
         return None
     reason = f"0x{status:04X} {status_name(status)}"
     if status == _ALREADY_THERE:
         return Dead(
-            f"{reason}: it keeps the one that it was sent before, which differs unless an attempt with this one broke"
-            " off; take it out there, then let this task run again"
+            f"{reason}: it keeps the one that it was sent before, which differs unless its answer to this one was"
+            " lost; take it out there, then let this task run again"
         )
     if status in _FOR_NOW or status & 0xFF00 == _OUT_OF_RESOURCES:
         return Retry(reason, status)

@@ -17,9 +17,11 @@ Instance = TypeVar("Instance", DeidentifiedInstance, MadeInstance)
 class Outgoing(Generic[Instance]):
     """One instance that is to be sent; `open` gives it when its turn comes, so that one at a time is in memory.
 
-    One that `differs` was sent to this peer before with other bytes.
+    One that `differs` was sent to this peer before with other bytes. `stored` is called as soon as the peer has said
+    that it has taken this one.
     """
 
     context: Context
     open: Callable[[], Instance]
     differs: bool = False
+    stored: Callable[[], object] = lambda: None

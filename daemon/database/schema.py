@@ -297,6 +297,15 @@ sa.Index(
     postgresql_where=delivery.c.state == "sending",
 )
 
+# Which copies of a delivery's list its archive has said that it took: of those that it was sent before with other
+# content, since no later answer tells which of the two is there.
+taken_copy = sa.Table(
+    "taken_copy",
+    metadata,
+    sa.Column("delivery_id", _Id, sa.ForeignKey("delivery.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+)
+
 # An event is inserted unchained by whoever did the thing; the sealer gives it `log_index` and `leaf_hash` (RFC 6962).
 # `body` is the canonical JSON that was hashed; `kind`, `at` and `subject` repeat parts of it for look-up, `verify`
 # compares.

@@ -56,7 +56,7 @@ class Deliver(DeliveryStep):
             return nothing
         entry = node.keys.patient(row.patient_id)
         outcome, reservations = _sent(
-            context, row.destination, open_column(entry, "delivery", delivery_id, row.sealed_document)
+            context, row.destination, delivery_id, open_column(entry, "delivery", delivery_id, row.sealed_document)
         )
         if isinstance(outcome, Retry):
             _note_failure(context, task, delivery_id, outcome)
@@ -127,13 +127,13 @@ def _is_overtaken(connection: sa.Connection, delivery: sa.Row[Any]) -> bool:
     return connection.execute(later.limit(1)).first() is not None
 
 
-def _sent(context: Context, name: str, document: bytes) -> tuple[DeliveryOutcome, list[str]]:
+def _sent(context: Context, name: str, delivery_id: str, document: bytes) -> tuple[DeliveryOutcome, list[str]]:
     """What the destination answered, and what a person has to see to there although it took everything."""
     try:
         if name in context.pacs:
             return _put(context, name, MadeManifest.from_json(document))
         if name in context.archives:
-            return _copied(context, name, CopyManifest.from_json(document))
+            return _copied(context, name, delivery_id, CopyManifest.from_json(document))
         return context.destinations[name].deliver(document), []
     except (DocumentError, NotAManifest):
         raise GiveUp(
@@ -155,22 +155,41 @@ def _put(context: Context, name: str, manifest: MadeManifest) -> tuple[DeliveryO
     return outcome, [_STILL_THERE.format(len(manifest.gone))] if manifest.gone else []
 
 
-def _copied(context: Context, name: str, manifest: CopyManifest) -> tuple[DeliveryOutcome, list[str]]:
-    """Store at an archive the de-identified copies."""
+def _copied(context: Context, name: str, delivery_id: str, manifest: CopyManifest) -> tuple[DeliveryOutcome, list[str]]:
+    """Store at an archive the de-identified copies.
+
+    Of those that differ from what it got before, it is written down which it has taken: when an attempt breaks off,
+    the next one knows that what is there already is this one.
+    """
     settings, store = context.node.settings.destination(name), context.node.store
     overwrites = isinstance(settings, DicomDestination) and settings.overwrites
     differing = 0 if overwrites else sum(copy.differs for copy in manifest.listed)
+    taken = _taken(context, delivery_id) if any(copy.differs for copy in manifest.listed) else frozenset()
 
-    def outgoing(copy: CopiedInstance) -> Outgoing[DeidentifiedInstance]:
+    def outgoing(position: int, copy: CopiedInstance) -> Outgoing[DeidentifiedInstance]:
         def opened() -> DeidentifiedInstance:
             return DeidentifiedInstance.from_bytes(store.open(ObjectRef.parse(copy.ref))[1])
 
-        return Outgoing(copy.context, opened, copy.differs)
+        if not copy.differs or position in taken:
+            return Outgoing(copy.context, opened)
+        return Outgoing(copy.context, opened, differs=True, stored=lambda: _note_taken(context, delivery_id, position))
 
     reservations = [(_STILL_THERE, len(manifest.gone)), (_WHICH_IS_THERE, differing)]
-    return context.archives[name].store([outgoing(copy) for copy in manifest.listed]), [
+    return context.archives[name].store([outgoing(*numbered) for numbered in enumerate(manifest.listed)]), [
         words.format(count) for words, count in reservations if count
     ]
+
+
+def _taken(context: Context, delivery_id: str) -> frozenset[int]:
+    """The places in the delivery's list of what its archive has taken."""
+    query = sa.select(t.taken_copy.c.position).where(t.taken_copy.c.delivery_id == delivery_id)
+    with context.node.database.read() as connection:
+        return frozenset(connection.execute(query).scalars())
+
+
+def _note_taken(context: Context, delivery_id: str, position: int) -> None:
+    row = sa.insert(t.taken_copy).values(delivery_id=delivery_id, position=position)
+    context.node.database.retrying(lambda connection: connection.execute(row))
 
 
 def _note_failure(context: Context, task: Task, delivery_id: str, outcome: Retry) -> None:

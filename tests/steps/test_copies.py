@@ -313,6 +313,41 @@ def test_an_archive_that_says_it_has_an_instance_already_keeps_the_earlier_one(m
 
 
 @sqlite_alone
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_what_an_attempt_that_broke_off_has_stored_is_not_held_against_the_next(make: Make, overwrites: bool):
+    has: set[str] = set()
+    breaks_at: list[int] = []
+
+    def answer(event: evt.Event) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if len(has) in breaks_at:
+            breaks_at.clear()
+            event.assoc.abort()
+            return 0xA700
+        if uid in has:
+            return 0x0111
+        has.add(uid)
+        return 0
+
+    with peer(answer) as settings:
+        installation = make(settings | {"overwrites": overwrites, "timeout_seconds": 2.0}, reports=())
+        installation.change("research", deidentification=SHIFTED)
+        first = image(StudyInstanceUID=STUDY)
+        installation.send(first, another(first), another(first, 97))
+        installation.work()
+        has.clear()  # a person has taken the study out there, so that the stricter copies are taken
+        breaks_at.append(2)
+        installation.change("research", deidentification=BARE)
+        installation.ask("studies.reprocess", study=installation.shown()["study"])
+        installation.work()
+        assert "2 of 3 instances were stored before" in delivery(installation, revision=2)["outcome"]
+        installation.hurry()
+        installation.work()
+    assert len(has) == 3
+    assert delivery(installation, revision=2)["state"] == ("delivered" if overwrites else "held")
+
+
+@sqlite_alone
 @pytest.mark.dcmtk
 def test_copies_of_a_study_whose_patient_was_corrected_stay_and_a_person_is_told(make: Make, archive: StoreScp):
     archive.start()
