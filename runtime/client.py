@@ -89,9 +89,13 @@ class RuntimeClient:
         end = _end(timeout_seconds)
         tensors = native(inputs)
         headers = wire.tensor_headers(tensors)
-        with self._bodies.lend(wire.size_of(headers)) as body:
-            wire.write_tensors(body, tensors)
-            return self._infer(_infer_request(model, version, headers, priority, timeout_seconds), body, end)
+        request = _infer_request(model, version, headers, priority, timeout_seconds)
+        size = wire.size_of(headers)
+        if wire.is_inline(size):
+            return self._infer(request, wire.packed(headers, tensors), end)
+        with self._bodies.lend(size) as body:
+            wire.write_tensors(body, headers, tensors)
+            return self._infer(request, body, end)
 
     def infer_many(
         self,
@@ -105,9 +109,8 @@ class RuntimeClient:
         end = _end(timeout_seconds)
         tensors = native(inputs)
         headers = wire.tensor_headers(tensors)
-        body = wire.new_body(wire.size_of(headers))  # none of `_bodies`: a time may be over before all have read it
+        body = wire.packed(headers, tensors)  # none of `_bodies`: a time may be over before all have read it
         with _closing(body):
-            wire.write_tensors(body, tensors)
             return each_at_once(
                 models,
                 lambda name, version: self._infer(
@@ -115,7 +118,7 @@ class RuntimeClient:
                 ),
             )
 
-    def _infer(self, request: wire.InferRequest, body: int | None, end: float) -> InferenceResult:
+    def _infer(self, request: wire.InferRequest, body: wire.Body, end: float) -> InferenceResult:
         reply, answer = self._ask(request, body, end)
         with _closing(answer):
             if not isinstance(reply, wire.InferReply) or answer is None:
@@ -191,7 +194,7 @@ class RuntimeClient:
             except (ValidationError, wire.BadMessage):
                 raise _not_understood() from None
 
-    def _ask(self, request: wire.Request, body: int | None, end: float) -> tuple[wire.Reply, int | None]:
+    def _ask(self, request: wire.Request, body: wire.Body | None, end: float) -> tuple[wire.Reply, wire.Body | None]:
         """Send a request and wait for its reply until `end`; the caller closes the reply's body.
 
         A connection is kept only after a whole reply, so that an answer never meets another's question.
@@ -273,15 +276,14 @@ def _infer_request(
         ) from None
 
 
-def _parsed(header: bytes, answer: int | None) -> wire.Reply:
+def _parsed(header: bytes, answer: wire.Body | None) -> wire.Reply:
     """The reply of a header; an error that the runtime reports is raised here."""
     try:
         reply = wire.REPLY.validate_json(header)
         if isinstance(reply, wire.ErrorReply):
             raise _raised(reply)
     except BaseException as error:
-        if answer is not None:
-            os.close(answer)
+        wire.close(answer)
         if isinstance(error, ValidationError):
             raise _not_understood() from None
         raise
@@ -295,7 +297,7 @@ def _raised(reply: wire.ErrorReply) -> RuntimeFailure:
     return _ERRORS.get(reply.error, BackendFailure)(reply.message)
 
 
-def _read_outputs(answer: int, reply: wire.InferReply) -> dict[str, np.ndarray[Any, Any]]:
+def _read_outputs(answer: wire.Body, reply: wire.InferReply) -> dict[str, np.ndarray[Any, Any]]:
     try:
         return wire.read_tensors(answer, reply.tensors)
     except wire.BadMessage:
@@ -321,9 +323,8 @@ def _left(end: float) -> float:
 
 
 @contextlib.contextmanager
-def _closing(fd: int | None) -> Iterator[int | None]:
+def _closing(body: wire.Body | None) -> Iterator[None]:
     try:
-        yield fd
+        yield
     finally:
-        if fd is not None:
-            os.close(fd)
+        wire.close(body)

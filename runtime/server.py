@@ -200,10 +200,9 @@ class _Server:
             else:
                 self._reply(connection, header, body)
         finally:
-            if body is not None:
-                os.close(body)
+            wire.close(body)
 
-    def _reply(self, connection: _Connection, header: bytes, body: int | None) -> None:
+    def _reply(self, connection: _Connection, header: bytes, body: wire.Body | None) -> None:
         try:
             request = wire.REQUEST.validate_json(header)
             if isinstance(request, wire.InferRequest):
@@ -246,7 +245,7 @@ class _Server:
         connection.running = future
         future.add_done_callback(lambda done: _send_loaded(connection, done))
 
-    def _start(self, connection: _Connection, request: wire.InferRequest, body: int | None) -> None:
+    def _start(self, connection: _Connection, request: wire.InferRequest, body: wire.Body | None) -> None:
         """Queue an inference; its answer is sent by the thread of the lane."""
         package = self._host.package(request.model, request.version)
         headers = {tensor.name: (tensor.dtype.value, tensor.shape) for tensor in request.tensors}
@@ -289,7 +288,7 @@ def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None
         return
     headers = wire.tensor_headers(result.outputs)
     try:
-        body = _filled(wire.size_of(headers), lambda body: wire.write_tensors(body, result.outputs))
+        body = wire.packed(headers, result.outputs)
     except (MemoryError, OSError) as error:
         _log.warning("answer_not_written", reason=type(error).__name__)
         _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
@@ -324,19 +323,7 @@ def _send_loaded(connection: _Connection, done: Future[bytes]) -> None:
 
 
 def _send_document(connection: _Connection, document: bytes) -> None:
-    body = _filled(len(document), lambda body: wire.write_document(body, document))
-    _send(connection, wire.DocumentReply(), body)
-
-
-def _filled(size: int, fill: Callable[[int], None]) -> int:
-    """A new body with what `fill` writes into it."""
-    body = wire.new_body(size)
-    try:
-        fill(body)
-    except BaseException:
-        os.close(body)
-        raise
-    return body
+    _send(connection, wire.DocumentReply(), wire.packed_document(document))
 
 
 def _send_error(connection: _Connection, error: RuntimeFailure) -> None:
@@ -344,7 +331,7 @@ def _send_error(connection: _Connection, error: RuntimeFailure) -> None:
     _send(connection, wire.ErrorReply(error=type(error).__name__, message=str(error), package_error=parts), None)
 
 
-def _send(connection: _Connection, header: wire.Reply, body: int | None) -> None:
+def _send(connection: _Connection, header: wire.Reply, body: wire.Body | None) -> None:
     """Send without waiting. A client that reads nothing, or has gone, loses its connection and nothing else."""
     try:
         with connection.lock:
@@ -356,8 +343,7 @@ def _send(connection: _Connection, header: wire.Reply, body: int | None) -> None
         with connection.lock, contextlib.suppress(OSError):
             connection.socket.shutdown(socket.SHUT_RDWR)  # the server's thread sees the end and closes it
     finally:
-        if body is not None:
-            os.close(body)
+        wire.close(body)
 
 
 @contextlib.contextmanager

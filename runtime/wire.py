@@ -1,16 +1,17 @@
 """How client and runtime process talk: messages on a Unix socket, tensors in shared memory.
 
-One message of a SOCK_SEQPACKET socket is a JSON object of at most 64 KiB, and at most one file descriptor (SCM_RIGHTS,
-unix(7)) of its *body*: a memfd (memfd_create(2)) whose size is sealed, with
+One message of a SOCK_SEQPACKET socket is a JSON object of at most 64 KiB, its header, and perhaps a *body*: after a NUL
+in the message itself if it has at most 16 KiB, as most answers have; else in a memfd (memfd_create(2)) whose size is
+sealed, and whose descriptor is sent along (SCM_RIGHTS, unix(7)). A body has
 
 - the tensors that the header lists, in that order, each at the next multiple of 64 bytes, in C order and the machine's
   byte order;
 - or, for a `DocumentReply`, JSON.
 
-The receiver asks for the seals before anything else, so a body is plain memory that cannot block or shrink while it is
+The receiver asks for the seals before anything else, so a memfd is plain memory that cannot block or shrink while it is
 read; and it copies it with pread(2), never maps it, and checks the copy, so that no peer can make it fault, or change
-what was checked. A body may be larger than its header says: a client uses it again (`runtime.bodies`), once it has the
-reply. A client sends one request at a time and waits for its reply.
+what was checked. A body may be larger than its header says: a client uses a memfd again (`runtime.bodies`), once it has
+the reply. A client sends one request at a time and waits for its reply.
 """
 
 import array
@@ -29,11 +30,18 @@ from runtime.package import DType, Precision
 from runtime.verdict import Verdict
 
 MAX_HEADER_BYTES: Final = 1 << 16
+MAX_INLINE_BYTES: Final = 1 << 14
 MAX_DOCUMENT_BYTES: Final = 1 << 24
 _ALIGNMENT: Final = 64
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 _FD_BYTES: Final = array.array("i").itemsize
 _MOST_FDS: Final = 4  # room for more than the one allowed, so that a peer that sends more is found out
+_MOST_BYTES: Final = MAX_HEADER_BYTES + 1 + MAX_INLINE_BYTES
+_TOO_SMALL: Final = "the body is smaller than its header says"
+_NUL: Final = b"\0"  # JSON has none
+
+Body = int | bytes
+"""The descriptor of a memfd, or a body itself."""
 
 
 class BadMessage(Exception):  # internal to this package: server and client turn it into their own errors
@@ -167,14 +175,54 @@ def new_body(size: int) -> int:
     return body
 
 
-def write_tensors(body: int, tensors: Mapping[str, Array]) -> None:
-    """Put `tensors` into a body that is large enough."""
-    offsets, _ = _layout(tensor_headers(tensors))
-    for offset, tensor in zip(offsets, tensors.values(), strict=True):
-        _write_from(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data, body, offset)
+def is_inline(size: int) -> bool:
+    """Whether a body of so many bytes goes in the message itself."""
+    return size <= MAX_INLINE_BYTES
 
 
-def read_tensors(body: int, headers: Sequence[TensorHeader]) -> dict[str, Array]:
+def packed(headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> Body:
+    """A body of these `tensors`, which `headers` describe; the caller closes it."""
+    offsets, size = _layout(headers)
+    if is_inline(size):
+        data = bytearray(size)
+        for offset, tensor in zip(offsets, tensors.values(), strict=True):
+            data[offset : offset + tensor.nbytes] = _bytes_of(tensor)
+        return bytes(data)
+    body = new_body(size)
+    try:
+        write_tensors(body, headers, tensors)
+    except BaseException:
+        os.close(body)
+        raise
+    return body
+
+
+def packed_document(data: bytes) -> Body:
+    """A body of `data`; the caller closes it."""
+    if is_inline(len(data)):
+        return data
+    body = new_body(len(data))
+    try:
+        _write_from(memoryview(data), body, 0)
+    except BaseException:
+        os.close(body)
+        raise
+    return body
+
+
+def close(body: Body | None) -> None:
+    """Let go of a body."""
+    if isinstance(body, int):
+        os.close(body)
+
+
+def write_tensors(body: int, headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> None:
+    """Put `tensors`, which `headers` describe, into a memfd that is large enough."""
+    for offset, tensor in zip(_layout(headers)[0], tensors.values(), strict=True):
+        _write_from(_bytes_of(tensor), body, offset)
+
+
+def read_tensors(body: Body, headers: Sequence[TensorHeader]) -> dict[str, Array]:
     """Copy the tensors out of a body. Raises `BadMessage` if its size is not sealed, or too small.
 
     The caller has checked the headers: as much memory is taken as they say.
@@ -189,13 +237,10 @@ def read_tensors(body: int, headers: Sequence[TensorHeader]) -> dict[str, Array]
     return tensors
 
 
-def write_document(body: int, data: bytes) -> None:
-    """Put `data` into a body of its size."""
-    _write_from(memoryview(data), body, 0)
-
-
-def read_document(body: int) -> bytes:
+def read_document(body: Body) -> bytes:
     """Copy a document, the whole body, out of it. Raises `BadMessage`."""
+    if isinstance(body, bytes):
+        return body
     size = os.fstat(body).st_size
     if size > MAX_DOCUMENT_BYTES:
         raise BadMessage("the document is too large")
@@ -205,29 +250,33 @@ def read_document(body: int) -> bytes:
     return data.tobytes()
 
 
-def send(connection: socket.socket, header: Request | Reply, body: int | None) -> None:
+def send(connection: socket.socket, header: Request | Reply, body: Body | None) -> None:
     """Send one message. Raises `OSError`, and `BadMessage` for a header that is too large."""
     data = header.model_dump_json().encode()
     if len(data) > MAX_HEADER_BYTES:
         raise BadMessage("the header is too large")
-    rights = [] if body is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [body]))]
-    connection.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+    if isinstance(body, int):
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [body]))]
+        connection.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+    else:
+        connection.sendmsg([data] if body is None else [data, _NUL, body], (), socket.MSG_NOSIGNAL)
 
 
-def receive(connection: socket.socket) -> tuple[bytes, int | None]:
+def receive(connection: socket.socket) -> tuple[bytes, Body | None]:
     """Receive one message: its header, empty when the peer is gone, and its body, which the caller closes.
 
-    Raises `OSError`, and `BadMessage` for a message that is too large or carries more than one descriptor.
+    Raises `OSError`, and `BadMessage` for a message that is too large or has more than one body.
     """
     data, ancillary, flags, _ = connection.recvmsg(
-        MAX_HEADER_BYTES, socket.CMSG_SPACE(_MOST_FDS * _FD_BYTES), socket.MSG_CMSG_CLOEXEC
+        _MOST_BYTES, socket.CMSG_SPACE(_MOST_FDS * _FD_BYTES), socket.MSG_CMSG_CLOEXEC
     )
     fds = list(_descriptors(ancillary))
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(fds) > 1:
+    header, nul, inline = data.partition(_NUL)
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(fds) + len(nul) > 1:
         for fd in fds:
             os.close(fd)
-        raise BadMessage("the message is too large, or carries more than one descriptor")
-    return data, fds[0] if fds else None
+        raise BadMessage("the message is too large, or has more than one body")
+    return header, inline if nul else fds[0] if fds else None
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
@@ -254,7 +303,15 @@ def _write_from(view: memoryview, body: int, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _check_body(body: int, size: int) -> None:
+def _bytes_of(tensor: Array) -> memoryview:
+    return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
+
+
+def _check_body(body: Body, size: int) -> None:
+    if isinstance(body, bytes):
+        if len(body) < size:
+            raise BadMessage(_TOO_SMALL)
+        return
     try:
         seals = fcntl.fcntl(body, fcntl.F_GET_SEALS)
     except OSError:
@@ -262,13 +319,16 @@ def _check_body(body: int, size: int) -> None:
     if seals & _SEALS != _SEALS:
         raise BadMessage("the size of the body is not sealed")
     if os.fstat(body).st_size < size:
-        raise BadMessage("the body is smaller than its header says")
+        raise BadMessage(_TOO_SMALL)
 
 
-def _read_into(body: int, offset: int, target: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+def _read_into(body: Body, offset: int, target: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
     view = target.data
+    if isinstance(body, bytes):
+        view[:] = memoryview(body)[offset : offset + len(view)]
+        return
     while view:
         count = os.preadv(body, [view], offset)
         if count == 0:
-            raise BadMessage("the body is shorter than its header says")
+            raise BadMessage(_TOO_SMALL)
         view, offset = view[count:], offset + count

@@ -76,5 +76,5 @@ def test_what_is_left_of_earlier_tensors_is_not_read(bodies: Bodies):
     for tensors in (large, small):
         headers = wire.tensor_headers(tensors)
         with bodies.lend(wire.size_of(headers)) as body:
-            wire.write_tensors(body, tensors)
+            wire.write_tensors(body, headers, tensors)
             np.testing.assert_array_equal(wire.read_tensors(body, headers)["x"], tensors["x"])

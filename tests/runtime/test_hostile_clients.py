@@ -72,8 +72,7 @@ def _send(connection: socket.socket, header: bytes, *bodies: int) -> None:
 
 def _answer(connection: socket.socket) -> dict:
     header, body = wire.receive(connection)
-    if body is not None:
-        os.close(body)
+    wire.close(body)
     return json.loads(header) if header else {}
 
 
@@ -88,6 +87,12 @@ def test_a_request_written_by_hand_is_answered(process: RuntimeProcess) -> None:
     """So that the others fail for the reason they name."""
     with _connected(process) as connection:
         _send(connection, _infer(), _memfd())
+        assert _answer(connection)["status"] == "result"
+
+
+def test_a_small_body_can_stand_in_the_message(process: RuntimeProcess) -> None:
+    with _connected(process) as connection:
+        _send(connection, _infer() + b"\0" + bytes(_SAMPLE_BYTES))
         assert _answer(connection)["status"] == "result"
 
 
@@ -177,6 +182,21 @@ def test_a_body_that_is_smaller_than_declared_is_refused(process: RuntimeProcess
     with _connected(process) as connection:
         _send(connection, _infer(), _memfd(bytes(size)))
         assert "smaller" in _answer(connection)["message"]
+
+
+@pytest.mark.parametrize("size", [0, 1, _SAMPLE_BYTES - 1])
+def test_a_body_in_the_message_that_is_smaller_than_declared_is_refused(process: RuntimeProcess, size: int) -> None:
+    with _connected(process) as connection:
+        _send(connection, _infer() + b"\0" + bytes(size))
+        assert "smaller" in _answer(connection)["message"]
+
+
+def test_a_message_with_two_kinds_of_body_closes_the_connection(process: RuntimeProcess) -> None:
+    before = len(os.listdir(f"/proc/{process.popen.pid}/fd"))
+    with _connected(process) as connection:
+        _send(connection, _infer() + b"\0" + bytes(_SAMPLE_BYTES), _memfd())
+        assert _is_closed(connection)
+    assert len(os.listdir(f"/proc/{process.popen.pid}/fd")) <= before + 1
 
 
 def test_a_body_that_has_held_more_can_be_used_again(process: RuntimeProcess) -> None:

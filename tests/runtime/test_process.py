@@ -64,7 +64,11 @@ def _ask(client: RuntimeClient, image: np.ndarray | None = None) -> np.ndarray:
     return client.infer("tiny", inputs, timeout_seconds=30).outputs["probabilities"]
 
 
-def test_client_and_local_runtime_give_the_same_answers(client: RuntimeClient, package: ModelPackage) -> None:
+@pytest.mark.parametrize("most_inline", [-1, wire.MAX_INLINE_BYTES], ids=["in a memfd", "in the message"])
+def test_client_and_local_runtime_give_the_same_answers(
+    client: RuntimeClient, package: ModelPackage, most_inline: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_INLINE_BYTES", most_inline)
     with LocalRuntime([package], threads=1) as local:
         for samples in (1, 2, 8):
             here = local.infer("tiny", {"image": images(samples)}, timeout_seconds=30)
@@ -72,6 +76,9 @@ def test_client_and_local_runtime_give_the_same_answers(client: RuntimeClient, p
             assert np.array_equal(here.outputs["probabilities"], there.outputs["probabilities"])
             assert here.weights_sha256 == there.weights_sha256
             assert (there.model, there.version, there.batch_size) == ("tiny", "1.0.0", samples)
+            (many,) = client.infer_many([("tiny", None)], {"image": images(samples)}, timeout_seconds=30)
+            assert isinstance(many, InferenceResult)
+            assert np.array_equal(here.outputs["probabilities"], many.outputs["probabilities"])
         assert client.models()[1] == local.models()[0]
 
 
@@ -358,7 +365,7 @@ def test_what_a_client_that_went_away_asked_is_not_run(
                 model="tiny", priority=0, timeout_seconds=60.0, tensors=wire.tensor_headers(tensors)
             )
             body = wire.new_body(wire.size_of(request.tensors))
-            wire.write_tensors(body, tensors)
+            wire.write_tensors(body, request.tensors, tensors)
             wire.send(hasty, request, body)
             os.close(body)
             wait_until(lambda: server.client.health()[0].waiting_samples == 1, "the request to wait")
