@@ -66,6 +66,15 @@ class Wrap:
             raise ObjectDamaged("a wrapped key is damaged") from None
 
     @classmethod
+    def read(cls, file: BinaryIO) -> "Wrap":
+        """Read the wrap in an object's file, though the rest of its header be damaged; raises `ObjectDamaged`."""
+        file.seek(_FIXED.size)
+        packed = file.read(WRAP_BYTES)
+        if len(packed) != WRAP_BYTES:
+            raise ObjectDamaged("cut off within the header")
+        return cls.unpack(packed)
+
+    @classmethod
     def of(cls, data_key: bytes, object_id: str, key: KeyName, wrapping_key: bytes) -> "Wrap":
         """Wrap `data_key` for the object."""
         return cls(key, seal_value(wrapping_key, _wrap_context(object_id, key), data_key))

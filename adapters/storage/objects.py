@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from adapters.durable_files import Buffer, fsync_directory, make_directory, write_synced
-from adapters.keys import KeyStore, PatientEntry
+from adapters.keys import KeyDestroyed, KeyMissing, KeyStore, PatientEntry
 from adapters.storage.container import (
     HEADER_BYTES,
     WRAP_BYTES,
@@ -66,8 +66,7 @@ class ObjectStore:
 
     def key_of(self, ref: ObjectRef) -> KeyName:
         """Which key opens the object now."""
-        with self._file(ref) as (_, header):
-            return self._wrap(ref, header).key
+        return self._wrap(ref).key
 
     # Keys
 
@@ -80,8 +79,7 @@ class ObjectStore:
         records: dict[str, list[bytes]] = defaultdict(list)
         wrapping_keys: dict[str, bytes] = {}
         for ref, patient in owners:
-            with self._file(ref) as (_, header):
-                data_key = self._data_key(ref, header)
+            data_key = self._data_key(ref, self._wrap(ref))
             if patient.id not in wrapping_keys:
                 wrapping_keys[patient.id] = patient.subkey(_WRAP_PURPOSE)
             wrap = Wrap.of(data_key, ref.id, KeyName(KeyKind.PATIENT, patient.id), wrapping_keys[patient.id])
@@ -90,13 +88,26 @@ class ObjectStore:
             with store_errors(f"rewrapping in {folder}"):
                 append_wraps(self.root / folder, packed)
 
+    def with_keys(self, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
+        """Those of which a key opens the data key: not what was deleted, or is damaged just there. Of a file that is
+        damaged elsewhere the key opens that still, so it counts.
+        """
+        return [ref for ref in refs if self._has_key(ref)]
+
+    def _has_key(self, ref: ObjectRef) -> bool:
+        try:
+            self._data_key(ref, self._wrap(ref))
+        except (ObjectDamaged, ObjectMissing, KeyMissing, KeyDestroyed):
+            return False
+        return ref.path(self.root).exists()
+
     def hand_over(self, refs: Iterable[ObjectRef], patient: PatientEntry) -> None:
         """Leave the patient's key the only one that opens the objects; durable on return, and the same if repeated.
 
         Other than `rewrap`, it overwrites what earlier keys wrapped. (What a copying file system, a flash disk or a
-        backup has kept is beyond it.) What was deleted meanwhile is passed over.
+        backup has kept is beyond it.) What no key opens is passed over (`with_keys`).
         """
-        there_are = [ref for ref in refs if ref.path(self.root).exists()]
+        there_are = self.with_keys(refs)
         self.rewrap(there_are, patient)
         by_folder: dict[str, set[str]] = defaultdict(set)
         for ref in there_are:
@@ -105,9 +116,16 @@ class ObjectStore:
             with store_errors(f"handing over in {folder}"):
                 forget_earlier_wraps(self.root / folder, ids)
         for ref in there_are:
-            with self._file(ref) as (_, header):
-                if header.wrap.key.kind is KeyKind.PATIENT and header.wrap.key.id != patient.id:
-                    self._replace_wrap(ref, self._wrap(ref, header))
+            if self._is_another_patients(ref, patient):
+                self._replace_wrap(ref, self._wrap(ref))
+
+    def _is_another_patients(self, ref: ObjectRef, patient: PatientEntry) -> bool:
+        """Whether the object's file itself holds a wrap under another patient's key, or one that is damaged."""
+        try:
+            key = self._wrap_in_file(ref).key
+        except ObjectDamaged:
+            return True
+        return key.kind is KeyKind.PATIENT and key.id != patient.id
 
     def _replace_wrap(self, ref: ObjectRef, wrap: Wrap) -> None:
         """Write the wrap that counts over that in the object's header, which the stream does not authenticate."""
@@ -220,21 +238,31 @@ class ObjectStore:
     @contextmanager
     def _opened(self, ref: ObjectRef) -> Iterator[OpenObject]:
         with self._file(ref) as (file, header):
-            yield OpenObject(file, header, self._data_key(ref, header))
+            yield OpenObject(file, header, self._data_key(ref, self._logged_wrap(ref) or header.wrap))
 
-    def _data_key(self, ref: ObjectRef, header: Header) -> bytes:
-        wrap = self._wrap(ref, header)
+    def _data_key(self, ref: ObjectRef, wrap: Wrap) -> bytes:
         if wrap.key.kind is KeyKind.PATIENT:
             return wrap.data_key(ref.id, self.keys.patient(wrap.key.id).subkey(_WRAP_PURPOSE))
         return wrap.data_key(ref.id, self.keys.epoch(wrap.key.id).key)
 
-    def _wrap(self, ref: ObjectRef, header: Header) -> Wrap:
-        """The last wrap of the object in its folder's log, else that in its header."""
+    def _wrap(self, ref: ObjectRef) -> Wrap:
+        """The last wrap of the object in its folder's log, else that in its file."""
+        return self._logged_wrap(ref) or self._wrap_in_file(ref)
+
+    def _wrap_in_file(self, ref: ObjectRef) -> Wrap:
+        with store_errors(f"object {ref}"):
+            try:
+                with ref.path(self.root).open("rb") as file:
+                    return Wrap.read(file)
+            except FileNotFoundError:
+                raise ObjectMissing(f"object {ref} is not in the store") from None
+
+    def _logged_wrap(self, ref: ObjectRef) -> Wrap | None:
         path = self.root / ref.folder / FILE_NAME
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            return header.wrap
+            return None
         with self._wraps_lock:
             cached = self._wraps.get(ref.folder)
             if cached is None or cached[0] != size:
@@ -243,7 +271,7 @@ class ObjectStore:
             self._wraps.move_to_end(ref.folder)
             if len(self._wraps) > _CACHED_FOLDERS:
                 self._wraps.popitem(last=False)
-        return cached[1].get(ref.id, header.wrap)
+        return cached[1].get(ref.id)
 
     def _subfolders(self, folder: str) -> list[str]:
         with store_errors(folder), os.scandir(self.root / folder) as entries:

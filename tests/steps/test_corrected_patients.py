@@ -444,6 +444,25 @@ def test_a_damaged_object_that_was_rejected_before_keeps_no_report_on_the_wrong_
     assert reports(installation) == TAKEN_BACK
 
 
+@WITH_ANY_DATABASE
+@pytest.mark.parametrize("place", [0, 30, 60, 100], ids=["magic", "receipt's length", "key's name", "wrapped key"])
+@pytest.mark.parametrize("what", ["received", "de-identified"])
+def test_a_damaged_header_keeps_no_report_on_the_wrong_patient(installation: Installation, what: str, place: int):
+    first = image()
+    (ref,) = installation.send(first)
+    installation.work()
+    with installation.database.read() as connection:
+        derived = connection.execute(sa.select(t.revision_instance.c.deidentified_ref)).scalar_one()
+    file = (ref if what == "received" else ObjectRef.parse(derived)).path(installation.node.store.root)
+    damaged = bytearray(file.read_bytes())
+    damaged[place] ^= 0x55
+    file.write_bytes(damaged)
+    installation.send(of(B, first))
+    settle(installation)
+    assert reports(installation) == TAKEN_BACK
+    assert installation.ask("tasks.list", state="dead") == []
+
+
 # What cannot be taken back
 
 

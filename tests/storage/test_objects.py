@@ -189,6 +189,23 @@ def test_what_is_handed_over_opens_under_the_new_key_alone(store: ObjectStore, w
             store.open(one)
 
 
+@pytest.mark.parametrize("place", [0, 30, 60, 100], ids=["magic", "receipt's length", "key's name", "wrapped key"])
+def test_no_trace_of_the_former_key_is_left_in_what_is_damaged(
+    store: ObjectStore, writer: IntakeWriter, place: int
+) -> None:
+    first, second = store.keys.create_patient("tag-1"), store.keys.create_patient("tag-2")
+    received, derived = writer.write(RECEIPT, b"data"), store.put_derived(first, b"derived")
+    store.rewrap([received], first)
+    for ref in (received, derived):
+        damaged = bytearray(ref.path(store.root).read_bytes())
+        damaged[place] ^= 0x55
+        ref.path(store.root).write_bytes(damaged)
+    store.hand_over([received, derived], second)
+    assert store.key_of(received).id == second.id
+    assert derived not in store.with_keys([derived]) or store.key_of(derived).id == second.id
+    assert first.id.encode() not in (store.root / received.folder / "wraps.log").read_bytes()
+
+
 def test_a_merge_moves_the_keys_again(store: ObjectStore, writer: IntakeWriter) -> None:
     ref = writer.write(RECEIPT, b"data")
     first, second = store.keys.create_patient("tag-1"), store.keys.create_patient("tag-2")
