@@ -76,33 +76,18 @@ def observation(
     """One finding. The code says what was looked for, the value whether the algorithm detected it; `measures` are the
     Observations of how much.
     """
-    words, stamp = request.wording, request.stamp
     analysed, reaching = (
         (codes.SERIES_ANALYSED, codes.SERIES_REACHING)
         if finding.measured
         else (codes.IMAGES_ANALYSED, codes.IMAGES_REACHING)
     )
-    key = json.dumps(["Observation", finding.coding.system, finding.coding.code])
+    said = concept(codes.DETECTED if finding.detected else codes.NOT_DETECTED, verdict(finding, request.wording))
     return without_nothing(
-        {
-            "resourceType": "Observation",
-            "meta": {"security": [coding_of(codes.AI_ASSERTED)]},
-            "language": words.language,
-            "text": narrative(sentence(finding, words), warnings(request.result, words)),
-            "identifier": [uri_identifier(uuid5(stamp.report_id, key))],
-            "status": ObservationStatus.PRELIMINARY.value,
-            "category": [concept(codes.IMAGING)],
-            "code": concept(finding.coding, finding.label),
-            "subject": subject_of_observation(request.subject),
-            "effectiveDateTime": date_time(stamp.study.started),
-            "issued": instant(stamp.issued),
-            "valueCodeableConcept": concept(
-                codes.DETECTED if finding.detected else codes.NOT_DETECTED, verdict(finding, words)
-            ),
+        _said_of(request, finding, algorithm, concept(finding.coding, finding.label))
+        | {
+            "valueCodeableConcept": said,
             "interpretation": [concept(codes.POSITIVE if finding.detected else codes.NEGATIVE)],
             "hasMember": [{"reference": full_url(measure)} for measure in measures],
-            "derivedFrom": imaging_study(stamp.study),
-            "device": {"reference": full_url(algorithm)},
             "component": [
                 {"code": concept(codes.PROBABILITY), "valueQuantity": ratio(finding.probability)},
                 {"code": concept(codes.THRESHOLD), "valueQuantity": ratio(finding.threshold)},
@@ -115,35 +100,39 @@ def observation(
 
 def measures_of(request: ReportRequest, finding: StudyFinding, algorithm: Resource) -> list[Resource]:
     """How much of a finding there is, an Observation for each series that was measured, in the result's order."""
-    words, stamp = request.wording, request.stamp
+    words = request.wording
     made = []
     for number, measured in enumerate(finding.measured):
         what = codes.MEASURES[measured.quantity.unit]
-        key = json.dumps(["Observation", finding.coding.system, finding.coding.code, what.code, number])
         said = words.measure.format(
             label=clean(finding.label), measure=what.display.lower(), series=series(measured, words)
         )
-        made.append(
-            without_nothing(
-                {
-                    "resourceType": "Observation",
-                    "meta": {"security": [coding_of(codes.AI_ASSERTED)]},
-                    "language": words.language,
-                    "text": narrative(sentence(finding, words), warnings(request.result, words)),
-                    "identifier": [uri_identifier(uuid5(stamp.report_id, key))],
-                    "status": ObservationStatus.PRELIMINARY.value,
-                    "category": [concept(codes.IMAGING)],
-                    "code": concept(what, said),
-                    "subject": subject_of_observation(request.subject),
-                    "effectiveDateTime": date_time(stamp.study.started),
-                    "issued": instant(stamp.issued),
-                    "valueQuantity": quantity(measured.quantity),
-                    "derivedFrom": imaging_study(stamp.study),
-                    "device": {"reference": full_url(algorithm)},
-                }
-            )
-        )
+        observed = _said_of(request, finding, algorithm, concept(what, said), what.code, number)
+        made.append(without_nothing(observed | {"valueQuantity": quantity(measured.quantity)}))
     return made
+
+
+def _said_of(
+    request: ReportRequest, finding: StudyFinding, algorithm: Resource, code: Resource, *key: str | int
+) -> Resource:
+    """What all Observations of a finding have in common, with the identifier that `key` gives to one of them."""
+    words, stamp = request.wording, request.stamp
+    name = json.dumps(["Observation", finding.coding.system, finding.coding.code, *key])
+    return {
+        "resourceType": "Observation",
+        "meta": {"security": [coding_of(codes.AI_ASSERTED)]},
+        "language": words.language,
+        "text": narrative(sentence(finding, words), warnings(request.result, words)),
+        "identifier": [uri_identifier(uuid5(stamp.report_id, name))],
+        "status": ObservationStatus.PRELIMINARY.value,
+        "category": [concept(codes.IMAGING)],
+        "code": code,
+        "subject": subject_of_observation(request.subject),
+        "effectiveDateTime": date_time(stamp.study.started),
+        "issued": instant(stamp.issued),
+        "derivedFrom": imaging_study(stamp.study),
+        "device": {"reference": full_url(algorithm)},
+    }
 
 
 def withdrawn_observation(observation: Resource, words: Wording) -> Resource:
