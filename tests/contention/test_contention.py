@@ -18,40 +18,17 @@ from daemon import queue
 from daemon.audit import AuditEvent, AuditWriter, Kind, Sealer, SigningKey, verify
 from daemon.database import Database
 from daemon.database import schema as t
-from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
+from daemon.intake.arrival import Arrival
 from daemon.intake.closing import close_revision
 from daemon.intake.placing import place
 from daemon.states import RevisionState, move
+from tests.intake.arrivals import arrival, patient
 
 STUDIES = 30
 
 
 def _arrival(study: int, number: int) -> Arrival:
-    patient = uuid.uuid5(uuid.NAMESPACE_URL, f"patient {study}").hex
-    return Arrival(
-        instance_id=uuid.uuid4().hex,
-        object_ref=f"objects/r/00000000/{study}-{number}",
-        kind=ArrivalKind.IMAGE,
-        patient=PatientKeyed(patient, f"scope {study}", f"KP-{study}", patient, b"sealed"),
-        association_id=uuid.uuid4().hex,
-        source="CT1",
-        received_at=1000.0 + number,
-        uid_tag=f"{study}-{number}",
-        study_uid_tag=f"study {study}",
-        series_tag="series",
-        accession_tag=None,
-        sealed_description=b"sealed",
-        sealed_identity=b"sealed",
-        sop_class_uid="1.2",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        modality="DX",
-        content_tag=f"{study}-{number}",
-        identity_tag="identity",
-        pixel_tag=f"{study}-{number}",
-        byte_length=10,
-        priority=10,
-        expected_instances=None,
-    )
+    return arrival(f"{study}-{number}", f"study {study}", patient=patient(str(study)))
 
 
 def index(database: Database, _stop: Path) -> None:

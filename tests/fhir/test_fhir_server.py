@@ -10,10 +10,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from adapters.fhir import (
     Dead,
@@ -47,6 +43,7 @@ from tests.fhir.samples import (
     result,
     unusable,
 )  # fmt: skip
+from tests.peers.certificates import certificate_for
 from tests.peers.fault_proxy import Fault, FaultProxy, Instead, writes
 from tests.peers.medplum import FhirServer
 from tests.planted import search_bytes
@@ -386,27 +383,6 @@ def test_certificate_file_that_is_none_is_refused(tmp_path):
     for file in (tmp_path / "ca.pem", tmp_path / "missing.pem"):
         with pytest.raises(DestinationSettingsError, match="ca_file"):
             FhirDestination(FhirServerSettings("ehr", "https://localhost/fhir", ca_file=file))
-
-
-def certificate_for(name, folder):
-    """A self-signed certificate and its key, in one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    file = folder / f"{name}.pem"
-    file.write_bytes(
-        made.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return file
 
 
 @pytest.mark.parametrize(

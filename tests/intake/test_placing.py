@@ -1,55 +1,17 @@
 """Where an arrival belongs: duplicates, variants, corrections, conflicts, own results, rejections (DESIGN §5)."""
 
-import itertools
-import uuid
-from dataclasses import replace
-
 import pytest
 import sqlalchemy as sa
 
 from daemon.audit import AuditWriter
 from daemon.database import schema as t
-from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
+from daemon.intake.arrival import ArrivalKind
 from daemon.intake.closing import close_revision
 from daemon.intake.placing import place
 from daemon.states import IllegalMove, RevisionState, Standing, move
+from tests.intake.arrivals import arrival, patient
 
 AUDIT = AuditWriter("test")
-_numbers = itertools.count(1)
-
-
-def patient(name: str) -> PatientKeyed:
-    number = uuid.uuid5(uuid.NAMESPACE_URL, name).hex
-    return PatientKeyed(number, f"scope {name}", f"KP-{name}", number, b"sealed")
-
-
-def arrival(uid: str = "one", study: str = "study", **changes) -> Arrival:
-    number = next(_numbers)
-    made = Arrival(
-        instance_id=uuid.uuid4().hex,
-        object_ref=f"objects/r/00000000/{number}",
-        kind=ArrivalKind.IMAGE,
-        patient=patient("A"),
-        association_id=uuid.uuid4().hex,
-        source="CT1",
-        received_at=1000.0 + number,
-        uid_tag=uid,
-        study_uid_tag=study,
-        series_tag="series",
-        accession_tag=None,
-        sealed_description=b"sealed",
-        sealed_identity=b"sealed",
-        sop_class_uid="1.2",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        modality="DX",
-        content_tag=f"content of {uid}",
-        identity_tag="identity",
-        pixel_tag=f"pixels of {uid}",
-        byte_length=10,
-        priority=10,
-        expected_instances=None,
-    )
-    return replace(made, **changes)
 
 
 @pytest.fixture

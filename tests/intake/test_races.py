@@ -29,14 +29,9 @@ def test_an_instance_that_has_just_found_its_revision_open_is_in_it(installation
     association.store(first)
     installation.indexer.pass_once()
     association.store(another(first))
-    with paused_after(placing, "open_revision_of") as pause:
-        arriving = installation.beside(installation.indexer.pass_once)
-        assert pause.reached.wait(20)
-        closes = installation.beside(lambda: close_all(installation))
-        installation.wait_until_held_up(closes)
-        pause.go.set()
-        arriving.result(20)
-        closes.result(20)
+    installation.collide(
+        paused_after(placing, "open_revision_of"), installation.indexer.pass_once, lambda: close_all(installation)
+    )
     assert every_current_instance_is_in_the_newest_revision(installation)
 
 
@@ -46,14 +41,9 @@ def test_an_instance_that_comes_while_its_revision_closes_is_in_the_next(install
     association.store(first)
     installation.indexer.pass_once()
     association.store(another(first))
-    with paused_after(closing, "close_revision") as pause:
-        closes = installation.beside(lambda: close_all(installation))
-        assert pause.reached.wait(20)
-        arriving = installation.beside(installation.indexer.pass_once)
-        installation.wait_until_held_up(arriving)
-        pause.go.set()
-        closes.result(20)
-        arriving.result(20)
+    installation.collide(
+        paused_after(closing, "close_revision"), lambda: close_all(installation), installation.indexer.pass_once
+    )
     assert installation.revisions() == ["superseded", "assembling"]
     assert every_current_instance_is_in_the_newest_revision(installation)
 
@@ -63,14 +53,11 @@ def test_an_instance_that_comes_while_an_operator_reprocesses_is_in_the_next_rev
     installation.send(first)
     installation.work()
     study = installation.shown()["study"]
-    with paused_after(processing, "close_revision") as pause:
-        reprocessing = installation.beside(lambda: installation.ask("studies.reprocess", study=study))
-        assert pause.reached.wait(20)
-        arriving = installation.beside(lambda: installation.send(another(first)))
-        installation.wait_until_held_up(arriving)
-        pause.go.set()
-        reprocessing.result(20)
-        arriving.result(20)
+    installation.collide(
+        paused_after(processing, "close_revision"),
+        lambda: installation.ask("studies.reprocess", study=study),
+        lambda: installation.send(another(first)),
+    )
     assert installation.revisions() == ["delivered", "superseded", "closed"]
     assert every_current_instance_is_in_the_newest_revision(installation)
     installation.work()
@@ -81,14 +68,11 @@ def test_an_operator_who_reprocesses_while_an_instance_comes_reprocesses_it_too(
     installation.send(first)
     installation.work()
     study = installation.shown()["study"]
-    with paused_after(AuditWriter, "record", records(Kind.INSTANCE_RECEIVED)) as pause:
-        arriving = installation.beside(lambda: installation.send(another(first)))
-        assert pause.reached.wait(20)
-        reprocessing = installation.beside(lambda: installation.ask("studies.reprocess", study=study))
-        installation.wait_until_held_up(reprocessing)
-        pause.go.set()
-        arriving.result(20)
-        reprocessing.result(20)
+    installation.collide(
+        paused_after(AuditWriter, "record", records(Kind.INSTANCE_RECEIVED)),
+        lambda: installation.send(another(first)),
+        lambda: installation.ask("studies.reprocess", study=study),
+    )
     assert every_current_instance_is_in_the_newest_revision(installation)
     installation.work()
     assert installation.revisions()[-1] == "delivered"
@@ -99,14 +83,11 @@ def test_two_operators_who_reprocess_at_once_make_two_revisions_and_one_of_them_
 ):
     installation.send(image())
     study = installation.shown()["study"]
-    with paused_after(processing, "close_revision") as pause:
-        one = installation.beside(lambda: installation.ask("studies.reprocess", study=study))
-        assert pause.reached.wait(20)
-        other = installation.beside(lambda: installation.ask("studies.reprocess", study=study))
-        installation.wait_until_held_up(other)
-        pause.go.set()
-        one.result(20)
-        other.result(20)
+    installation.collide(
+        paused_after(processing, "close_revision"),
+        lambda: installation.ask("studies.reprocess", study=study),
+        lambda: installation.ask("studies.reprocess", study=study),
+    )
     installation.work()
     assert installation.revisions() == ["superseded", "superseded", "delivered"]
 

@@ -12,7 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time
@@ -29,6 +29,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from adapters.directory import DirectoryDestination
 from adapters.fhir import DeliveryOutcome, PatientMatch
+from adapters.keys import PatientEntry
 from adapters.storage import EventKind, IntakeWriter, ObjectRef, Receipt, ReceiptKind
 from daemon import queue
 from daemon.audit import Kind
@@ -48,7 +49,9 @@ from daemon.settings import Settings
 from daemon.settings.defaults import folder_defaults, machine_defaults
 from daemon.states import TERMINAL, DeliveryState, RevisionState, Standing
 from daemon.steps import Context
+from daemon.vault import open_column, seal_column
 from pipelines.identity import PatientIdentity
+from pipelines.results import StudyResult
 from runtime.inference import InferenceResult
 from runtime.package import Role
 from runtime.verdict import Verdict
@@ -355,7 +358,20 @@ class Installation:
         """Do it in a thread."""
         return self._threads.submit(work)
 
-    def wait_until_held_up(self, work: "Future[Any]") -> None:
+    def collide(
+        self, held_open: AbstractContextManager[Pause], first: Callable[[], object], second: Callable[[], object]
+    ) -> None:
+        """Let `second` begin while a transaction of `first` is held open (`paused_after`), and both end."""
+        with held_open as pause:
+            holding = self.beside(first)
+            assert pause.reached.wait(20)
+            coming = self.beside(second)
+            self._wait_until_held_up(coming)
+            pause.go.set()
+            holding.result(20)
+            coming.result(20)
+
+    def _wait_until_held_up(self, work: "Future[Any]") -> None:
         """Wait until the work waits for a lock or is done. (SQLite has one writer, and cannot be asked who waits.)"""
         if self.database.is_sqlite:
             return
@@ -422,6 +438,23 @@ class Installation:
         with self.database.read() as connection:
             query = sa.select(sa.func.count()).select_from(t.revision_instance)
             return connection.execute(query.where(t.revision_instance.c.revision_id == revision)).scalar_one()
+
+    def result(self) -> StudyResult:
+        """What is stored of the only revision with a result."""
+        row, entry = self._stored_result()
+        return StudyResult.from_json(open_column(entry, "result", row.id, row.sealed_result))
+
+    def put_result(self, result: StudyResult) -> None:
+        """Store another in its place."""
+        row, entry = self._stored_result()
+        sealed = seal_column(entry, "result", row.id, result.to_json())
+        with self.database.write() as connection:
+            connection.execute(sa.update(t.result).values(sealed_result=sealed))
+
+    def _stored_result(self) -> tuple[sa.Row[Any], PatientEntry]:
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(t.result)).one()
+        return row, self.node.keys.patient(row.patient_id)
 
     def report(self, destination: str = "reports") -> bytes | None:
         """The document of the only report that lies at the destination."""

@@ -98,14 +98,11 @@ def test_two_deliveries_that_end_at_once_leave_the_revision_delivered(installati
     installation.send(image())
     installation.work("deidentify", "infer", "report")
     first, second = installation.claim("deliver"), installation.claim("deliver")
-    with paused_after(queue, "complete", lambda _connection, task: task == first) as pause:
-        one = installation.beside(lambda: installation.attempt(first))
-        assert pause.reached.wait(20)
-        other = installation.beside(lambda: installation.attempt(second))
-        installation.wait_until_held_up(other)
-        pause.go.set()
-        one.result(20)
-        other.result(20)
+    installation.collide(
+        paused_after(queue, "complete", lambda _connection, task: task == first),
+        lambda: installation.attempt(first),
+        lambda: installation.attempt(second),
+    )
     assert installation.revisions() == ["delivered"]
 
 
@@ -113,14 +110,11 @@ def test_two_reports_that_are_made_at_once_leave_the_revision_reported(installat
     installation.send(image())
     installation.work("deidentify", "infer")
     first, second = installation.claim("report"), installation.claim("report")
-    with paused_after(queue, "complete", lambda _connection, task: task == first) as pause:
-        one = installation.beside(lambda: installation.attempt(first))
-        assert pause.reached.wait(20)
-        other = installation.beside(lambda: installation.attempt(second))
-        installation.wait_until_held_up(other)
-        pause.go.set()
-        one.result(20)
-        other.result(20)
+    installation.collide(
+        paused_after(queue, "complete", lambda _connection, task: task == first),
+        lambda: installation.attempt(first),
+        lambda: installation.attempt(second),
+    )
     assert installation.revisions() == ["reported"]
 
 
@@ -143,14 +137,11 @@ def test_an_instance_that_comes_while_a_delivery_begins_does_not_strand_it(repor
     reported.destinations["reports"].plan.append(Instead(AMBIGUOUS, written=True))
     task = reported.claim("deliver")
     late = another(image(StudyInstanceUID=STUDY))
-    with paused_after(AuditWriter, "record", records(Kind.DELIVERY_ATTEMPTED)) as pause:
-        sending = reported.beside(lambda: reported.attempt(task))
-        assert pause.reached.wait(20)
-        arriving = reported.beside(lambda: reported.send(late))
-        reported.wait_until_held_up(arriving)
-        pause.go.set()
-        sending.result(20)
-        arriving.result(20)
+    reported.collide(
+        paused_after(AuditWriter, "record", records(Kind.DELIVERY_ATTEMPTED)),
+        lambda: reported.attempt(task),
+        lambda: reported.send(late),
+    )
     assert reported.revisions()[0] == "reported", "what is on its way is not superseded"
     for _ in range(4):
         reported.hurry()
@@ -164,14 +155,9 @@ def test_an_instance_that_comes_while_an_inference_ends_leaves_no_delivery_behin
     installation.send(first)
     installation.work("deidentify")
     task = installation.claim("infer")
-    with paused_after(queue, "complete") as pause:
-        inferring = installation.beside(lambda: installation.attempt(task))
-        assert pause.reached.wait(20)
-        arriving = installation.beside(lambda: installation.send(another(first)))
-        installation.wait_until_held_up(arriving)
-        pause.go.set()
-        inferring.result(20)
-        arriving.result(20)
+    installation.collide(
+        paused_after(queue, "complete"), lambda: installation.attempt(task), lambda: installation.send(another(first))
+    )
     assert installation.revisions() == ["superseded", "closed"]
     assert set(installation.deliveries().values()) == {"superseded"}
     installation.work()
@@ -184,14 +170,9 @@ def test_an_instance_that_comes_while_the_last_delivery_ends_stops_no_indexer(in
     installation.work("deidentify", "infer", "report")
     installation.attempt(installation.claim("deliver"))
     task = installation.claim("deliver")
-    with paused_after(queue, "complete") as pause:
-        ending = installation.beside(lambda: installation.attempt(task))
-        assert pause.reached.wait(20)
-        arriving = installation.beside(lambda: installation.send(another(first)))
-        installation.wait_until_held_up(arriving)
-        pause.go.set()
-        ending.result(20)
-        arriving.result(20)
+    installation.collide(
+        paused_after(queue, "complete"), lambda: installation.attempt(task), lambda: installation.send(another(first))
+    )
     assert installation.revisions() == ["delivered", "closed"]
     installation.work()
     assert installation.revisions() == ["delivered", "delivered"]
@@ -201,14 +182,9 @@ def test_an_instance_that_comes_while_a_study_turns_out_to_be_unselected_stops_n
     first = image(ViewPosition="LL")
     installation.send(first)
     task = installation.claim("deidentify")
-    with paused_after(queue, "complete") as pause:
-        ending = installation.beside(lambda: installation.attempt(task))
-        assert pause.reached.wait(20)
-        arriving = installation.beside(lambda: installation.send(another(first)))
-        installation.wait_until_held_up(arriving)
-        pause.go.set()
-        ending.result(20)
-        arriving.result(20)
+    installation.collide(
+        paused_after(queue, "complete"), lambda: installation.attempt(task), lambda: installation.send(another(first))
+    )
     assert installation.revisions() == ["unselected", "closed"]
     installation.work()
     assert installation.revisions() == ["unselected", "delivered"]
@@ -219,14 +195,11 @@ def test_an_instance_and_a_report_that_lock_each_other_out_are_both_done_in_the_
     installation.send(first)
     installation.work("deidentify", "infer")
     task = installation.claim("report")
-    with paused_after(AuditWriter, "record", records(Kind.REPORTED)) as pause:
-        reporting = installation.beside(lambda: installation.attempt(task))
-        assert pause.reached.wait(20)
-        arriving = installation.beside(lambda: installation.send(another(first)))
-        installation.wait_until_held_up(arriving)
-        pause.go.set()
-        reporting.result(20)
-        arriving.result(20)
+    installation.collide(
+        paused_after(AuditWriter, "record", records(Kind.REPORTED)),
+        lambda: installation.attempt(task),
+        lambda: installation.send(another(first)),
+    )
     assert installation.revisions() == ["superseded", "closed"]
     assert set(installation.deliveries().values()) == {"superseded"}
     installation.work()

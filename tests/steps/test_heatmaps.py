@@ -14,7 +14,6 @@ from adapters.storage import ObjectRef
 from daemon.database import schema as t
 from daemon.engine.tasks import TaskLoop
 from daemon.steps.heatmaps import MOST_PICTURES
-from daemon.vault import open_column, seal_column
 from pipelines.results import StudyResult
 from tests.planted import search_bytes
 from tests.steps.installation import Installation, another, image
@@ -29,21 +28,6 @@ def explaining(installation: Installation) -> Installation:
     installation.model.heat = [1.0, 0.3, 0.0]
     installation.model.scores = {key: [0.95, 0.04, 0.01] for key in installation.packages.by_version}
     return installation
-
-
-def stored(installation: Installation) -> StudyResult:
-    with installation.database.read() as connection:
-        row = connection.execute(sa.select(t.result)).one()
-    entry = installation.node.keys.patient(row.patient_id)
-    return StudyResult.from_json(open_column(entry, "result", row.id, row.sealed_result))
-
-
-def store(installation: Installation, result: StudyResult) -> None:
-    with installation.database.write() as connection:
-        row = connection.execute(sa.select(t.result)).one()
-        entry = installation.node.keys.patient(row.patient_id)
-        sealed = seal_column(entry, "result", row.id, result.to_json())
-        connection.execute(sa.update(t.result).values(sealed_result=sealed))
 
 
 def media(installation: Installation) -> list[dict]:
@@ -62,7 +46,7 @@ def standing(installation: Installation) -> str:
 def test_the_picture_of_the_label_that_is_present_is_sealed_signed_and_reported(explaining: Installation):
     explaining.send(image())
     explaining.work()
-    (explanation,) = stored(explaining).explanations
+    (explanation,) = explaining.result().explanations
     assert explanation.label == "Normal"
     ref = ObjectRef.parse(explanation.picture)
     raw = ref.path(explaining.node.store.root).read_bytes()
@@ -87,7 +71,7 @@ def test_where_no_label_is_present_the_likeliest_is_explained(explaining: Instal
     explaining.model.scores = {key: [0.5, 0.44, 0.06] for key in explaining.packages.by_version}
     explaining.send(image())
     explaining.work("deidentify", "infer")
-    (explanation,) = stored(explaining).explanations
+    (explanation,) = explaining.result().explanations
     assert explanation.label == "Normal"
 
 
@@ -95,8 +79,8 @@ def test_a_study_of_many_images_has_a_bounded_number_of_pictures(explaining: Ins
     first = image()
     explaining.send(first, *(another(first, seed) for seed in range(20, 20 + MOST_PICTURES)))
     explaining.work()
-    assert len(stored(explaining).outcomes) == MOST_PICTURES + 1
-    assert len(stored(explaining).explanations) == MOST_PICTURES
+    assert len(explaining.result().outcomes) == MOST_PICTURES + 1
+    assert len(explaining.result().explanations) == MOST_PICTURES
     assert len({m["identifier"][0]["value"] for m in media(explaining)}) == MOST_PICTURES
 
 
@@ -109,19 +93,19 @@ def test_a_destination_that_wants_no_heatmaps_gets_none(explaining: Installation
     explaining.loop = TaskLoop(context, "worker")
     explaining.send(image())
     explaining.work()
-    assert stored(explaining).explanations
+    assert explaining.result().explanations
     assert media(explaining) == []
 
 
 def test_a_picture_that_the_result_was_not_signed_with_is_not_reported(explaining: Installation):
     explaining.send(image())
     explaining.work("deidentify", "infer")
-    result = stored(explaining)
+    result = explaining.result()
     (explanation,) = result.explanations
     with explaining.database.read() as connection:
         patient_id = connection.execute(sa.select(t.result.c.patient_id)).scalar_one()
     other = explaining.node.store.put_derived(explaining.node.keys.patient(patient_id), b"another picture")
-    store(explaining, replace(result, explanations=(replace(explanation, picture=str(other)),)))
+    explaining.put_result(replace(result, explanations=(replace(explanation, picture=str(other)),)))
     assert standing(explaining) == "wrong"
     explaining.work()
     assert explaining.report() is None
@@ -131,7 +115,7 @@ def test_a_picture_that_the_result_was_not_signed_with_is_not_reported(explainin
 def test_a_result_without_explanations_is_stored_as_it_was_before_there_were_any(installation: Installation):
     installation.send(image())
     installation.work()
-    result = stored(installation)
+    result = installation.result()
     assert result.explanations == ()
     assert b"explanations" not in result.to_json()
     assert StudyResult.from_json(result.to_json()) == result

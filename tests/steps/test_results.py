@@ -5,13 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-import sqlalchemy as sa
 
 from daemon.attestation import Standing, attest, verify_result
 from daemon.audit import SigningKey
-from daemon.database import schema as t
 from daemon.queue import TaskState
-from daemon.vault import open_column, seal_column
 from pipelines.results import StudyResult
 from runtime import NoRoute
 from runtime.verdict import Verdict
@@ -22,22 +19,6 @@ def verified(installation: Installation) -> dict:
     (study,) = installation.ask("studies.list")
     (row,) = installation.ask("studies.verify", study=study["study"])
     return row
-
-
-def stored(installation: Installation) -> StudyResult:
-    with installation.database.read() as connection:
-        row = connection.execute(sa.select(t.result)).one()
-    return StudyResult.from_json(
-        open_column(installation.node.keys.patient(row.patient_id), "result", row.id, row.sealed_result)
-    )
-
-
-def store(installation: Installation, result: StudyResult) -> None:
-    with installation.database.write() as connection:
-        row = connection.execute(sa.select(t.result)).one()
-        entry = installation.node.keys.patient(row.patient_id)
-        sealed = seal_column(entry, "result", row.id, result.to_json())
-        connection.execute(sa.update(t.result).values(sealed_result=sealed))
 
 
 @pytest.fixture
@@ -51,7 +32,7 @@ def test_an_image_that_the_model_was_not_made_for_gets_no_finding_but_a_reason(i
     installation.model.verdict = Verdict.UNLIKE
     installation.send(image())
     installation.work("deidentify", "infer", "report", "deliver")
-    (outcome,) = stored(installation).outcomes
+    (outcome,) = installation.result().outcomes
     assert (outcome.findings, outcome.not_analysable) == ((), Verdict.UNLIKE.sentence)
     for report in (installation.folder / "reports").glob("*.json"):
         assert Verdict.UNLIKE.sentence[1:] in report.read_text(encoding="utf-8")
@@ -88,14 +69,14 @@ def test_a_result_is_signed_and_can_be_checked_later(inferred: Installation):
     row = verified(inferred)
     assert row["standing"] == "valid"
     assert row["model"] == "chest-xray-3class"
-    (outcome,) = stored(inferred).outcomes
+    (outcome,) = inferred.result().outcomes
     assert outcome.input_sha256
     assert outcome.output_sha256
 
 
 @pytest.mark.parametrize("change", ["probability", "model", "output", "time", "signature"])
 def test_a_changed_result_is_found_out(inferred: Installation, change: str):
-    result = stored(inferred)
+    result = inferred.result()
     (outcome,) = result.outcomes
     attestation = result.attestation
     assert attestation is not None
@@ -107,26 +88,26 @@ def test_a_changed_result_is_found_out(inferred: Installation, change: str):
         "time": replace(result, attestation=replace(attestation, at="2020-01-01T00:00:00+00:00")),
         "signature": replace(result, attestation=replace(attestation, signature="AAAA")),
     }[change]
-    store(inferred, changed)
+    inferred.put_result(changed)
     assert verified(inferred)["standing"] == "wrong"
 
 
 def test_a_result_of_another_key_is_told_from_a_wrong_one(inferred: Installation, tmp_path):
     other = SigningKey.load_or_create(tmp_path / "other.key")
-    result = stored(inferred)
+    result = inferred.result()
     assert result.attestation is not None
-    store(inferred, attest(result, {}, other, datetime.now(UTC)))
+    inferred.put_result(attest(result, {}, other, datetime.now(UTC)))
     assert verified(inferred)["standing"] == "other-key"
 
 
 def test_a_result_from_before_results_were_signed_is_read_and_called_unsigned(inferred: Installation):
-    result = stored(inferred)
+    result = inferred.result()
     raw = json.loads(result.to_json())
     del raw["attestation"]
     for outcome in raw["outcomes"]:
         del outcome["output_sha256"]
         outcome["not_analysable"] = None  # as it was written then
-    store(inferred, StudyResult.from_json(json.dumps(raw).encode()))
+    inferred.put_result(StudyResult.from_json(json.dumps(raw).encode()))
     assert verified(inferred)["standing"] == "unsigned"
     assert StudyResult.from_json(result.to_json()) == result
     assert verify_result(result, SigningKey.load_or_create(inferred.node.settings.runtime.result_key_file).public) is (

@@ -1,25 +1,17 @@
 """Whether an instance is looked at for text is a matter of who sent it, not of who opened its study."""
 
-from pathlib import Path
-
 import pytest
 
 from daemon.deidentification import Recipe
-from tests.steps.installation import Association, Installation, another, image
+from tests.steps.installation import Association, Installation, Make, another, image
 
 LOOKS = {"TRUSTED": "never", "USUAL": "when-suspect", "WORST": "always"}
 
 
 @pytest.fixture
-def looking(tmp_path: Path, emptied_database_url: str):
+def looking(make: Make) -> Installation:
     own = {"issuer": "test-hospital", "settle_seconds": 0.0}
-    sources = [{"ae_title": name, "look_for_text": look} | own for name, look in LOOKS.items()]
-    made = Installation(tmp_path, emptied_database_url, ("reports",), sources=sources)
-    try:
-        yield made
-        made.assert_nothing_is_dropped()
-    finally:
-        made.close()
+    return make(sources=[{"ae_title": name, "look_for_text": look} | own for name, look in LOOKS.items()])
 
 
 @pytest.fixture

@@ -27,8 +27,6 @@ from daemon.database import schema as t
 from daemon.engine.tasks import TaskLoop
 from daemon.settings.defaults import bundled_packages
 from daemon.steps.heatmaps import made_with_results
-from daemon.vault import open_column, seal_column
-from pipelines.results import StudyResult
 from pipelines.volume import millilitres
 from runtime import LocalRuntime, ModelPackage
 from tests.peers.availability import command
@@ -82,14 +80,6 @@ def slices(phantom: Phantom = PHANTOM, series: int = 1, **attributes: Any) -> li
     return ct_series(phantom, series, **known | attributes)
 
 
-def stored(installation: Installation) -> StudyResult:
-    with installation.database.read() as connection:
-        row = connection.execute(sa.select(t.result)).one()
-    return StudyResult.from_json(
-        open_column(installation.node.keys.patient(row.patient_id), "result", row.id, row.sealed_result)
-    )
-
-
 def document(installation: Installation) -> list[dict[str, Any]]:
     report = installation.report()
     assert report is not None
@@ -109,7 +99,7 @@ def test_a_study_is_measured_outlined_sealed_and_reported(volumes: Open):
     installation.send(localizer, *slices(), *slices(draw_phantom(WITHOUT), 2))
     installation.work()
     assert installation.revisions() == ["delivered"]
-    result = stored(installation)
+    result = installation.result()
     truth = millilitres(PHANTOM.lesion, PHANTOM.spacing_mm)
     first, second = (outcome.findings[0] for outcome in result.outcomes)
     assert first.measured is not None
@@ -150,7 +140,7 @@ def test_a_series_that_is_no_volume_is_reported_as_not_analysable_and_not_outlin
     installation.send(*series[:10], *series[11:])
     installation.work()
     assert installation.revisions() == ["delivered"]
-    result = stored(installation)
+    result = installation.result()
     assert result.outlines == ()
     (outcome,) = result.outcomes
     assert (outcome.not_analysable, outcome.slices) == ("a slice is missing", 23)
@@ -229,17 +219,11 @@ def test_a_segmentation_that_the_result_was_not_signed_with_goes_nowhere(volumes
     installation = volumes(at(archive, segmentations=True))
     installation.send(*slices())
     installation.work("deidentify", "infer")
-    result = stored(installation)
-    with installation.database.write() as connection:
-        row = connection.execute(sa.select(t.result)).one()
-        entry = installation.node.keys.patient(row.patient_id)
-        (outline,) = result.outlines
-        ref = ObjectRef.parse(outline.segmentation)
-        made = DeidentifiedInstance.from_bytes(installation.node.store.open(ref)[1])
-        other = installation.node.store.put_derived(entry, replace(made, pieces=(made.file + b"\0\0",)).kept_form())
-        changed = replace(result, outlines=(replace(outline, segmentation=str(other)),))
-        sealed = seal_column(entry, "result", row.id, changed.to_json())
-        connection.execute(sa.update(t.result).values(sealed_result=sealed))
+    result, store = installation.result(), installation.node.store
+    (outline,), (patient,) = result.outlines, installation.node.keys.patients()
+    made = DeidentifiedInstance.from_bytes(store.open(ObjectRef.parse(outline.segmentation))[1])
+    other = store.put_derived(patient, replace(made, pieces=(made.file + b"\0\0",)).kept_form())
+    installation.put_result(replace(result, outlines=(replace(outline, segmentation=str(other)),)))
     installation.work()
     assert installation.deliveries()[1, "research"] == "dead"
     assert archive.files() == []
@@ -247,7 +231,7 @@ def test_a_segmentation_that_the_result_was_not_signed_with_goes_nowhere(volumes
 
 def sealed_outlines(installation: Installation) -> list[Dataset]:
     """The de-identified Segmentations that the only result names."""
-    refs = [ObjectRef.parse(outline.segmentation) for outline in stored(installation).outlines]
+    refs = [ObjectRef.parse(outline.segmentation) for outline in installation.result().outlines]
     opened = [DeidentifiedInstance.from_bytes(installation.node.store.open(ref)[1]) for ref in refs]
     return [dcmread(BytesIO(one.file)) for one in opened]
 

@@ -7,15 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from runtime import (
     BackendFailure,
@@ -31,6 +26,7 @@ from runtime.backend import Backend, RemoteAccess, open_backend
 from runtime.errors import RouteUnavailable
 from runtime.package import Place, Route, write_package
 from runtime.parity import prove
+from tests.peers.certificates import certificate_for
 from tests.peers.fault_proxy import Fault, FaultProxy, Instead, Seen
 from tests.peers.mlserver import MlServer
 from tests.peers.process import free_port
@@ -307,25 +303,6 @@ def test_tensors_go_as_bytes_where_the_server_takes_them(tmp_path: Path, mlserve
     assert sent.body.endswith(images(1).tobytes())
 
 
-def _certificate(name: str, folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file = folder / f"{name}.pem"
-    file.write_bytes(made.public_bytes(pem) + private)
-    return file
-
-
 class _TlsFront:
     """Takes TLS off and passes bytes on, whatever the protocol within."""
 
@@ -377,7 +354,7 @@ class _TlsFront:
 def test_a_server_must_prove_who_it_is(
     tmp_path: Path, mlserver: MlServer, protocol: str, name: str, trusted: bool, served: bool
 ) -> None:
-    certificate = _certificate(name, tmp_path)
+    certificate = certificate_for(name, tmp_path)
     front = _TlsFront(certificate, mlserver.http_port if protocol == "https" else mlserver.grpc_port)
     package = _package(tmp_path / "p", f"{protocol}://localhost:{front.port}")
     access = RemoteAccess(authorities=certificate if trusted else None, timeout_seconds=2 if not served else 20)
