@@ -45,6 +45,7 @@ _PLAIN: Final = {  # UI, CS, DA, TM, SH of ASCII by their VR
     "view_position": 0x00185101,
     "burned_in_annotation": 0x00280301,
     "body_part": 0x00180015,
+    "device_uid": 0x00181002,
 }
 _TEXT: Final = {  # in the Specific Character Set
     "patient_id": 0x00100020,
@@ -52,7 +53,6 @@ _TEXT: Final = {  # in the Specific Character Set
     "patient_name": 0x00100010,
     "accession_number": 0x00080050,
     "study_description": 0x00081030,
-    "manufacturer": 0x00080070,
 }
 _IDENTIFYING: Final = frozenset({"patient_id", "issuer_of_patient_id"})
 
@@ -102,9 +102,9 @@ class Header:
     image_type: tuple[str, ...]
     presentation_intent_type: str
     view_position: str
-    manufacturer: str
     burned_in_annotation: str
     body_part: str
+    device_uid: str
     rows: int | None
     columns: int | None
     number_of_frames: int | None

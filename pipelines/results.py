@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 MANUFACTURER: Final = "kopru"
-"""Manufacturer (0008,0070) of every instance that is made of a result; one that comes back with it is our own."""
+"""Manufacturer (0008,0070) of every instance that is made of a result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from anonymize.transfer_syntaxes import encoded_data_set
 
 _CHARACTER_SET: Final = 0x00080005
 _SOP_INSTANCE_UID: Final = 0x00080018
+_DEVICE_UID: Final = 0x00181002
 _ALWAYS: Final = (
     0x00080020,  # Study Date
     0x00080030,  # Study Time
@@ -107,14 +108,16 @@ class MadeInstance:
     transfer_syntax_uid = TRANSFER_SYNTAX_UID
 
     @classmethod
-    def make(cls, data_set: Dataset, study: StudyContext, uid_key: bytes) -> Self:
-        """Complete a data set, in ASCII and without a SOP Instance UID, by whose and which study it is.
+    def make(cls, data_set: Dataset, study: StudyContext, uid_key: bytes, device_uid: str) -> Self:
+        """Complete a data set, in ASCII and without a SOP Instance UID, by whose and which study it is, and by what
+        device it was made.
 
         The SOP Instance UID follows from all the rest (but for when it was made, and its number in the series) under
         the 32-byte key: the same content has the same, and whatever differs has another. A PACS that keeps the first
         of what it gets under a UID can so never show what is outdated in the place of what is new.
         """
         elements = {**_own(data_set), **study.elements}
+        elements[_DEVICE_UID] = encode(_DEVICE_UID, "UI", device_uid.encode(), _ENCODING)
         content = hashlib.sha256()
         for tag in sorted(elements.keys() - _WHEN_AND_WHERE):
             content.update(elements[tag])

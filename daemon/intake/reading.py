@@ -19,6 +19,7 @@ from pydicom.errors import InvalidDicomError
 from adapters.keys import MasterKey, PatientEntry, is_pseudonym
 from adapters.storage import ObjectRef, Receipt
 from anonymize import Header, read_header
+from daemon.equipment import device_uid
 from daemon.intake.arrival import Arrival, ArrivalKind, PatientKeyed
 from daemon.intake.modalities import MODALITIES
 from daemon.node import Node
@@ -26,7 +27,6 @@ from daemon.queue import Priority
 from daemon.settings import SourceSettings
 from daemon.vault import IDENTITY, STUDY_DESCRIPTION, said_by_instance, seal_column
 from pipelines.identity import PatientIdentity, StudyDescription
-from pipelines.results import MANUFACTURER
 
 _PLACEHOLDERS: Final = frozenset(
     {
@@ -87,7 +87,7 @@ class Reader:
             _started(header, source),
             header.study_description,
         )
-        kind, rejected = _kind(header, data, receipt.transfer_syntax_uid)
+        kind, rejected = self._kind(header, data, receipt.transfer_syntax_uid)
         tag = _Tags(entry.subkey("tags"))
         arrival = Arrival(
             instance_id=ref.id,
@@ -124,6 +124,17 @@ class Reader:
             is_own_copy=self.is_ours(identity.patient_id),
         )
         return arrival, entry
+
+    def _kind(self, header: Header, data: bytes, transfer_syntax_uid: str) -> tuple[ArrivalKind, tuple[str, ...]]:
+        """What the arrival is, and for a rejection note, the SOP Instance UIDs that it takes back."""
+        if header.device_uid == device_uid(self.master):
+            return ArrivalKind.OWN_RESULT, ()
+        if header.sop_class_uid == _KEY_OBJECT_SELECTION:
+            rejected = _rejected(data, transfer_syntax_uid)
+            return (ArrivalKind.REJECTION_NOTE if rejected else ArrivalKind.UNSELECTED), rejected
+        if header.sop_class_uid.startswith(_NO_REVISION):
+            return ArrivalKind.UNSELECTED, ()
+        return ArrivalKind.IMAGE, ()
 
     def _accession_tag(self, issuer: str, accession_number: str) -> str | None:
         return self.master.lookup_tag("accession", f"{issuer}\0{accession_number}") if accession_number else None
@@ -219,18 +230,6 @@ def _started(header: Header, source: SourceSettings) -> str:
         return naive.replace(tzinfo=zone_of(header, source)).isoformat()
     except ValueError:
         return ""
-
-
-def _kind(header: Header, data: bytes, transfer_syntax_uid: str) -> tuple[ArrivalKind, tuple[str, ...]]:
-    """What the arrival is, and for a rejection note, the SOP Instance UIDs that it takes back."""
-    if header.manufacturer == MANUFACTURER:
-        return ArrivalKind.OWN_RESULT, ()
-    if header.sop_class_uid == _KEY_OBJECT_SELECTION:
-        rejected = _rejected(data, transfer_syntax_uid)
-        return (ArrivalKind.REJECTION_NOTE if rejected else ArrivalKind.UNSELECTED), rejected
-    if header.sop_class_uid.startswith(_NO_REVISION):
-        return ArrivalKind.UNSELECTED, ()
-    return ArrivalKind.IMAGE, ()
 
 
 def _rejected(data: bytes, transfer_syntax_uid: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from adapters.dicom import (
     DanglingReference,
@@ -30,6 +30,7 @@ from adapters.keys import PatientEntry
 from adapters.storage import ObjectRef
 from anonymize import Header, ReceivedInstance, map_uid, read_header
 from daemon.audit import AuditEvent, Id, Kind, Name
+from daemon.equipment import device_uid
 from daemon.intake import identity_in, open_instance, zone_of
 from daemon.node import Node
 from daemon.queue import Task
@@ -161,6 +162,10 @@ class _Subject:
             raise DanglingReference(_OF_NO_IMAGE)
         return _Image.open(self.node, member, self.identity)
 
+    def instance(self, data_set: Dataset, study: StudyContext) -> MadeInstance:
+        """The data set as an instance of the study's, made here."""
+        return MadeInstance.make(data_set, study, self.uid_key, device_uid(self.node.master))
+
 
 def _made(subject: _Subject) -> list[MadeInstance]:
     return [*_pictures(subject), *_outlines(subject)]
@@ -185,7 +190,7 @@ def _pictures(subject: _Subject) -> Iterator[MadeInstance]:
             software=software,
             made_at=image.local(subject.row.concluded_at),
         )
-        yield MadeInstance.make(secondary_capture(picture, image.study), image.study, subject.uid_key)
+        yield subject.instance(secondary_capture(picture, image.study), image.study)
 
 
 def _outlines(subject: _Subject) -> Iterator[MadeInstance]:
@@ -208,7 +213,7 @@ def _outlines(subject: _Subject) -> Iterator[MadeInstance]:
             number=number,
             made_at=slices[0].local(row.concluded_at),
         )
-        yield MadeInstance.make(made, slices[0].study.in_its_frame(), key)
+        yield subject.instance(made, slices[0].study.in_its_frame())
 
 
 def _by_uid(node: Node, members: Sequence[Member]) -> dict[str, Member]:

@@ -78,7 +78,7 @@ def a_picture(colour: int = 0, **changes: Any) -> Picture:
 
 
 def make(study: StudyContext, picture: Picture | None = None, key: bytes = KEY) -> MadeInstance:
-    return MadeInstance.make(secondary_capture(picture or a_picture(), study), study, key)
+    return MadeInstance.make(secondary_capture(picture or a_picture(), study), study, key, "2.25.1")
 
 
 def raw(made: MadeInstance, tag: int) -> bytes:

@@ -23,6 +23,7 @@ from daemon.database import schema as t
 from daemon.deidentification import Recipes
 from daemon.destinations import open_archives, open_pacs
 from daemon.engine.tasks import TaskLoop
+from daemon.equipment import device_uid
 from daemon.settings import DicomDestination, PacsDestination
 from daemon.steps.manifest import MadeManifest
 from daemon.vault import open_column
@@ -279,7 +280,7 @@ def test_nothing_is_sent_under_a_placeholder_once_a_person_has_said_whose_the_st
 
 def test_an_own_result_that_is_read_first_does_not_say_whose_the_study_is(make: Make, pacs: StoreScp):
     installation = explaining(make(to(pacs)))  # as after a loss of the index, which is read again in any order
-    ours = image(StudyInstanceUID=STUDY, Manufacturer=MANUFACTURER, SOPInstanceUID="2.25.999")
+    ours = image(StudyInstanceUID=STUDY, SOPInstanceUID="2.25.999", DeviceUID=device_uid(installation.node.master))
     installation.send(of(MadeUpPatient(2), ours))
     installation.send(image(StudyInstanceUID=STUDY))
     settle(installation)
@@ -299,6 +300,14 @@ def test_what_comes_back_is_our_own_result(make: Make, pacs: StoreScp, patient: 
     assert installation.standings() == ["current", "own-result"]
     assert installation.revisions() == ["delivered"]
     assert len(pacs.files()) == 1
+
+
+def test_another_device_of_the_same_name_is_not_taken_for_us(make: Make):
+    installation = make()
+    installation.send(image(Manufacturer=MANUFACTURER, ManufacturerModelName=MANUFACTURER, DeviceUID="2.25.4712"))
+    installation.work()
+    assert installation.standings() == ["current"]
+    assert installation.revisions() == ["delivered"]
 
 
 @pytest.mark.orthanc

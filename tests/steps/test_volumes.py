@@ -285,6 +285,7 @@ def test_a_pacs_gets_the_segmentations_on_its_own_slices_under_their_patient(
         assert len(placed) == seg.NumberOfFrames
         assert placed == {uid: position for uid, position in there.items() if uid in placed}
         own = {seg.SOPInstanceUID, seg.SeriesInstanceUID, seg.DimensionIndexSequence[0].DimensionOrganizationUID}
+        own.add(seg.DeviceUID)
         of_slices = {
             str(sent[0][name].value) for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
         }
