@@ -50,15 +50,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A run of letters. `plain`: folded; `capital`: begins with a capital; `capitals`: two or more, nothing else."""
+    """A run of letters. `plain`: folded; `capital`: begins with a capital; `capitals`: two or more, nothing else;
+    `title`: begins with a capital, and has another one at most within ("McAllister").
+    """
 
     start: int
     end: int
     plain: str
     capital: bool
     capitals: bool
+    title: bool
 
 
+_CAPITAL_WITHIN: Final = re.compile(r"(?:Mc|Mac|De|Di|Du|La|Le|Van|Von|Fitz)[A-Z][^\W\d_A-Z]{2,}")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -80,9 +84,14 @@ class Note:
                 match[0],
                 text[start].isupper(),
                 end - start > 1 and text[start:end].isupper(),
+                _is_title(text[start:end]),
             )
             for match in _LETTERS.finditer(self.folded)
         )
+
+
+def _is_title(word: str) -> bool:
+    return len(word) > 1 and word[0].isupper() and (word[1:].islower() or bool(_CAPITAL_WITHIN.fullmatch(word)))
 
 
 Recognizer = Callable[[Note], Iterable[Finding]]

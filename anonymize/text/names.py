@@ -21,7 +21,7 @@ from typing import Final
 
 from anonymize.text import name_cues as cues
 from anonymize.text.finding import Finding, Note, TextClass, Word
-from anonymize.text.roles import NAME, NEVER, UNSURE, Role, role_of
+from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_in_use, role_of
 
 _MOST_TITLES: Final = 8  # before one name; without an end, a text of titles alone takes time squared
 
@@ -303,7 +303,7 @@ class _Reader:
             return False
         if not role & Role.AMBIGUOUS:
             return self._is_possessive(at, turkish=True) or not self._before_disease(at)
-        return self._as_a_person(at, at + 1) and not self._before_disease(at)
+        return (self._as_a_person(at, at + 1) or self._is_in_prose(at)) and not self._before_disease(at)
 
     def _unknown_stands(self, first: int, last: int, parts: Sequence[int]) -> bool:
         """Whether words that are no usual names, nor in the vocabulary, are a name by the way they stand."""
@@ -316,7 +316,9 @@ class _Reader:
             return initial and len(self.words[parts[0]].plain) > 3
         if self._before_disease(last - 1):
             return False
-        return len(parts) > 1 or initial or self._as_a_person(first, last) or self._in_brackets(first)
+        if len(parts) > 1 or initial or self._as_a_person(first, last) or self._in_brackets(first):
+            return True
+        return self._stands_out(first) and not is_in_use(self.words[first].plain)
 
     def _as_a_person(self, first: int, last: int) -> bool:
         """Whether words stand as the one who is greeted, says, does or owns something."""
@@ -341,6 +343,26 @@ class _Reader:
             return False
         following = self.roles[last + 1]
         return self.words[last + 1].capital and bool(following & Role.GIVEN) and not following & UNSURE
+
+    def _stands_out(self, at: int) -> bool:
+        """Whether a word has a capital where only a name has one, or is all that a heading is followed by."""
+        word = self.words[at]
+        return word.title and len(word.plain) > 3 and (self._is_in_prose(at) or self._begins_prose(at))
+
+    def _is_in_prose(self, at: int) -> bool:
+        """Whether a word with a capital stands within a sentence, between words without."""
+        if at == 0 or not self.words[at].title:
+            return False
+        before = self.words[at - 1]
+        if before.capital or len(before.plain) < 2 or self._gap(at - 1) not in {" ", ", "}:
+            return False
+        return at + 1 == len(self.words) or not (self.words[at + 1].capital and self._gap(at) in {" ", "-"})
+
+    def _begins_prose(self, at: int) -> bool:
+        """Whether a word begins what goes on without capitals."""
+        if at + 1 == len(self.words) or self._gap(at) != " " or self.words[at + 1].capital:
+            return False
+        return at == 0 or "." in self._gap(at - 1) or "\n" in self._gap(at - 1)
 
     def _in_brackets(self, at: int) -> bool:
         word = self.words[at]

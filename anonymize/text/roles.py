@@ -48,6 +48,15 @@ _TURKISH_ENDING: Final = re.compile(
     r"(?:l[ae]r)?(?:[iu]|s[iu]|[iu]n|n[iu]n|[iu]m|[iu]m[iu]z)?(?:n?[dt][ae]n?|n?[ae]|y?[iu]|n[iu]|y?l[ae]"
     r"|l[iu]|s[iu]z|ki)?"
 )
+_ENGLISH_ENDINGS: Final = frozenset((*_ENGLISH_ENDING, "er", "ers", "able", "ally", "ness", "ic"))
+_LONGEST_ENDING: Final = 14
+_SUFFIXES: Final = frozenset(
+    "ler lar im in i u e a um un imiz umuz iniz unuz si su yi yu ye ya ni nu ne na de da te ta den dan ten tan nde nda "
+    "nden ndan nin nun yle yla le la li lu lik luk siz suz ci cu cik cuk ca ce sal sel ki mi mu me ma mek mak il ul "
+    "l n r is us dir dur tir tur t di du ti tu se sa yor iyor uyor ecek acak eceg acag er ar ir ur mis mus meli mali "
+    "en an yen yan dik duk tik tuk dig dug tig tug ip up yip yup erek arak ince unca ken arsa erse mez maz k m z lan "
+    "len las les ilm ulm lig lug yen yan inca madan meden".split()
+)
 _CASE: Final = re.compile(
     r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|n?(?:in|un)|[yn]?(?:i|u|a|e)|n?(?:da|de|dan|den|ta|te"
     r"|tan|ten)|y?(?:la|le)|ca|ce)$"
@@ -65,6 +74,19 @@ def role_of(plain: str, *, capital: bool) -> int:
     return (_of_inflected_name(plain) if capital else Role.NONE) or _of_unlisted(plain)
 
 
+def is_in_use(plain: str) -> bool:
+    """Whether a folded word, or its stem, is in a dictionary: no unknown word, though a name may be made of it."""
+    words = _dictionary()
+    if plain in words:
+        return True
+    return any(
+        plain[:-cut] in words
+        and (len(plain) - cut >= _STEM or cut > _STEM)
+        and (plain[-cut:] in _ENGLISH_ENDINGS or _is_turkish_ending(plain[-cut:]))
+        for cut in range(1, min(_LONGEST_ENDING, len(plain) - _STEM + 1) + 1)
+    )
+
+
 def is_short_name(word: str) -> bool:
     """Whether a folded word of two or three letters is a usual name, and no word that images are described by."""
     if len(word) > _STEM - 1:
@@ -77,10 +99,10 @@ def is_short_name(word: str) -> bool:
 def _roles() -> dict[str, int]:
     roles: dict[str, int] = {}
     for role, words in (
-        (Role.GIVEN, table("turkish_given") | table("english_given")),
-        (Role.FAMILY, table("turkish_family") | table("english_family")),
+        (Role.GIVEN, _tables("turkish_given", "english_given", "census_given", "faker_given", "zemberek_given")),
+        (Role.FAMILY, _tables("turkish_family", "english_family", "census_family", "faker_family")),
         (Role.AMBIGUOUS, table("ambiguous")),
-        (Role.EPONYM, table("eponyms")),
+        (Role.EPONYM, _tables("eponyms", "icd_eponyms")),
         (Role.COMMON, table("common")),
         (Role.TITLE, table("titles")),
         (Role.AFTER, table("after_names")),
@@ -90,13 +112,31 @@ def _roles() -> dict[str, int]:
     ):
         for word in words:
             roles[word] = roles.get(word, Role.NONE) | role
-    for word in known_words() | table("everyday"):
+    for word in known_words() | _tables("everyday", "clinical_words"):
         if not roles.get(word, Role.NONE) & (NAME | Role.EPONYM | Role.PARTICLE):
             roles[word] = roles.get(word, Role.NONE) | Role.VOCABULARY
     for word in table("everyday") & roles.keys():
         if roles[word] & NAME:
             roles[word] |= Role.AMBIGUOUS
     return roles
+
+
+@cache
+def _dictionary() -> frozenset[str]:
+    return _tables("english_words", "turkish_words") | known_words()
+
+
+def _is_turkish_ending(letters: str) -> bool:
+    """Whether letters are a row of suffixes: of a noun's number, person and case, of a verb's mood, tense and person."""
+    ends = {0}  # where a suffix may begin
+    for at in range(1, len(letters) + 1):
+        if any(at - length in ends and letters[at - length : at] in _SUFFIXES for length in range(1, 5)):
+            ends.add(at)
+    return len(letters) in ends
+
+
+def _tables(*names: str) -> frozenset[str]:
+    return frozenset[str]().union(*map(table, names))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The annotated sentences by which the cleaning of free text is judged: turkish.txt, english.txt, and a second part of each.
+"""The annotated sentences by which the cleaning of free text is judged: turkish.txt and english.txt, in two parts each.
 
 They were written from the law (HIPAA, 45 CFR 164.514(b)(2)(i); GDPR, art. 4(1); KVKK, law 6698, art. 3) by someone who
 had not seen the rules under test, and must never be bent to suit those. Every person, number and address is made up.
