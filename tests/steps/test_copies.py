@@ -18,8 +18,8 @@ from daemon.audit import Kind
 from daemon.database import schema as t
 from tests.peers.storescp import StoreScp
 from tests.planted import search_bytes
+from tests.steps.corrections import of
 from tests.steps.installation import Installation, Make, another, image
-from tests.steps.test_corrected_patients import of
 from tests.system.radiographs import MadeUpPatient
 from tests.system.test_outcomes import rejection_note
 

@@ -1,7 +1,5 @@
 """The Patient ID of a study is corrected: the study is its rightful patient's, and nothing stands about the other."""
 
-import copy
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -9,10 +7,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from pydicom import Dataset
 
-from adapters.directory import DirectoryDestination
-from adapters.fhir import Dead, Held, Retry
+from adapters.fhir import Retry
 from adapters.keys import KeyDestroyed, KeyStoreUnavailable
 from adapters.storage import IntakeWriter, KeyKind, KeyName, ObjectRef
 from adapters.storage.wraps import read_wraps
@@ -23,48 +19,8 @@ from daemon.database.schema import metadata
 from daemon.intake import correcting
 from daemon.vault import Purpose, open_column
 from tests.daemon.rows import events
-from tests.steps.installation import OPERATOR, Association, Installation, Instead, another, image
-from tests.system.radiographs import MadeUpPatient
-
-A, B, C = MadeUpPatient(1), MadeUpPatient(2), MadeUpPatient(3)
-WITH_ANY_DATABASE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-"""For what turns on no lock and no transaction."""
-
-
-def of(patient: MadeUpPatient, sent: Dataset) -> Dataset:
-    """The same instance, as a PACS sends it after its patient was corrected."""
-    made = copy.deepcopy(sent)
-    made.PatientID, made.PatientName = patient.patient_id, f"{patient.family}^{patient.given}"
-    made.PatientBirthDate = patient.birth_date
-    return made
-
-
-def reports(installation: Installation, destination: str = "reports") -> dict[str, str]:
-    """By the patient's family name: the status of the report that lies at a destination."""
-    folder = installation.destinations[destination].real
-    assert isinstance(folder, DirectoryDestination)
-    found = {}
-    for stored in folder.reports():
-        entries = [entry["resource"] for entry in json.loads(stored.document.read_bytes())["entry"]]
-        (report,) = (entry for entry in entries if entry["resourceType"] == "DiagnosticReport")
-        found[report["contained"][0]["name"][0]["family"]] = report["status"]
-    return found
-
-
-def keys_of(installation: Installation) -> dict[str, Any]:
-    """The patients' entries in the key store, by the pseudonym."""
-    return {entry.pseudonym: entry for entry in installation.node.keys.patients()}
-
-
-def settle(installation: Installation) -> None:
-    """Let the indexer look once more, and do what is to be done."""
-    for _ in range(3):
-        installation.indexer.pass_once()
-        installation.work()
-        installation.hurry()
-
-
-TAKEN_BACK = {A.family: "entered-in-error", B.family: "partial"}
+from tests.steps.corrections import TAKEN_BACK, WITH_ANY_DATABASE, A, B, C, keys_of, of, reports, settle
+from tests.steps.installation import Association, Installation, Instead, another, image
 
 
 def test_a_study_that_came_again_whole_under_another_patient_is_that_patients(installation: Installation):
@@ -162,90 +118,6 @@ def test_a_correction_that_is_indexed_before_what_it_corrects_stands(installatio
     assert reports(installation) == {B.family: "partial"}
 
 
-def test_a_person_gives_a_study_to_the_patient_whom_only_a_part_names(installation: Installation):
-    first = image()
-    second = another(first)
-    installation.send(first, second)
-    installation.work()
-    installation.send(of(B, first))
-    answer = installation.ask("studies.correct", study=installation.shown()["study"])
-    assert answer["moved"] == 1
-    settle(installation)
-    assert reports(installation) == reports(installation, "archive") == TAKEN_BACK
-    assert installation.standings() == ["corrected", "current", "current"]
-    newest = installation.shown()["revisions"][-1]
-    assert installation.members(newest["number"]) == 2
-    identity, _ = installation.node.vault.reidentify(newest["id"], Purpose.EXPORT, "test")
-    assert identity.patient_id == B.patient_id
-    installation.send(of(B, second))  # the rest of the correction, late
-    settle(installation)
-    assert installation.standings() == ["corrected", "corrected", "current", "current"]
-    assert installation.revisions()[-1] == "delivered"
-
-
-def test_a_person_keeps_a_study_with_the_patient_whom_it_had(installation: Installation):
-    first = image()
-    installation.send(first, another(first, 98))
-    installation.work()
-    installation.send(of(B, first), of(B, another(first)))
-    assert installation.revisions()[-1] == "held"
-    answer = installation.ask("studies.keep", study=installation.shown()["study"])
-    assert len(answer["set_aside"]) == 2
-    settle(installation)
-    assert installation.revisions() == ["delivered", "superseded", "delivered"]
-    assert reports(installation) == {A.family: "partial"}
-    assert installation.standings() == ["current", "current", "rejected-by-operator", "rejected-by-operator"]
-    installation.send(of(B, first))  # the same bytes: it is decided
-    assert installation.revisions()[-1] == "delivered"
-
-
-@WITH_ANY_DATABASE
-def test_a_patient_whom_a_person_has_decided_against_gets_the_study_by_nothing_that_comes(installation: Installation):
-    first = image()
-    installation.send(first, of(B, another(first)))
-    installation.ask("studies.keep", study=installation.shown()["study"])
-    settle(installation)
-    installation.send(of(B, first))
-    settle(installation)
-    assert installation.revisions()[-1] == "held"
-    assert reports(installation) == {A.family: "partial"}
-
-
-def test_a_person_who_was_wrong_to_keep_a_study_can_decide_otherwise(installation: Installation):
-    first = image()
-    installation.send(first)
-    installation.work()
-    corrected = of(B, first)
-    corrected.SeriesInstanceUID = "2.25.99"  # which makes it a person's to decide
-    installation.send(corrected)
-    study = installation.shown()["study"]
-    (set_aside,) = installation.ask("studies.keep", study=study)["set_aside"]
-    settle(installation)
-    installation.ask("quarantine.restore", instance=set_aside)
-    settle(installation)
-    assert installation.revisions()[-1] == "held"
-    assert reports(installation) == {A.family: "partial"}
-    installation.ask("studies.correct", study=study)
-    settle(installation)
-    assert reports(installation) == reports(installation, "archive") == TAKEN_BACK
-    assert installation.standings() == ["corrected", "current"]
-
-
-@WITH_ANY_DATABASE
-def test_what_was_set_aside_comes_back_to_no_study_that_a_third_patient_is_in(installation: Installation):
-    first = image()
-    installation.send(first, of(B, another(first)))
-    study = installation.shown()["study"]
-    (set_aside,) = installation.ask("studies.keep", study=study)["set_aside"]
-    installation.send(of(C, another(first, 97)))
-    with pytest.raises(CommandFailed, match="settle that first") as refused:
-        installation.ask("quarantine.restore", instance=set_aside)
-    assert refused.value.exit_code == 3
-    installation.ask("studies.keep", study=study)
-    installation.ask("quarantine.restore", instance=set_aside)
-    assert installation.revisions()[-1] == "held"
-
-
 @WITH_ANY_DATABASE
 @pytest.mark.parametrize("patient_id", ["", "0", "ANONYMOUS"])
 def test_no_study_is_taken_from_its_patient_by_what_names_nobody(installation: Installation, patient_id: str):
@@ -258,144 +130,6 @@ def test_no_study_is_taken_from_its_patient_by_what_names_nobody(installation: I
     settle(installation)
     assert installation.revisions() == ["delivered", "held"]
     assert reports(installation) == {A.family: "partial"}
-
-
-@WITH_ANY_DATABASE
-@pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
-def test_nothing_is_decided_where_nothing_contradicts(installation: Installation, command: str):
-    installation.send(image())
-    with pytest.raises(CommandFailed, match="nothing contradicts") as refused:
-        installation.ask(command, study=installation.shown()["study"])
-    assert refused.value.exit_code == 1
-
-
-def three_patients(installation: Installation) -> tuple[str, dict[str, str]]:
-    """A study of A that was reported, and that B and C contradict: its id, and the instances that do, by pseudonym."""
-    first = image()
-    installation.send(first, another(first))
-    installation.work()
-    installation.send(of(B, first), of(C, first))
-    with installation.database.read() as connection:
-        rows = connection.execute(
-            sa.select(t.patient.c.pseudonym, t.instance.c.id)
-            .join(t.patient, t.patient.c.id == t.instance.c.patient_id)
-            .where(t.instance.c.standing == "conflict")
-        ).tuples()
-        return installation.shown()["study"], dict(rows.all())
-
-
-def named(installation: Installation, kind: Kind) -> tuple[set[str], set[str]]:
-    """Whom the events of a kind name by their tags: the subjects, and the others."""
-    found = events(installation.database, kind)
-    return {event["subject"] for event in found}, {event["details"]["other"] for event in found}
-
-
-def test_a_person_keeps_a_study_whatever_number_of_patients_contradict_it(installation: Installation):
-    study, conflicts = three_patients(installation)
-    own = keys_of(installation)[installation.shown()["pseudonym"]].audit_tag
-    assert set(installation.ask("studies.keep", study=study)["set_aside"]) == set(conflicts.values())
-    settle(installation)
-    assert installation.revisions()[-1] == "delivered"
-    assert reports(installation) == {A.family: "partial"}
-    tags = {keys_of(installation)[pseudonym].audit_tag for pseudonym in conflicts}
-    assert named(installation, Kind.CONTRADICTION_KEPT) == ({own}, tags)
-
-
-def test_a_person_says_which_of_several_patients_is_right(installation: Installation):
-    study, conflicts = three_patients(installation)
-    keys, own = keys_of(installation), installation.shown()["pseudonym"]
-    with pytest.raises(CommandFailed, match=r"studies correct STUDY --to INSTANCE.*studies keep") as refused:
-        installation.ask("studies.correct", study=study)
-    assert refused.value.exit_code == 3
-    with pytest.raises(CommandFailed, match="no such instance contradicts"):
-        installation.ask("studies.correct", study=study, to=installation.shown()["instances"][0]["id"])
-    assert installation.revisions()[-1] == "held"
-    rightful, wrong = sorted(conflicts)
-    answer = installation.ask("studies.correct", study=study, to=conflicts[rightful])
-    assert answer["set_aside"] == [conflicts[wrong]]
-    settle(installation)
-    assert installation.shown()["pseudonym"] == rightful
-    assert sorted(reports(installation).values()) == ["entered-in-error", "partial"]
-    assert reports(installation)[A.family] == "entered-in-error"
-    assert installation.standings() == ["corrected", "current", "current", "rejected-by-operator"]
-    tags = {keys[own].audit_tag, keys[wrong].audit_tag}
-    assert named(installation, Kind.CONTRADICTION_CORRECTED) == ({keys[rightful].audit_tag}, tags)
-
-
-@WITH_ANY_DATABASE
-@pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
-def test_instances_of_several_other_studies_and_patients_keep_nobody_from_deciding(
-    installation: Installation, command: str
-):
-    theirs = [image(1), image(2), image(3)]
-    installation.send(*theirs)
-    installation.work()
-    strays = [of(A, one) for one in theirs]
-    for stray in strays:
-        stray.StudyInstanceUID = "2.25.4712"
-    installation.send(*strays)
-    installation.work()
-    states = {row["state"]: row["study"] for row in installation.ask("studies.list")}
-    installation.ask(command, study=states["held"])
-    settle(installation)
-    there = {row["study"]: (row["state"], row["instances"]) for row in installation.ask("studies.list")}
-    given = (("unselected", 0), ("delivered", 1)) if command == "studies.keep" else (("delivered", 3), ("delivered", 0))
-    assert there.pop(states["held"]) == given[0]
-    assert set(there.values()) == {given[1]}
-    kind = Kind.CONTRADICTION_KEPT if command == "studies.keep" else Kind.CONTRADICTION_CORRECTED
-    assert len(set.union(*named(installation, kind))) == 3
-
-
-@WITH_ANY_DATABASE
-@pytest.mark.parametrize(("command", "pixels"), [("studies.keep", 0), ("studies.correct", 1)])
-def test_a_person_chooses_among_two_images_under_one_uid(installation: Installation, command: str, pixels: int):
-    first = image()
-    later = copy.deepcopy(first)
-    later.PixelData = b"\1" + later.PixelData[1:]
-    installation.send(first)
-    installation.work()
-    installation.send(later)
-    installation.ask(command, study=installation.shown()["study"])
-    settle(installation)
-    assert installation.revisions()[-1] == "delivered"
-    assert installation.standings() == ["current", "rejected-by-operator"]
-    with installation.database.read() as connection:
-        ref = connection.execute(sa.select(t.instance.c.object_ref).where(t.instance.c.standing == "current")).scalar()
-    _, data = installation.node.store.open(ObjectRef.parse(ref))
-    assert (first, later)[pixels].PixelData in data
-    installation.send(first, later)  # it is decided
-    assert installation.revisions()[-1] == "delivered"
-    with installation.database.read() as connection:
-        aside = sa.select(t.instance.c.id).where(t.instance.c.standing == "rejected-by-operator")
-        instance = connection.execute(aside).scalar_one()
-    installation.ask("quarantine.restore", instance=instance)  # it was decided wrongly
-    assert installation.revisions()[-1] == "held"
-    installation.ask("studies.correct", study=installation.shown()["study"])
-    settle(installation)
-    with installation.database.read() as connection:
-        ref = connection.execute(sa.select(t.instance.c.object_ref).where(t.instance.c.standing == "current")).scalar()
-    assert (later, first)[pixels].PixelData in installation.node.store.open(ObjectRef.parse(ref))[1]
-
-
-@WITH_ANY_DATABASE
-@pytest.mark.parametrize("command", ["studies.keep", "studies.correct"])
-def test_a_person_chooses_in_which_of_two_studies_an_instance_is(installation: Installation, command: str):
-    first = image()
-    stray = copy.deepcopy(first)
-    stray.StudyInstanceUID = "2.25.4712"
-    installation.send(first)
-    installation.work()
-    installation.send(first)  # once more: a duplicate in that study claims nothing
-    installation.send(stray)
-    installation.work()
-    studies = {row["state"]: row["study"] for row in installation.ask("studies.list")}
-    installation.ask(command, study=studies["held"])
-    settle(installation)
-    states = {row["study"]: (row["state"], row["instances"]) for row in installation.ask("studies.list")}
-    if command == "studies.keep":
-        assert states == {studies["delivered"]: ("delivered", 1), studies["held"]: ("unselected", 0)}
-    else:
-        assert states == {studies["delivered"]: ("delivered", 0), studies["held"]: ("delivered", 1)}
 
 
 @WITH_ANY_DATABASE
@@ -464,65 +198,6 @@ def test_a_damaged_header_keeps_no_report_on_the_wrong_patient(installation: Ins
 
 
 # What cannot be taken back
-
-
-@pytest.mark.parametrize("end", ["dead", "held"])
-def test_what_could_not_be_taken_back_waits_until_a_person_says_that_it_is_seen_to(
-    installation: Installation, end: str
-):
-    first = image()
-    installation.send(first)
-    installation.work()
-    former = keys_of(installation)[installation.shown()["pseudonym"]]
-    installation.send(of(B, first))
-    installation.indexer.pass_once()
-    refused = Dead("refused", 422) if end == "dead" else Held("the report was signed there")
-    installation.destinations["reports"].plan.append(Instead(refused))
-    settle(installation)
-    study, state = installation.shown()["study"], "undelivered" if end == "dead" else "held"
-    assert installation.deliveries()[3, "reports"] == end
-    (listed,) = installation.ask("studies.list", state=state)
-    assert (listed["study"], listed["revision"], listed["pseudonym"]) == (study, 3, former.pseudonym)
-    assert installation.ask("status")["needs_a_person"] == 1
-    settled = {"study": study, "destination": "reports", "reason": "done-elsewhere", "reference": "INC-4711"}
-    assert len(installation.ask("studies.recalled", **settled)["deliveries"]) == 1
-    assert installation.ask("status")["needs_a_person"] == 0
-    assert installation.ask("tasks.list", state="dead") == []
-    assert installation.deliveries()[3, "reports"] == "seen-to"
-    (event,) = events(installation.database, Kind.SEEN_TO)
-    assert (event["actor"], event["subject"]) == (OPERATOR, former.audit_tag)
-    assert event["details"]["reason"] == "done-elsewhere"
-    assert event["details"]["reference"] == "INC-4711"
-    with pytest.raises(CommandFailed, match="waits for a person at this destination"):
-        installation.ask("studies.recalled", **settled)
-    installation.ask("tasks.retry-all", state="closed")
-    settle(installation)
-    assert installation.deliveries()[3, "reports"] == "seen-to"
-
-
-@WITH_ANY_DATABASE
-@pytest.mark.parametrize(
-    "wrong", [{"reason": "because"}, {"reference": "Ornek, Ayse"}, {"study": "nobody"}, {"destination": "archive"}]
-)
-def test_nothing_else_is_seen_to_by_that(installation: Installation, wrong: dict[str, str]):
-    first = image()
-    installation.send(first)
-    installation.work()
-    installation.destinations["reports"].matches.append(Held("no patient has this identifier"))
-    installation.send(another(first))
-    installation.work()
-    assert installation.deliveries()[2, "reports"] == "held"
-    named = {"study": installation.shown()["study"], "destination": "reports", "reason": "other"}
-    with pytest.raises(CommandFailed) as refused:
-        installation.ask("studies.recalled", **named)  # it is about the study's own patient
-    assert refused.value.exit_code == 1
-    with pytest.raises(CommandFailed) as refused:
-        installation.ask("studies.recalled", **named | wrong)
-    assert "Ornek" not in str(refused.value)
-    assert installation.deliveries()[2, "reports"] == "held"
-
-
-# Keys
 
 
 def objects(installation: Installation) -> list[ObjectRef]:

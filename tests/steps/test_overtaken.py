@@ -17,9 +17,9 @@ from daemon.database import schema as t
 from daemon.engine.tasks import TaskLoop
 from daemon.queue import TaskState
 from daemon.steps.outbox import bury
+from tests.steps.corrections import of, settle
 from tests.steps.installation import Installation, Make, another, image
 from tests.steps.test_copies import delivery
-from tests.steps.test_corrected_patients import of, settle
 from tests.steps.test_pacs import explaining
 from tests.system.radiographs import MadeUpPatient
 from tests.system.test_outcomes import rejection_note

@@ -31,9 +31,9 @@ from pipelines.results import MANUFACTURER
 from tests.peers.availability import command
 from tests.peers.storescp import StoreScp
 from tests.planted import search_sqlite, search_tree
+from tests.steps.corrections import of, settle
 from tests.steps.installation import Installation, Make, another, image
 from tests.steps.test_copies import at, delivery, peer, recorded
-from tests.steps.test_corrected_patients import of, settle
 from tests.system.radiographs import MadeUpPatient
 from tests.system.test_outcomes import rejection_note
 

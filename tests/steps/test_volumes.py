@@ -34,9 +34,9 @@ from tests.peers.storescp import StoreScp
 from tests.pipelines.ct_series import ct_series
 from tests.pipelines.test_ct_lesion import WITH_LESION, WITHOUT
 from tests.planted import search_bytes
+from tests.steps.corrections import of, settle
 from tests.steps.installation import Installation, Make
 from tests.steps.test_copies import at, delivery, recorded
-from tests.steps.test_corrected_patients import of, settle
 from tests.steps.test_pacs import to
 from tests.system.radiographs import MadeUpPatient
 from training.ct_phantoms import Phantom, draw_phantom
