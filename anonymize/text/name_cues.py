@@ -36,8 +36,11 @@ LABEL: Final = re.compile(
     r"|\b(?:care of|attn|dear|sevgili|imza|baby (?:boy|girl|of))\s"
 )
 
+_LINK: Final = (
+    "(?:at|on|by|for|with|and|or|was|is|are|were|in|had|has|have|to|from|of|who|via|re|as|will|the|ve|ile|icin|da|de)"
+)
 DISEASE: Final = re.compile(
-    r"[' ]{1,2}(?:s\b)?[ -]{0,2}(?:[a-z]{1,20} )?(?:hastali|sendrom|kisti|lenfoma|anomali|tiroidit|ensefalopati"
+    rf"[' ]{{1,2}}(?:s\b)?[ -]{{0,2}}(?:\d|(?:(?!{_LINK}\b)[a-z]{{1,20}} )?(?:hastali|sendrom|kisti|lenfoma|anomali|tiroidit|ensefalopati"
     r"|felci|paralizi|nefropati|fenomen|belirti|bulgu|isareti|"
     r"testi|skoru|skor\b|sinif|evre|deformit|fraktur|kirig|kirik|malformasyon|tumor|sarkom|operasyon|ameliyat"
     r"|prosedur|yontem|disease|syndrome|"
@@ -51,7 +54,7 @@ DISEASE: Final = re.compile(
     r"coma|koma|indeks|olceg|esophag|nodul|node|divertikul|divertic|aciso|acisi|kontraktur|ulcer|gland|body|bodies"
     r"|cisimci|trias|triad|ring|"
     r"colic|fossa|pulse|solunum|artrit|arter|hucre|cell|grade|derece|tip\b|type\b|repair|nails?\b|scoring"
-    r"|units?\b|\d)"
+    r"|units?\b))"
 )
 STOP_AFTER_DISEASE: Final = 48
 
@@ -86,13 +89,18 @@ PERSON_AFTER: Final = re.compile(
     r"|(?:re)?presents?\b|presented|reports?\s|reported|den(?:ies|ied)|stated?s?\s|complain(?:s|ed)|called"
     r"|calls|phoned|rang"
     r"|says|said|asked|asks|wants|wanted|lives\b|lived|died|arrived|agreed|agrees|declined|declines|refused|refuses"
-    r"|consented|will\s(?:call|see|review|follow|return|be|read|cover)|returned|came|comes|went|took|takes"
+    r"|consented|will\s(?:call|see|review|follow|return|be|read|cover)|returned|came|comes|went|took|takes|slept|sleeps|ate|eats|feels|felt|walked|walks|tolerated|tolerates|smokes|smoked|drinks|weighs"
+    r"|did\swell|did\snot|does\snot|has\sbeen|has\shad|had\s(?:a|his|her|no)\b|needs|needed|remembers|recalls|hopes|likes"
+    r"|met|saw|sees|knows|knew|told|tells|thanked|performed|reviewed|examined|signed|ordered|drew|noted|wrote|explained"
+    r"|from\s(?:radiology|surgery|pharmacy|dietetics|nursing|social|the\s(?:lab|ward|clinic|er\b|ed\b|family))"
     r"|favou?rs|thinks"
     r"|understands|verbali[sz]ed|flew|drove|family\b|(?:aradi|geldi|gelmis|gitti|dedi|diyor|soyledi|bildirdi"
     r"|istedi|anlatti"
     r"|getirdi|oldu|dogdu|dustu)\b)"
     r"|,\s(?:please|lutfen|can\syou|could\syou|thank)"
-    r"|,\s(?:\d{1,3}[ ,.;]?\s?(?:m|f|y|yo|y/o|e|k)\b|an?\s\d\d)"
+    r"|,?\s(?:\d{1,3}[ ,.;]?\s?(?:(?:m|f|y|yo|y/o|e|k|yrs?|years?)\b|yas)|an?\s\d\d)"
+    r"|\s\((?:his |her |the )?(?:wife|husband|mother|father|sister|brother|son|daughter|spouse|partner|mom|dad|friend"
+    r"|neighbou?r|carer|caregiver|proxy|hcp|poa|esi|kizi|oglu|annesi|babasi|kardesi|yegeni|torunu|komsusu|refakatci)\b"
 )
 PERSON_AFTER_LENGTH: Final = 32
 POSSESSIVE: Final = re.compile(r"'(?:s\b|(?=\s)|[ndysl]?[iuae]n?[nmi]?\b|[dt][ae]n?\b|y?l[ae]\b|ninki|inki|unki)")

@@ -20,9 +20,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from anonymize.text import name_cues as cues
-from anonymize.text.finding import Finding, Note, TextClass, Word
+from anonymize.text.finding import Finding, Note, TextClass, Word, table
 from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_in_use, role_of
 
+_LISTING: Final = {", ", "; ", ",\n", "\n"}
+_FIELD_ENDS: Final = re.compile(r"\n| {2}|\.?(?: ?\n|$)|;|,? \(")
 _MOST_TITLES: Final = 8  # before one name; without an end, a text of titles alone takes time squared
 
 
@@ -54,12 +56,37 @@ class _Reader:
         return Role.VOCABULARY if role == Role.NONE and beside_digit else role
 
     def spans(self) -> Iterator[tuple[int, int]]:
+        """Of each name; and of each other word that is part of one elsewhere in the text, and is no usual word."""
         at = 0
+        parts: set[str] = set()
+        beside: set[int] = set()
+        others: list[int] = []
         while at < len(self.words):
             first, last = self._name_at(at)
             if last > first:
                 yield self.words[first].start, self._end(last - 1)
+                parts.update(self.words[part].plain for part in range(first, last) if self._is_telling(part))
+                beside.update((first - 1, last))
+            others.extend(range(at, first if last > first else at + 1))
             at = max(at + 1, last)
+        for at in others:
+            if self.words[at].capital and (self.words[at].plain in parts or self._is_listed(at, beside)):
+                if not self._before_disease(at):
+                    yield self.words[at].start, self.words[at].end
+
+    def _is_listed(self, at: int, beside: set[int]) -> bool:
+        """Whether a rare word is an item of a list, next to a name."""
+        before = at > 0 and self._gap(at - 1) in _LISTING
+        after = at + 1 < len(self.words) and self._gap(at) in _LISTING
+        if at not in beside or not (before or after) or not (self.words[at].title and self._is_rare(at)):
+            return False
+        beside.update((at - 1, at + 1))
+        return True
+
+    def _is_telling(self, at: int) -> bool:
+        """Whether a part of a name says who is meant wherever it stands: rare or a usual name, and no usual word."""
+        word, role = self.words[at], self.roles[at]
+        return len(word.plain) > 3 and not role & ~NAME and (bool(role) or not is_in_use(word.plain))
 
     def _end(self, at: int) -> int:
         """Where a name ends whose last word is given: after the full stop of an initial."""
@@ -81,8 +108,17 @@ class _Reader:
             return at, at
         if self._is_small_family_and_given(at):
             return at, at + 2
+        if self._is_prose_before_name(at):
+            return at, at
         last = self._chain(at, told=self._before_title(at))
         return (at, last) if self._stands(at, last) else (at, at)
+
+    def _is_prose_before_name(self, at: int) -> bool:
+        """Whether this is a usual word with the capital of a sentence's beginning, and a usual name follows."""
+        if self.roles[at] != Role.NONE or at + 1 == len(self.words) or not is_in_use(self.words[at].plain):
+            return False
+        following = self.roles[at + 1]
+        return bool(following & NAME) and not following & UNSURE and (at == 0 or "." in self._gap(at - 1))
 
     def _is_small_family_and_given(self, at: int) -> bool:
         """Whether this is the first word of "smith,john"."""
@@ -110,7 +146,12 @@ class _Reader:
         if first >= len(self.words) or first == at:
             return None
         last_title = self.words[first - 1]
-        sure = "." in self._gap(first - 1) or not (last_title.capitals and len(last_title.plain) < 4)
+        sure = (
+            "." in self._gap(first - 1)
+            or not (last_title.capitals and len(last_title.plain) < 4)
+            or last_title.plain in {"mrs", "hem", "uzm"}
+            or (self.roles[first] == Role.NONE and not is_in_use(self.words[first].plain))
+        )
         sure = sure and (
             last_title.capital or last_title.plain in {"dr", "doktor", "nurse", "hemsire", "sayin", "doctor"}
         )
@@ -129,7 +170,7 @@ class _Reader:
         role = self.roles[first]
         if not self.words[first].capital or (self.words[at].capitals and not role & NAME and role != Role.NONE):
             return None
-        if role & Role.VOCABULARY and not role & NAME:
+        if role & (Role.VOCABULARY | Role.EPONYM) and not role & (Role.GIVEN if role & Role.EPONYM else NAME):
             return None
         last = self._chain(first, told=True)
         sure = bool(self.roles[at] & Role.KIN) or last - first > 1
@@ -149,9 +190,10 @@ class _Reader:
             if self.roles[ahead + 1] & Role.AFTER and (
                 following.plain not in cues.DEGREES or self.words[ahead + 1].capitals
             ):
-                return self.words[at].capital or bool(self.roles[at] & Role.GIVEN)
+                in_use = not self.roles[at] & NAME and self.words[at].capitals and is_in_use(self.words[at].plain)
+                return (self.words[at].capital and not in_use) or bool(self.roles[at] & Role.GIVEN)
             if following.plain in {"adli", "isimli", "tarafindan"}:
-                return self.words[at].capital and (ahead > at or bool(self.roles[at] & NAME))
+                return self.words[at].capital and (ahead > at or bool(self.roles[at] & NAME) or self._is_rare(at))
         return False
 
     def _has_degree(self, at: int) -> bool:
@@ -189,6 +231,8 @@ class _Reader:
             return word.plain in {"o", "d"} and self.words[at + 1].capital
         if gap in {", ", ","}:
             following = self.roles[at + 1]
+            if known and not following and not self.roles[at] and self._is_rare(at) and self._is_rare(at + 1):
+                return True
             return bool(
                 known
                 and self.roles[at] & (Role.FAMILY | Role.EPONYM)
@@ -218,7 +262,7 @@ class _Reader:
         if role & (NAME | Role.PARTICLE):
             return True
         if at == first:
-            return told or (role == Role.NONE and len(word.plain) > 2)
+            return told or (role == Role.NONE and len(word.plain) > 2) or self._before_initial(at)
         if role & Role.VOCABULARY:
             return told and len(self.words[at - 1].plain) == 1
         hyphened = self._gap(at - 1) == "-"
@@ -246,6 +290,12 @@ class _Reader:
             return word.capital and bool(role & NAME)
         return bool(role & Role.FAMILY) and word.capital and not word.capitals and bool(self.roles[at - 1] & Role.GIVEN)
 
+    def _before_initial(self, at: int) -> bool:
+        """Whether an eponym is a given name: "Rutherford B. Okoye"."""
+        if not self.roles[at] & Role.EPONYM or at + 2 >= len(self.words) or self._gap(at) != " ":
+            return False
+        return len(self.words[at + 1].plain) == 1 and self._gap(at + 1) == ". " and self.words[at + 2].title
+
     def _may_be_family(self, at: int) -> bool:
         """Whether an unknown word after a given name is written like a family name."""
         word = self.words[at]
@@ -254,7 +304,8 @@ class _Reader:
     def _is_initial(self, at: int, first: int, after_name: bool) -> bool:
         """Whether a single letter is an initial, or the first of "O'Brien" and "d'Aubigny"."""
         if at + 1 == len(self.words):
-            return self.words[at].capital and at > first and (after_name or self.note.text[self.words[at].end :] == ".")
+            ends = self.note.text[self.words[at].end : self.words[at].end + 1] == "."
+            return self.words[at].capital and (at > first or after_name) and (after_name or ends)
         gap = self._gap(at)
         if gap == "'" and self.words[at].plain in {"o", "d"}:
             return self.words[at + 1].capital and (self.words[at].capital or at > first)
@@ -302,7 +353,7 @@ class _Reader:
         if role & (Role.COMMON | Role.EPONYM):
             return False
         if not role & Role.AMBIGUOUS:
-            return self._is_possessive(at, turkish=True) or not self._before_disease(at)
+            return self._is_possessive(at, turkish=not role & Role.GIVEN) or not self._before_disease(at)
         return (self._as_a_person(at, at + 1) or self._is_in_prose(at)) and not self._before_disease(at)
 
     def _unknown_stands(self, first: int, last: int, parts: Sequence[int]) -> bool:
@@ -314,11 +365,18 @@ class _Reader:
         )
         if all(self.words[at].capitals for at in parts):
             return initial and len(self.words[parts[0]].plain) > 3
-        if self._before_disease(last - 1):
+        if self._before_disease(last - 1) and not (
+            self._is_possessive(last - 1, turkish=True) or (len(parts) > 1 and all(map(self._is_rare, parts)))
+        ):
             return False
         if len(parts) > 1 or initial or self._as_a_person(first, last) or self._in_brackets(first):
             return True
-        return self._stands_out(first) and not is_in_use(self.words[first].plain)
+        return self._stands_out(first) and self._is_rare(first)
+
+    def _is_rare(self, at: int) -> bool:
+        """Whether a word with a capital is in no table and no dictionary."""
+        word = self.words[at]
+        return (word.title or word.capitals) and self.roles[at] == Role.NONE and not is_in_use(word.plain)
 
     def _as_a_person(self, first: int, last: int) -> bool:
         """Whether words stand as the one who is greeted, says, does or owns something."""
@@ -338,7 +396,10 @@ class _Reader:
         return bool(match and not (turkish and match[0] == "'s"))
 
     def _beside_name(self, last: int) -> bool:
-        """Whether a usual name follows after "and"."""
+        """Whether a usual name follows after "and" or in a list."""
+        if last < len(self.words) and self._gap(last - 1) in {", ", "; "}:
+            following = self.roles[last]
+            return self.words[last].title and bool(following & Role.GIVEN) and not following & UNSURE
         if last + 1 >= len(self.words) or self.words[last].plain not in {"and", "ve", "ile"}:
             return False
         following = self.roles[last + 1]
@@ -347,16 +408,25 @@ class _Reader:
     def _stands_out(self, at: int) -> bool:
         """Whether a word has a capital where only a name has one, or is all that a heading is followed by."""
         word = self.words[at]
-        return word.title and len(word.plain) > 3 and (self._is_in_prose(at) or self._begins_prose(at))
+        stands = self._is_in_prose(at) or self._begins_prose(at) or self._is_all_of_a_field(at)
+        return word.title and len(word.plain) > 3 and stands
 
     def _is_in_prose(self, at: int) -> bool:
         """Whether a word with a capital stands within a sentence, between words without."""
         if at == 0 or not self.words[at].title:
             return False
         before = self.words[at - 1]
+        if self.words[at].plain in table("lands"):
+            return False
         if before.capital or len(before.plain) < 2 or self._gap(at - 1) not in {" ", ", "}:
             return False
         return at + 1 == len(self.words) or not (self.words[at + 1].capital and self._gap(at) in {" ", "-"})
+
+    def _is_all_of_a_field(self, at: int) -> bool:
+        """Whether a word is all that stands after a heading and a colon: "Anesthesia: Brightman"."""
+        if at == 0 or not self._gap(at - 1).startswith(":") or "\n" in self._gap(at - 1):
+            return False
+        return at + 1 == len(self.words) or bool(_FIELD_ENDS.match(self._gap(at)))
 
     def _begins_prose(self, at: int) -> bool:
         """Whether a word begins what goes on without capitals."""

@@ -49,6 +49,7 @@ _TURKISH_ENDING: Final = re.compile(
     r"|l[iu]|s[iu]z|ki)?"
 )
 _ENGLISH_ENDINGS: Final = frozenset((*_ENGLISH_ENDING, "er", "ers", "able", "ally", "ness", "ic"))
+_HARD: Final = {"g": "k", "d": "t", "b": "p", "c": "c"}  # "çocuğun" is of "çocuk"
 _LONGEST_ENDING: Final = 14
 _SUFFIXES: Final = frozenset(
     "ler lar im in i u e a um un imiz umuz iniz unuz si su yi yu ye ya ni nu ne na de da te ta den dan ten tan nde nda "
@@ -80,7 +81,7 @@ def is_in_use(plain: str) -> bool:
     if plain in words:
         return True
     return any(
-        plain[:-cut] in words
+        (plain[:-cut] in words or plain[: -cut - 1] + _HARD.get(plain[-cut - 1], "-") in words)
         and (len(plain) - cut >= _STEM or cut > _STEM)
         and (plain[-cut:] in _ENGLISH_ENDINGS or _is_turkish_ending(plain[-cut:]))
         for cut in range(1, min(_LONGEST_ENDING, len(plain) - _STEM + 1) + 1)
