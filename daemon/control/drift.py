@@ -9,7 +9,7 @@ from daemon.node import Node
 from runtime import DriftReport, RuntimeFailure
 
 
-def models_drift(node: Node, actor: str, model: str | None = None) -> list[dict[str, Any]]:  # noqa: ARG001 - as all commands
+def models_drift(node: Node, actor: str, model: str | None = None) -> list[dict[str, Any]]:
     """A row for each version that can be watched, with all its features; `alert` is whether the log says it drifts."""
     try:
         reports = node.runtime.drift()

@@ -1,8 +1,11 @@
 """What bounds requests and answers, in one place: the daemon enforces it, the CLI says it beforehand."""
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
+
+from daemon.control.errors import CommandFailed
 
 MOST_ROWS: Final = 1000
 """Rows of one answer."""
@@ -24,3 +27,10 @@ class CloseReason(StrEnum):
 def rows(asked: int) -> int:
     """How many rows are answered where so many are asked for."""
     return max(0, min(asked, MOST_ROWS))
+
+
+def known(what: str, there_are: Iterable[str], text: str) -> str:
+    """The text, if it is one of those there are; `what` says of what. Raises `CommandFailed`."""
+    if text not in set(there_are):
+        raise CommandFailed(f"there is no such {what}; there are: {', '.join(there_are)}", 2)
+    return text

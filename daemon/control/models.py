@@ -25,12 +25,20 @@ from daemon.registry.experiments import (
 from daemon.registry.signing_off import SignOff, sign_off
 from daemon.registry.stages import Version
 from daemon.registry.versions import by_id, find, in_production, locked
-from runtime import PackageError
+from runtime import PackageError, RuntimeFailure
 
 _T = TypeVar("_T")
 
 
-def models_versions(node: Node, actor: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as every command
+def models_list(node: Node, actor: str) -> list[Any]:
+    """The models that the runtime serves."""
+    try:
+        return [model.model_dump(mode="json") for model in node.runtime.models()]
+    except RuntimeFailure as error:
+        raise CommandFailed(f"the model runtime does not answer ({type(error).__name__}); see the log") from None
+
+
+def models_versions(node: Node, actor: str) -> list[dict[str, Any]]:
     """All versions that the registry knows, with how often each was asked."""
     asked = sa.select(sa.func.count()).where(t.inference.c.version_id == t.model_version.c.id).scalar_subquery()
     columns = [t.model_version.c[name] for name in ("name", "version", "stage", "weights_sha256", "package_sha256")]
@@ -87,7 +95,7 @@ def models_experiment_stop(node: Node, actor: str, model: str) -> dict[str, Any]
     return _decided(node, lambda connection: _described(connection, stop(connection, node.audit, model, actor)))
 
 
-def models_experiment_show(node: Node, actor: str, model: str) -> dict[str, Any]:  # noqa: ARG001 - as every command
+def models_experiment_show(node: Node, actor: str, model: str) -> dict[str, Any]:
     """The figures of the last experiment about a model. While it runs, that somebody looked is counted."""
 
     def look(connection: sa.Connection) -> Experiment:

@@ -14,7 +14,7 @@ from daemon.vault import open_column
 from pipelines.results import StudyResult
 
 
-def studies_verify(node: Node, actor: str, study: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all commands
+def studies_verify(node: Node, actor: str, study: str) -> list[dict[str, Any]]:
     """Whether the study's results are what the engine signed: a row for each revision that has one."""
     query = (
         sa.select(t.result, t.revision.c.number)
