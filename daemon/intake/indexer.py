@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import Final
 
 import sqlalchemy as sa
@@ -18,12 +17,12 @@ import structlog
 
 from adapters.keys import KeyDestroyed, KeyMissing, KeyStoreCorrupt, KeyStoreError, PatientEntry
 from adapters.storage import Batch, ObjectDamaged, ObjectRef, Receipt, ReceiptKind, StoreError
-from adapters.storage import EventKind as ReceiverEvent
 from anonymize import MalformedDataSet
-from daemon.audit import AETitle, AuditEvent, Detail, Id, Kind, Name
+from daemon.audit import AuditEvent, Detail, Id, Kind
 from daemon.database import schema as t
 from daemon.database.lease import Lease, confirm
 from daemon.intake.arrival import Arrival
+from daemon.intake.associations import ensure_association, insert_event, mark_lost, open_associations, plain
 from daemon.intake.closing import close_due
 from daemon.intake.correcting import Corrections
 from daemon.intake.placing import place
@@ -43,16 +42,6 @@ _COMPARING_SECONDS: Final = 1.0
 _OBJECTS_PER_TRANSACTION = 32
 _BYTES_PER_TRANSACTION = 64 << 20
 _log = structlog.get_logger(__name__)
-
-_EVENT_KINDS = {
-    ReceiverEvent.ASSOCIATION_OPENED: Kind.ASSOCIATION_OPENED,
-    ReceiverEvent.ASSOCIATION_RELEASED: Kind.ASSOCIATION_RELEASED,
-    ReceiverEvent.ASSOCIATION_ABORTED: Kind.ASSOCIATION_ABORTED,
-    ReceiverEvent.ASSOCIATION_REJECTED: Kind.ASSOCIATION_REJECTED,
-    ReceiverEvent.CONNECTION_REFUSED: Kind.ASSOCIATION_REJECTED,
-    ReceiverEvent.INSTANCE_REFUSED: Kind.INSTANCE_REFUSED,
-}
-_ENDED = {ReceiverEvent.ASSOCIATION_RELEASED: "released", ReceiverEvent.ASSOCIATION_ABORTED: "aborted"}
 
 
 @dataclass
@@ -281,42 +270,14 @@ class Indexer:
         if group.was_set_aside:
             _forget(connection, group.was_set_aside)
         for ref, receipt in sorted(group.events, key=lambda pair: pair[1].received_at):
-            self._insert_event(connection, ref, receipt)
+            insert_event(connection, audit, ref, receipt)
         for arrival, _, ref, receipt in sorted(group.arrivals, key=lambda one: one[0].received_at):
-            _ensure_association(connection, arrival.association_id, _receiver_of(ref), receipt)
+            ensure_association(connection, arrival.association_id, ref, receipt)
             place(connection, audit, arrival)
         for ref, known, reason in group.unreadable:
             connection.execute(sa.insert(t.instance).values(_unreadable_row(ref, known, reason)))
             details: dict[str, Detail] = {"instance": Id(ref.id)}
             audit.record(connection, AuditEvent(Kind.INSTANCE_QUARANTINED, actor="indexer", details=details))
-
-    def _insert_event(self, connection: sa.Connection, ref: ObjectRef, receipt: Receipt) -> None:
-        if receipt.event is None:
-            return
-        connection.execute(sa.insert(t.intake_event).values(_event_row(ref, receipt)))
-        if receipt.association_id and receipt.event in (ReceiverEvent.ASSOCIATION_OPENED, *_ENDED):
-            _ensure_association(connection, receipt.association_id, _receiver_of(ref), receipt)
-        if receipt.event in _ENDED:
-            connection.execute(
-                sa.update(t.association)
-                .where(t.association.c.id == receipt.association_id)
-                .values(
-                    state=_ENDED[receipt.event],
-                    closed_at=receipt.received_at,
-                    stored=receipt.stored,
-                    refused=receipt.refused,
-                )
-            )
-        details: dict[str, Detail] = {
-            "source": AETitle.claimed(receipt.calling_ae),
-            "peer": _peer_name(receipt.peer_address),
-            "status": receipt.status,
-            "stored": receipt.stored,
-            "refused": receipt.refused,
-        }
-        if receipt.association_id:
-            details["association"] = Id(receipt.association_id)
-        self._node.audit.record(connection, AuditEvent(_EVENT_KINDS[receipt.event], actor="receiver", details=details))
 
     def _finish(self, batch: Batch) -> None:
         """Remember that the batch need never be looked at again."""
@@ -334,30 +295,10 @@ class Indexer:
 
     def _mark_lost(self, receiver_id: str) -> None:
         """A dead receiver's associations are over, whatever they had still to bring."""
-
-        def mark(connection: sa.Connection) -> None:
-            held = connection.execute(
-                sa.select(t.association.c.id).where(
-                    t.association.c.state == "open", t.association.c.receiver_id == receiver_id
-                )
-            ).scalars()
-            for association_id in held.all():
-                connection.execute(
-                    sa.update(t.association)
-                    .where(t.association.c.id == association_id)
-                    .values(state="lost", closed_at=time.time())
-                )
-                details: dict[str, Detail] = {"association": Id(association_id)}
-                self._node.audit.record(connection, AuditEvent(Kind.ASSOCIATION_LOST, actor="indexer", details=details))
-
         with self._node.database.read() as connection:
-            any_open = connection.execute(
-                sa.select(t.association.c.id)
-                .where(t.association.c.state == "open", t.association.c.receiver_id == receiver_id)
-                .limit(1)
-            ).first()
+            any_open = connection.execute(open_associations(receiver_id).limit(1)).first()
         if any_open:
-            self._write(mark)
+            self._write(lambda connection: mark_lost(connection, self._node.audit, receiver_id))
 
     def _write(self, work: Callable[[sa.Connection], None]) -> None:
         """A transaction of the indexer: only while the lease is ours. Raises `IndexingLost`."""
@@ -404,58 +345,6 @@ def is_indexed(connection: sa.Connection, object_id: str) -> bool:
     return connection.execute(known).first() is not None
 
 
-def _receiver_of(ref: ObjectRef) -> str:
-    """The receiver whose intake the object lies in (`objects/<receiver>/<batch>`)."""
-    return ref.folder.split("/")[1]
-
-
-def _ensure_association(connection: sa.Connection, association_id: str, receiver_id: str, receipt: Receipt) -> None:
-    """Have a row for the association, open unless it is known to have ended: its opening may be indexed later than
-    its instances.
-    """
-    known = connection.execute(sa.select(t.association.c.id).where(t.association.c.id == association_id)).first()
-    if known is None:
-        connection.execute(
-            sa.insert(t.association).values(
-                id=association_id,
-                receiver_id=receiver_id,
-                source=_plain(receipt.calling_ae, 16),
-                called=_plain(receipt.called_ae, 16),
-                peer=_plain(receipt.peer_address, 64),
-                state="open",
-                opened_at=receipt.received_at,
-                stored=0,
-                refused=0,
-            )
-        )
-
-
-def _peer_name(address: str) -> Name:
-    """The network address as the audit log takes it; a text that is no address is not repeated."""
-    try:
-        return Name(f"ip:{ip_address(address.partition('%')[0])}")
-    except ValueError:
-        return Name("ip:unknown")
-
-
-def _plain(text: str, length: int) -> str:
-    """Text from a peer, cut to a column's length, without what a database refuses or a terminal obeys."""
-    return "".join(character for character in text if character.isprintable())[:length]
-
-
-def _event_row(ref: ObjectRef, receipt: Receipt) -> dict[str, object]:
-    return {
-        "id": ref.id,
-        "at": receipt.received_at,
-        "kind": receipt.event,
-        "association_id": receipt.association_id or None,
-        "source": _plain(receipt.calling_ae, 16),
-        "peer": _plain(receipt.peer_address, 64),
-        "status": receipt.status,
-        "detail": _plain(receipt.detail, 400),
-    }
-
-
 def _unreadable_row(ref: ObjectRef, receipt: Receipt | None, reason: str) -> dict[str, object]:
     """The row of an object that cannot be placed in any study: listed, so that a person can look."""
     return {
@@ -463,8 +352,8 @@ def _unreadable_row(ref: ObjectRef, receipt: Receipt | None, reason: str) -> dic
         "object_ref": str(ref),
         "association_id": receipt.association_id if receipt else None,
         "uid_tag": "",
-        "sop_class_uid": _plain(receipt.sop_class_uid, 64) if receipt else "",
-        "transfer_syntax_uid": _plain(receipt.transfer_syntax_uid, 64) if receipt else "",
+        "sop_class_uid": plain(receipt.sop_class_uid, 64) if receipt else "",
+        "transfer_syntax_uid": plain(receipt.transfer_syntax_uid, 64) if receipt else "",
         "standing": Standing.QUARANTINED,
         "reason": reason,
         "content_tag": "",
