@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from anonymize.character_sets import character_sets_of, decode
+from anonymize.display import DISPLAYING, SEQUENCES, Display
 from anonymize.elements import PIXEL_DATA, Element, Kind, walk
 from anonymize.errors import UnreadableText
 from anonymize.transfer_syntaxes import encoded_data_set
@@ -80,7 +81,8 @@ class Header:
     ``\xNN``, so that different bytes stay different. `pixel_span` is (offset, length) of the value of (7FE0,0010),
     (7FE0,0008) or (7FE0,0009) within the data set (the inflated one if `deflated`); for encapsulated pixel data it
     takes in all items and the delimiter. `pixel_description` holds the raw values of the Image Pixel module that say
-    how these bytes become an image (PS3.3 C.7.6.3), in the order of their tags.
+    how these bytes become an image (PS3.3 C.7.6.3), in the order of their tags. `display` says how what
+    they are decoded to is shown.
     """
 
     sop_class_uid: str
@@ -114,6 +116,7 @@ class Header:
     deflated: bool
     pixel_span: tuple[int, int] | None
     pixel_description: tuple[bytes, ...]
+    display: Display
 
     def __repr__(self) -> str:
         return f"Header(sop_class_uid={self.sop_class_uid!r})"
@@ -127,10 +130,19 @@ def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
     """
     encoded = encoded_data_set(data_set, transfer_syntax_uid)
     found: dict[int, Element] = {}
+    displaying: list[Element] = []
+    is_within = False
     for element in walk(encoded.data, encoded.encoding):
-        if element.depth == 0 and element.tag in _WANTED and element.kind in (Kind.VALUE, Kind.FRAGMENTS):
-            found[element.tag] = element
-    return _Reader(encoded.data, found).header(deflated=encoded.deflated)
+        if element.depth == 0:
+            if element.tag in _WANTED and element.kind in (Kind.VALUE, Kind.FRAGMENTS):
+                found[element.tag] = element
+            if element.tag in SEQUENCES:
+                is_within = element.kind is Kind.SEQUENCE
+            if element.tag in DISPLAYING or element.tag in SEQUENCES:
+                displaying.append(element)
+        elif is_within:
+            displaying.append(element)
+    return _Reader(encoded.data, found).header(Display.of(encoded.data, displaying), deflated=encoded.deflated)
 
 
 class _Reader:
@@ -142,7 +154,7 @@ class _Reader:
         self._character_sets = character_sets_of(self._raw(_SPECIFIC_CHARACTER_SET))
         self._unreadable: list[str] = []
 
-    def header(self, *, deflated: bool) -> Header:
+    def header(self, display: Display, *, deflated: bool) -> Header:
         pixels = next((self._found[tag] for tag in sorted(_PIXELS, reverse=True) if tag in self._found), None)
         plain = {name: self._text(name, tag, ()) for name, tag in _PLAIN.items()}
         text = {name: self._text(name, tag, self._character_sets) for name, tag in _TEXT.items()}
@@ -159,6 +171,7 @@ class _Reader:
             deflated=deflated,
             pixel_span=(pixels.value, pixels.length) if pixels else None,
             pixel_description=tuple(self._pixel_description()),
+            display=display,
         )
 
     def _pixel_description(self) -> Iterator[bytes]:

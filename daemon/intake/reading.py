@@ -169,9 +169,15 @@ class _Tags:
 
 def pixel_tag(entry: PatientEntry, header: Header, data: bytes) -> str:
     """The digest of an object's image as encoded, under the key of a patient: the pixels, and what makes an image of
-    these bytes; the same bytes inverted are another image.
+    these bytes; the same bytes inverted, or in another window, are another image.
     """
-    return _Tags(entry.subkey("tags")).of("pixels", _described(header), _pixels(header, data))
+    described, pixels = encoded_image(header, data)
+    return _Tags(entry.subkey("tags")).of("pixels", described + header.display.to_bytes(), pixels)
+
+
+def encoded_image(header: Header, data: bytes) -> tuple[bytes, memoryview]:
+    """The pixels as encoded, and what they are decoded by, but not how they are displayed."""
+    return _described(header), _pixels(header, data)
 
 
 def _scope(header: Header, issuer: str) -> str:

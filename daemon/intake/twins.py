@@ -32,11 +32,11 @@ from pydicom.uid import (
 
 from adapters.keys import KeyStoreError
 from adapters.storage import ObjectRef, StoreError
-from anonymize import read_header
+from anonymize import Header, MalformedDataSet, read_header
 from daemon.database import schema as t
 from daemon.intake.arrival import Arrival
 from daemon.intake.placing import IN_USE, NOT_IT
-from daemon.intake.reading import part10, pixel_tag
+from daemon.intake.reading import encoded_image, part10, pixel_tag
 from daemon.node import Node
 from daemon.workers import WorkerDied, Workers
 
@@ -178,15 +178,23 @@ class Twins:
     def _without_decoding(self, arrival: Arrival, twin: sa.Row[Any]) -> bool | None:
         """Whether both show the same image, by what is encoded; None where that does not say."""
         try:
-            if twin.patient_id != arrival.patient.id:  # a digest is keyed for its patient
-                receipt, data = self._node.store.open(ObjectRef.parse(arrival.object_ref))
-                header = read_header(data, receipt.transfer_syntax_uid)
-                if pixel_tag(self._node.keys.patient(twin.patient_id), header, data) == twin.pixel_tag:
-                    return True
-        except (StoreError, KeyStoreError, OSError) as error:
+            header, data = self._opened(arrival.object_ref)
+            # By its digest, which is keyed for its patient, it is known though it be damaged.
+            if pixel_tag(self._node.keys.patient(twin.patient_id), header, data) == twin.pixel_tag:
+                return True
+            there, before = self._opened(twin.object_ref)
+        except (StoreError, KeyStoreError, MalformedDataSet, OSError) as error:
             return _not_compared(arrival, error)
+        if not header.display.agrees_with(there.display):
+            return False
+        if encoded_image(header, data) == encoded_image(there, before):
+            return True
         syntaxes = {arrival.transfer_syntax_uid, twin.transfer_syntax_uid}
         return False if len(syntaxes) == 1 or not syntaxes <= LOSSLESS else None
+
+    def _opened(self, ref: str) -> tuple[Header, bytes]:
+        receipt, data = self._node.store.open(ObjectRef.parse(ref))
+        return read_header(data, receipt.transfer_syntax_uid), data
 
     def _compare(self, asked: _Asked) -> tuple[bool, float]:
         """Whether both have the same values, and how many seconds it took to find out. In a thread of its own."""

@@ -12,6 +12,7 @@ from typing import Any
 import gdcm
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
     JPEG2000,
@@ -25,6 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from daemon.database import schema as t
 from daemon.intake import twins
 from daemon.intake.arrival import Arrival
 from tests.steps.installation import Association, Installation, another, image
@@ -173,6 +175,151 @@ def test_what_a_pacs_adds_and_says_nothing_new_is_a_variant(installation: Instal
     setattr(other, attribute, value)
     installation.send(other)
     assert installation.standings() == ["current", "variant"]
+
+
+def table(*entries: int) -> Dataset:
+    made = Dataset()
+    made.add_new("LUTDescriptor", "US", [len(entries), 0, 16])
+    made.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
+    return made
+
+
+def palette(red: int = 3) -> Dataset:
+    """An image in colours of a table."""
+    made = image()
+    made.PhotometricInterpretation = "PALETTE COLOR"
+    for colour, first in (("Red", red), ("Green", 5), ("Blue", 7)):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
+        setattr(made, f"{colour}PaletteColorLookupTableData", np.array([first, 1, 2, 258], "<u2").tobytes())
+    return made
+
+
+def in_groups(intercepts: list[int]) -> Dataset:
+    """An image of frames that each have a Modality LUT of their own (PS3.3 C.7.6.16.2.9)."""
+    made = plain()
+    made.NumberOfFrames, made.PixelData = len(intercepts), made.PixelData * len(intercepts)
+    made.PerFrameFunctionalGroupsSequence = []
+    for intercept in intercepts:
+        frame, transformation = Dataset(), Dataset()
+        transformation.RescaleIntercept, transformation.RescaleSlope, transformation.RescaleType = intercept, 1, "HU"
+        frame.PixelValueTransformationSequence = [transformation]
+        made.PerFrameFunctionalGroupsSequence.append(frame)
+    return made
+
+
+def plain() -> Dataset:
+    """An image that says nothing of how it is to be displayed."""
+    made = grey()
+    del made.RescaleSlope, made.RescaleIntercept, made.WindowCenter, made.WindowWidth, made.PresentationLUTShape
+    return made
+
+
+def ct() -> Dataset:
+    made = plain()
+    made.RescaleSlope, made.RescaleIntercept, made.RescaleType = "1", "-1024", "HU"
+    made.WindowCenter, made.WindowWidth = ["40", "-600"], ["400", "1500"]
+    return made
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (ct, {"RescaleIntercept": "-1000"}),
+        (ct, {"RescaleSlope": "2"}),
+        (ct, {"RescaleIntercept": None}),
+        (ct, {"WindowCenter": ["50", "-600"]}),
+        (ct, {"WindowWidth": "100"}),
+        (ct, {"VOILUTFunction": "SIGMOID", "WindowCenter": "41"}),
+        (plain, {"RescaleSlope": "2"}),
+        (plain, {"PresentationLUTShape": "INVERSE"}),
+        (plain, {"ModalityLUTSequence": [table(0, 9)]}),
+        (lambda: with_voi_lut(table(1, 2)), {"VOILUTSequence": [table(2, 1)]}),
+        (palette, {"RedPaletteColorLookupTableData": bytes(8)}),
+        (lambda: in_groups([0, -1]), {"PerFrameFunctionalGroupsSequence": in_groups([-1, 0])}),
+    ],
+)
+def test_the_same_pixels_that_are_displayed_otherwise_hold_the_study(
+    installation: Installation, make: Callable[[], Dataset], changes: dict[str, Any]
+):
+    first = make()
+    installation.send(first)
+    installation.send(changed(first, changes))
+    assert installation.standings() == ["conflict", "current"]
+    assert installation.revisions()[-1] == "held"
+
+
+def with_voi_lut(made_by: Dataset) -> Dataset:
+    made = plain()
+    made.VOILUTSequence = [made_by]
+    return made
+
+
+def changed(first: Dataset, changes: dict[str, Any]) -> Dataset:
+    other = copy.deepcopy(first)
+    for attribute, value in changes.items():
+        if value is None:
+            delattr(other, attribute)
+        elif isinstance(value, Dataset):
+            other[attribute] = value[attribute]
+        else:
+            setattr(other, attribute, value)
+    return other
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (ct, {"RescaleSlope": "1.0", "RescaleIntercept": "-1.024E3", "WindowCenter": ["40.00", "-600"]}),
+        (ct, {"RescaleType": "US", "WindowCenterWidthExplanation": ["SOFT", "LUNG"], "VOILUTFunction": "LINEAR"}),
+        (ct, {"WindowCenter": ["40", "-600", "300"], "WindowWidth": ["400", "1500", "1500"]}),
+        (plain, {"RescaleSlope": "1", "RescaleIntercept": "0", "PresentationLUTShape": "IDENTITY"}),
+        (plain, {"WindowCenter": "2048", "WindowWidth": "4096"}),
+        (grey, {"RedPaletteColorLookupTableData": bytes(8), "SmallestImagePixelValue": 0}),
+        (ct, {"SeriesDescription": "BATIN", "InstitutionName": "BASKA", "ImageComments": "yok"}),
+        (lambda: with_voi_lut(table(1, 2)), {"VOILUTSequence": [table(1, 2), table(2, 1)]}),
+        (lambda: in_groups([0, -1]), {"RescaleSlope": "1"}),
+    ],
+)
+def test_what_a_pacs_writes_otherwise_or_proposes_besides_is_a_variant(
+    installation: Installation, make: Callable[[], Dataset], changes: dict[str, Any]
+):
+    first = make()
+    installation.send(first)
+    installation.send(changed(first, changes))
+    assert installation.standings() == ["current", "variant"]
+
+
+@SQLITE
+@pytest.mark.parametrize("make", [ct, palette, lambda: in_groups([0, -1])])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_tables_and_windows_are_the_same_in_every_encoding(
+    installation: Installation, make: Callable[[], Dataset], syntax: UID
+):
+    first = make()
+    installation.send(first)
+    again = encoded(first, syntax)
+    if syntax == ExplicitVRBigEndian:
+        for element in again.group_dataset(0x0028):
+            if element.VR == "OW":
+                element.value = np.frombuffer(element.value, "<u2").astype(">u2").tobytes()
+    installation.send(again)
+    assert installation.standings() == ["current", "variant"]
+
+
+@SQLITE
+def test_a_patient_is_not_corrected_by_what_is_displayed_otherwise(installation: Installation):
+    first = ct()
+    installation.send(first)
+    other = changed(first, {"RescaleIntercept": "-1000", "PatientID": "PLANTID2"})
+    installation.send(other)
+    installation.indexer.pass_once()
+    assert installation.revisions()[-1] == "held"
+    installation.send(changed(first, {"PatientID": "PLANTID3", "InstitutionName": "BASKA"}))
+    with installation.database.read() as connection:
+        rows = connection.execute(sa.select(t.instance.c.repeats)).scalars()
+        assert [row is not None for row in rows] == [False, False, True]
 
 
 @SQLITE
