@@ -41,8 +41,13 @@ _KIN: Final = (
     r"|dedesi|ninesi|babaannesi|anneannesi|teyzesi|esi"
 )
 _KIN_IS: Final = re.compile(
-    rf"\b(?:{_KIN})(?:,|\s(?:is|was|(?:just |has )?turned|died at|simdi|su an))\s{_NUMBER}(?=[.,;]|\s?$|\sand\b"
+    rf"\b(?:{_KIN})(?:,|,?\s(?:is|was|(?:just |has )?turned|died at|simdi|su an|now|aged))\s(?:now |already )?"
+    rf"{_NUMBER}(?=[.,;]|\s?$|\sand\b"
     rf"|\sbut\b)"
+)
+# "Hayriye Teyze (93)", "her grandmother (94)".
+_IN_BRACKETS: Final = re.compile(
+    rf"\b(?:{_KIN}|bey|hanim|teyze|amca|nine|dede|hasta|lady|gentleman|woman|man|resident)\s\({_NUMBER}\)"
 )
 # "Eleni Papadopulu, 95, diyabet": after a word with one capital, not after a value's name.
 _AFTER_NAME: Final = re.compile(rf"(?<=[a-z]), {_NUMBER}(?=[,;]\s|\sand\s)")
@@ -51,7 +56,7 @@ _CAPITALISED_BEFORE: Final = re.compile(r"[^\W\d_]\w+ [A-ZÇĞİÖŞÜ][^\W\d_A-
 
 def ages(note: Note) -> Iterator[Finding]:
     """Ages from ninety to 129; the number alone."""
-    for pattern in (_BEFORE_UNIT, _AGE_WORD, _DICOM, _TURNED, _KIN_IS):
+    for pattern in (_BEFORE_UNIT, _AGE_WORD, _DICOM, _TURNED, _KIN_IS, _IN_BRACKETS):
         for match in pattern.finditer(note.folded):
             yield Finding(*match.span("age"), TextClass.AGE, "age")
     for match in _AFTER_NAME.finditer(note.folded):

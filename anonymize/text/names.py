@@ -17,14 +17,17 @@ known of words is in `anonymize.text.roles`, what is known of the text around th
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from anonymize.text import name_cues as cues
 from anonymize.text.finding import Finding, Note, TextClass, Word, table
-from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_in_use, role_of
+from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_curated, is_in_use, role_of
 
+_VERBS: Final = {"may", "will", "mark", "bill", "drew", "sue", "grant", "can"}  # in small letters, rather than names
 _LISTING: Final = {", ", "; ", ",\n", "\n"}
 _FIELD_ENDS: Final = re.compile(r"\n| {2}|\.?(?: ?\n|$)|;|,? \(")
+_WORDS_A_CAPITAL: Final = 20  # fewer than one capitalised word in so many: typed without them
 _MOST_TITLES: Final = 8  # before one name; without an end, a text of titles alone takes time squared
 
 
@@ -43,6 +46,8 @@ class _Reader:
         self.words: Sequence[Word] = note.words
         in_expression = {at for match in cues.EXPRESSION.finditer(note.folded) for at in range(*match.span())}
         self.roles = [self._role(word, in_expression) for word in self.words]
+        if self._is_without_capitals():
+            self._imagine_capitals()
         self.labels = {match.end(): match["name"] is not None for match in cues.LABEL.finditer(note.folded)}
         self.labels |= {match.end(): True for match in cues.BARE_LABEL.finditer(note.folded)}
         self.addressed = {match.end() for match in cues.PERSON_BEFORE.finditer(note.folded)}
@@ -54,6 +59,38 @@ class _Reader:
         text = self.note.text
         beside_digit = text[max(0, word.start - 1) : word.start].isdigit() or text[word.end : word.end + 1].isdigit()
         return Role.VOCABULARY if role == Role.NONE and beside_digit else role
+
+    def _is_without_capitals(self) -> bool:
+        """Whether the text is typed in small letters, so that no capital tells a name."""
+        return sum(word.title for word in self.words) * _WORDS_A_CAPITAL < len(self.words)
+
+    def _imagine_capitals(self) -> None:
+        """Read the usual names as if they had capitals, and what stands beside a title, an initial or one of them."""
+        words = list(self.words)
+        expected = False
+        for at, word in enumerate(words):
+            role = self.roles[at] or role_of(word.plain, capital=True)
+            usual = role & NAME and not role & (UNSURE | NEVER)
+            initial = at > 0 and len(words[at - 1].plain) == 1 and self._gap(at - 1) in {". ", "."}
+            if word.capital or not (usual or expected or initial):
+                expected = self._announces(at)
+                continue
+            rare = role == Role.NONE and len(word.plain) > 3 and not is_in_use(word.plain, turkish=self.note.turkish)
+            sure = usual and (is_curated(word.plain) or not is_in_use(word.plain, turkish=self.note.turkish))
+            if sure or ((expected or initial) and (rare or (role & NAME and word.plain not in _VERBS))):
+                words[at] = replace(word, capital=True, title=True)
+                self.roles[at] = role
+                if initial:
+                    words[at - 1] = replace(words[at - 1], capital=True)
+                expected = bool(role & NAME) and at + 1 < len(words) and self._gap(at) == " "
+            else:
+                expected = self._announces(at)
+        self.words = words
+
+    def _announces(self, at: int) -> bool:
+        """Whether a word is a title or one of kin, with a name after it where the next word may be one."""
+        role = self.roles[at]
+        return bool(role & Role.TITLE) or (bool(role & Role.KIN) and at + 1 < len(self.words) and self._gap(at) == " ")
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """Of each name; and of each other word that is part of one elsewhere in the text, and is no usual word."""
@@ -86,7 +123,11 @@ class _Reader:
     def _is_telling(self, at: int) -> bool:
         """Whether a part of a name says who is meant wherever it stands: rare or a usual name, and no usual word."""
         word, role = self.words[at], self.roles[at]
-        return len(word.plain) > 3 and not role & ~NAME and (bool(role) or not is_in_use(word.plain))
+        return (
+            len(word.plain) > 3
+            and not role & ~NAME
+            and (bool(role) or not is_in_use(word.plain, turkish=self.note.turkish))
+        )
 
     def _end(self, at: int) -> int:
         """Where a name ends whose last word is given: after the full stop of an initial."""
@@ -115,7 +156,11 @@ class _Reader:
 
     def _is_prose_before_name(self, at: int) -> bool:
         """Whether this is a usual word with the capital of a sentence's beginning, and a usual name follows."""
-        if self.roles[at] != Role.NONE or at + 1 == len(self.words) or not is_in_use(self.words[at].plain):
+        if (
+            self.roles[at] != Role.NONE
+            or at + 1 == len(self.words)
+            or not is_in_use(self.words[at].plain, turkish=self.note.turkish)
+        ):
             return False
         following = self.roles[at + 1]
         return bool(following & NAME) and not following & UNSURE and (at == 0 or "." in self._gap(at - 1))
@@ -150,7 +195,7 @@ class _Reader:
             "." in self._gap(first - 1)
             or not (last_title.capitals and len(last_title.plain) < 4)
             or last_title.plain in {"mrs", "hem", "uzm"}
-            or (self.roles[first] == Role.NONE and not is_in_use(self.words[first].plain))
+            or (self.roles[first] == Role.NONE and not is_in_use(self.words[first].plain, turkish=self.note.turkish))
         )
         sure = sure and (
             last_title.capital or last_title.plain in {"dr", "doktor", "nurse", "hemsire", "sayin", "doctor"}
@@ -169,6 +214,8 @@ class _Reader:
             return None  # "Patient May Resume Diet"
         role = self.roles[first]
         if not self.words[first].capital or (self.words[at].capitals and not role & NAME and role != Role.NONE):
+            return None
+        if self.words[first].capitals and self._is_plain(first):
             return None
         if role & (Role.VOCABULARY | Role.EPONYM) and not role & (Role.GIVEN if role & Role.EPONYM else NAME):
             return None
@@ -190,7 +237,11 @@ class _Reader:
             if self.roles[ahead + 1] & Role.AFTER and (
                 following.plain not in cues.DEGREES or self.words[ahead + 1].capitals
             ):
-                in_use = not self.roles[at] & NAME and self.words[at].capitals and is_in_use(self.words[at].plain)
+                in_use = (
+                    not self.roles[at] & NAME
+                    and self.words[at].capitals
+                    and is_in_use(self.words[at].plain, turkish=self.note.turkish)
+                )
                 return (self.words[at].capital and not in_use) or bool(self.roles[at] & Role.GIVEN)
             if following.plain in {"adli", "isimli", "tarafindan"}:
                 return self.words[at].capital and (ahead > at or bool(self.roles[at] & NAME) or self._is_rare(at))
@@ -299,6 +350,8 @@ class _Reader:
     def _may_be_family(self, at: int) -> bool:
         """Whether an unknown word after a given name is written like a family name."""
         word = self.words[at]
+        if word.capitals and self.roles[at - 1] & UNSURE and self._is_plain(at):
+            return False
         return word.capital and len(word.plain) > 2 and (not word.capitals or not self._before_disease(at))
 
     def _is_initial(self, at: int, first: int, after_name: bool) -> bool:
@@ -325,6 +378,8 @@ class _Reader:
         if not any(self.roles[at] & NAME for at in parts):
             return self._unknown_stands(first, last, parts)
         roles = [self.roles[at] for at in parts]
+        if self.words[first].capitals and len(parts) > 1 and any(map(self._is_plain, parts)):
+            return any(role & Role.GIVEN and not role & UNSURE for role in roles)
         if not self.words[first].capital:
             sure = not any(role & UNSURE or not role & NAME for role in roles)
             return len(parts) > 1 and sure and bool(roles[0] & Role.GIVEN) and bool(roles[-1] & Role.FAMILY)
@@ -364,7 +419,9 @@ class _Reader:
             len(self.words[at].plain) == 1 and self._end(at) > self.words[at].end for at in range(first, last)
         )
         if all(self.words[at].capitals for at in parts):
-            return initial and len(self.words[parts[0]].plain) > 3
+            return (initial and len(self.words[parts[0]].plain) > 3) or (
+                len(parts) > 1 and all(self._is_rare(at) and len(self.words[at].plain) > 3 for at in parts)
+            )
         if self._before_disease(last - 1) and not (
             self._is_possessive(last - 1, turkish=True) or (len(parts) > 1 and all(map(self._is_rare, parts)))
         ):
@@ -373,10 +430,19 @@ class _Reader:
             return True
         return self._stands_out(first) and self._is_rare(first)
 
+    def _is_plain(self, at: int) -> bool:
+        """Whether a word is in no table of names but in use, or too short to be told from what is."""
+        word = self.words[at]
+        return not self.roles[at] & NAME and (len(word.plain) < 4 or is_in_use(word.plain, turkish=self.note.turkish))
+
     def _is_rare(self, at: int) -> bool:
         """Whether a word with a capital is in no table and no dictionary."""
         word = self.words[at]
-        return (word.title or word.capitals) and self.roles[at] == Role.NONE and not is_in_use(word.plain)
+        return (
+            (word.title or word.capitals)
+            and self.roles[at] == Role.NONE
+            and not is_in_use(word.plain, turkish=self.note.turkish)
+        )
 
     def _as_a_person(self, first: int, last: int) -> bool:
         """Whether words stand as the one who is greeted, says, does or owns something."""

@@ -48,7 +48,7 @@ _TURKISH_ENDING: Final = re.compile(
     r"(?:l[ae]r)?(?:[iu]|s[iu]|[iu]n|n[iu]n|[iu]m|[iu]m[iu]z)?(?:n?[dt][ae]n?|n?[ae]|y?[iu]|n[iu]|y?l[ae]"
     r"|l[iu]|s[iu]z|ki)?"
 )
-_ENGLISH_ENDINGS: Final = frozenset((*_ENGLISH_ENDING, "er", "ers", "able", "ally", "ness", "ic"))
+_ENGLISH_ENDINGS: Final = (*_ENGLISH_ENDING, "er", "ers", "able", "ally", "ness", "ic")
 _HARD: Final = {"g": "k", "d": "t", "b": "p", "c": "c"}  # "çocuğun" is of "çocuk"
 _LONGEST_ENDING: Final = 14
 _SUFFIXES: Final = frozenset(
@@ -75,15 +75,37 @@ def role_of(plain: str, *, capital: bool) -> int:
     return (_of_inflected_name(plain) if capital else Role.NONE) or _of_unlisted(plain)
 
 
-def is_in_use(plain: str) -> bool:
-    """Whether a folded word, or its stem, is in a dictionary: no unknown word, though a name may be made of it."""
-    words = _dictionary()
-    if plain in words:
-        return True
+def is_curated(plain: str) -> bool:
+    """Whether a folded word is a usual given name by the tables written by hand."""
+    return plain in table("turkish_given") or plain in table("english_given")
+
+
+def is_in_use(plain: str, *, turkish: bool) -> bool:
+    """Whether a folded word, or its stem, is in a dictionary: no unknown word, though a name may be made of it.
+
+    Args:
+        plain: the word.
+        turkish: whether it may have Turkish endings: those are so many that a tenth of all other words would fit.
+
+    """
+    return _is_english(plain) or plain in _turkish() or (turkish and _is_inflected_turkish(plain))
+
+
+def _is_english(plain: str) -> bool:
+    words = _english()
+    return plain in words or any(
+        plain.endswith(ending) and (plain[: -len(ending)] in words or plain[: -len(ending)] + "e" in words)
+        for ending in _ENGLISH_ENDINGS
+        if len(plain) - len(ending) >= _STEM
+    )
+
+
+def _is_inflected_turkish(plain: str) -> bool:
+    words = _turkish()
     return any(
         (plain[:-cut] in words or plain[: -cut - 1] + _HARD.get(plain[-cut - 1], "-") in words)
-        and (len(plain) - cut >= _STEM or cut > _STEM)
-        and (plain[-cut:] in _ENGLISH_ENDINGS or _is_turkish_ending(plain[-cut:]))
+        and (len(plain) - cut >= _STEM or cut >= _STEM - 1)
+        and _is_turkish_ending(plain[-cut:])
         for cut in range(1, min(_LONGEST_ENDING, len(plain) - _STEM + 1) + 1)
     )
 
@@ -123,12 +145,17 @@ def _roles() -> dict[str, int]:
 
 
 @cache
-def _dictionary() -> frozenset[str]:
-    return _tables("english_words", "turkish_words") | known_words()
+def _english() -> frozenset[str]:
+    return _tables("english_words", "everyday", "clinical_words") | known_words()
+
+
+@cache
+def _turkish() -> frozenset[str]:
+    return table("turkish_words") | known_words() - standard_words()
 
 
 def _is_turkish_ending(letters: str) -> bool:
-    """Whether letters are a row of suffixes: of a noun's number, person and case, of a verb's mood, tense and person."""
+    """Whether letters are a row of suffixes: of a noun's number, person, case, of a verb's mood, tense, person."""
     ends = {0}  # where a suffix may begin
     for at in range(1, len(letters) + 1):
         if any(at - length in ends and letters[at - length : at] in _SUFFIXES for length in range(1, 5)):

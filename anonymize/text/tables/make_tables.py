@@ -35,6 +35,7 @@ _CURATED: Final = [
     *"ambiguous common eponyms everyday titles after_names kin persons particles places".split(),
 ]
 
+
 def _path(package: str, ending: str) -> Path:
     for file in distribution(package).files or ():
         if str(file).endswith(ending):
@@ -79,7 +80,9 @@ def _english(names: set[str]) -> set[str]:
     used = _words(line.split()[0] for line in _lines("symspellpy", "frequency_dictionary_en_82_765.txt"))
     webster = pickle.loads(_path("english-words", "web2_alpha.pickle").read_bytes())  # noqa: S301
     small = {word for word in webster if word.islower()}
-    return {word for word in used if word not in names or any(stem in small for stem in _stems(word, (*_ENDINGS, "er")))}
+    return {
+        word for word in used if word not in names or any(stem in small for stem in _stems(word, (*_ENDINGS, "er")))
+    }
 
 
 def _stems(word: str, endings: Collection[str]) -> Iterator[str]:
@@ -132,7 +135,11 @@ def main() -> None:
             done |= words
     curated = set().union(*map(table, _CURATED))
     _write("icd_eponyms", f"Names written only with a capital in {_ICD}.", eponyms - curated)
-    _write("clinical_words", f"Words of {_ICD}, drugs of MedlinePlus and DrugBank {_DRUGS}.", clinical - curated - eponyms - known_words())
+    _write(
+        "clinical_words",
+        f"Words of {_ICD}, drugs of MedlinePlus and DrugBank {_DRUGS}.",
+        clinical - curated - eponyms - known_words(),
+    )
     _write("english_words", f"English words in use {_ENGLISH}.", _without_inflected(english) - known_words())
     _write("turkish_words", f"Lemmas and stems of verbs {_ZEMBEREK}.", turkish - known_words())
 
