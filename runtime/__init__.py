@@ -38,7 +38,7 @@ from runtime.health import LaneHealth, LaneState, ModelHealth, RuntimeUsage
 from runtime.inference import Device, InferenceResult, Runtime
 from runtime.local import LocalRuntime
 from runtime.package import ModelDescription, ModelPackage, write_package
-from runtime.preprocess import to_input
+from runtime.preprocess import read_grey, to_input
 from runtime.server import serve
 from runtime.verdict import Verdict
 from runtime.watch import DriftReport
@@ -70,6 +70,7 @@ __all__ = [
     "RuntimeUnavailable",
     "RuntimeUsage",
     "Verdict",
+    "read_grey",
     "serve",
     "to_input",
     "write_package",

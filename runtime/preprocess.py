@@ -1,7 +1,10 @@
-"""What is done to a grey image before a model sees it. Training and serving must both call `to_input`, nothing else.
+"""What is done to a grey image before a model sees it. Training and serving must both call `to_input`, nothing else,
+and `read_grey` for image files.
 
 It depends on numpy and Pillow only. Any change of a result here is a change of every model: it needs new packages.
 """
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +14,23 @@ from runtime.errors import InvalidInput
 from runtime.package import Grayscale, NoPreprocessing, Resize
 
 Array = npt.NDArray[np.float32]
+
+
+def read_grey(path: Path) -> Array:
+    """An image file as `to_input` takes it: float32, (rows, columns), in [0, 1], where 1 is white; colours become grey.
+
+    Of 16 bits all count, as of 8. Raises `OSError` for what cannot be decoded, `InvalidInput` for numbers of which the
+    file does not say which is white (32 bits, floating point), and for more pixels than an image has.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I;16"):  # which Pillow would not divide, but cut at 255
+                return np.asarray(image, dtype=np.float32) / np.float32(65535)
+            if image.mode in ("I", "F"):
+                raise InvalidInput("the image has numbers that are no greys of 8 or 16 bits; save it with such")
+            return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+    except Image.DecompressionBombError:
+        raise InvalidInput("the image has more than 178 million pixels; no radiograph has") from None
 
 
 def to_input(image: Array, spec: Grayscale | NoPreprocessing) -> Array:

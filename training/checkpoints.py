@@ -65,6 +65,12 @@ def latest(folder: Path, config: TrainingConfig, data_digest: str) -> Path:
     return path
 
 
+def forget(folder: Path) -> None:
+    """Remove the checkpoints of earlier runs: of those, the last few epochs would be kept, and not the new run's."""
+    for path in _all(folder):
+        path.unlink()
+
+
 def read_about(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself: config, data digest, epochs done, versions."""
     try:

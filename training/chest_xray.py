@@ -157,7 +157,7 @@ class Run:
         if texture:
             torch.set_num_threads(self.config.device.threads)
             return fit_texture(train, validation, len(LABELS), self.config)
-        resume = self.resume and checkpoints.exists()
+        resume = self.resume and (not self.config.folds or checkpoints.exists())  # a later fold may not have begun
         network = fit(train, validation, len(LABELS), self.config, checkpoints, data_digest, self.report, resume=resume)
         return Fitted(network, network)
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from training.augmentation import Augmentation
-from training.checkpoints import Checkpoints, latest
+from training.checkpoints import Checkpoints, forget, latest
 from training.config import Numbers, OptimisationConfig, Schedule, TrainingConfig
 from training.network import ChestXrayNetwork
 
@@ -63,13 +63,16 @@ def fit(
 ) -> ChestXrayNetwork:
     """Train on `train`, images of `base_size`; return the averaged network, on the CPU and in evaluation mode.
 
-    Checkpoints go to `folder`. With `resume` the last of them is continued; `until` ends the run after that epoch, as
-    a time limit of a cluster would. Raises `CheckpointError` for a checkpoint of other settings or other data.
+    Checkpoints go to `folder`. With `resume` the last of them is continued, else those there are removed; `until` ends
+    the run after that epoch, as a time limit of a cluster would. Raises `CheckpointError` for a checkpoint of other
+    settings or other data.
     """
     settings = config.optimisation
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # devices it did not find, its maker's products
     torch.set_num_threads(config.device.threads)
     checkpoint = latest(folder, config, data_digest) if resume else None
+    if checkpoint is None:
+        forget(folder)
     torch.manual_seed(settings.seed)  # initial weights
     sampler = BalancedSampler(train.labels, classes, config)
     module = Classifier(config, classes, len(sampler) // settings.batch_size)

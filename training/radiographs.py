@@ -16,13 +16,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from anonymize import DeidentifiedInstance
 from pipelines.chest_xray import ChestXray
 from pipelines.errors import UndecodablePixels, UnsuitableImage
 from pipelines.image import read_data_set, render
 from pipelines.pipeline import Technical
+from runtime import InvalidInput, read_grey
 from training.errors import DataError
 
 _PREAMBLE_BYTES: Final = 128  # before "DICM" (PS3.10 7.1)
@@ -80,10 +80,11 @@ def read_image(folder: Path, radiograph: Radiograph) -> npt.NDArray[np.float32]:
         except (UndecodablePixels, UnsuitableImage) as error:
             raise DataError(f"{radiograph.file}: {error.reason}") from None
     try:
-        with Image.open(_path(folder, radiograph.file)) as image:
-            return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+        return read_grey(_path(folder, radiograph.file))
     except OSError as error:
         raise DataError(f"{radiograph.file}: is neither DICOM nor an image that can be decoded") from error
+    except InvalidInput as error:
+        raise DataError(f"{radiograph.file}: {error}") from None
 
 
 def digest(folder: Path, radiographs: Iterable[Radiograph]) -> str:
@@ -180,14 +181,16 @@ def fold(radiographs: Sequence[Radiograph], seed: int, folds: int) -> tuple[Divi
 
 
 def _patients_by_rarest_label(radiographs: Sequence[Radiograph], seed: int) -> dict[str, list[str]]:
-    """Group patients by the rarest label they have (a few have two), each group shuffled by `seed`."""
+    """Group patients by the rarest label they have (a few have two), of equally rare ones the first of `LABELS`; each
+    group is shuffled by `seed`.
+    """
     count = {label: sum(r.label == label for r in radiographs) for label in LABELS}
     labels: dict[str, set[str]] = {}
     for radiograph in radiographs:
         labels.setdefault(radiograph.patient, set()).add(radiograph.label)
     groups: dict[str, list[str]] = {label: [] for label in LABELS}
     for patient in sorted(labels):
-        groups[min(labels[patient], key=lambda label: count[label])].append(patient)
+        groups[min(filter(labels[patient].__contains__, LABELS), key=lambda label: count[label])].append(patient)
     generator = random.Random(seed)  # noqa: S311  # a reproducible shuffle, no secret
     for group in groups.values():
         generator.shuffle(group)

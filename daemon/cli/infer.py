@@ -117,13 +117,9 @@ def _told(values: npt.NDArray[Any]) -> Any:
 
 
 def _image(path: Path, package: ModelPackage) -> npt.NDArray[np.float32]:
-    from PIL import Image
+    from runtime import read_grey, to_input
 
-    from runtime import to_input
-
-    with Image.open(path) as image:
-        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255.0
-    return to_input(grey, package.preprocessing)
+    return to_input(read_grey(path), package.preprocessing)
 
 
 def _instance(path: Path, package: ModelPackage) -> npt.NDArray[np.float32] | str:

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -38,6 +41,24 @@ def test_the_division_depends_on_the_seed_and_on_nothing_else():
     radiographs = [Radiograph(f"{i}.jpg", LABELS[i % 3], f"p{i}", "s") for i in range(60)]
     assert divide(radiographs, 5, 0.2, 0.2) == divide(list(radiographs), 5, 0.2, 0.2)
     assert divide(radiographs, 5, 0.2, 0.2) != divide(radiographs, 6, 0.2, 0.2)
+
+
+_TIED = """
+from training.radiographs import Radiograph, divide
+rows = [Radiograph(f"{i}.jpg", ("Normal", "Pneumonia")[i % 2], f"p{i // 2 if i < 30 else i}", "s") for i in range(60)]
+print([r.file for r in divide(rows, 5, 0.2, 0.2).test])
+"""
+
+
+def test_the_division_is_the_same_in_every_process_though_labels_are_equally_rare():
+    """Python hashes text anew in each; a run that was resumed on another division would be tested on what it learnt."""
+    divisions = {
+        subprocess.run(
+            [sys.executable, "-c", _TIED], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("0", "2")
+    }
+    assert len(divisions) == 1
 
 
 def test_a_rare_label_is_in_every_part():

@@ -75,6 +75,13 @@ def test_a_run_is_continued_only_with_its_own_settings_and_data(tmp_path):
         run(tmp_path, resume=True)
 
 
+def test_a_run_that_starts_anew_can_be_continued_whatever_ran_in_its_folder_before(tmp_path):
+    run(tmp_path, "optimisation.seed=8")
+    run(tmp_path, until=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-00001.ckpt"]
+    assert same(run(tmp_path.with_name("straight")), run(tmp_path, resume=True))
+
+
 def test_a_run_that_gets_no_better_ends_early(tmp_path):
     lines = []
     still = ["optimisation.learning_rate=0", "optimisation.epochs=40", "optimisation.patience=1"]

@@ -67,3 +67,18 @@ def test_the_digest_changes_with_a_pixel_and_with_a_label(tmp_path):
     assert before != digest(tmp_path, read_labels(table(tmp_path, "a.png,Pneumonia,p,s")))
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "a.png")
     assert before != digest(tmp_path, read_labels(table(tmp_path, "a.png,Normal,p,s")))
+
+
+def test_an_image_of_16_bits_is_read_as_the_same_one_of_8(tmp_path):
+    greys = (np.indices((20, 30)).sum(axis=0) * 5).astype(np.uint16)
+    Image.fromarray(greys.astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray(greys * 257).save(tmp_path / "16.png")
+    deep, shallow = read_labels(table(tmp_path, "16.png,Normal,p,s", "8.png,Normal,p,s"))
+    np.testing.assert_allclose(read_image(tmp_path, deep), read_image(tmp_path, shallow), atol=1e-6)
+
+
+def test_greys_that_no_file_says_the_white_of_are_refused(tmp_path):
+    Image.fromarray(np.full((20, 30), 0.5, np.float32)).save(tmp_path / "real.tiff")
+    (row,) = read_labels(table(tmp_path, "real.tiff,Normal,p,s"))
+    with pytest.raises(DataError, match=r"real\.tiff"):
+        read_image(tmp_path, row)

@@ -125,6 +125,11 @@ def test_a_cross_validation_writes_the_measures_of_all_folds(data, tmp_path):
     assert summary["pooled"]["accuracy"]["total"] == 120
 
 
+def test_a_run_that_never_was_is_not_continued(data, tmp_path, capsys):
+    assert main(["--data", str(data), "--out", str(tmp_path), *OPTIONS, "--resume"]) == 1
+    assert "no checkpoint to continue" in capsys.readouterr().err
+
+
 def test_a_wrong_setting_ends_the_run_with_a_message(data, tmp_path, capsys):
     assert main(["--data", str(data), "--out", str(tmp_path), "--set", "network.depth=3"]) == 1
     assert "depth: unknown key" in capsys.readouterr().err
