@@ -17,7 +17,7 @@ from anonymize.text.roles import NAME, NEVER, Role, role_of
 _NO_PLACE: Final = NEVER | Role.VOCABULARY
 
 _KINDS_TR: Final = (
-    r"(?:mah(?:\.|\b)(?!\s?no)|mahallesi|mahalle\b|cad(?:\.|\b)|cd\.|caddesi|sok(?:\.|\b)|sk\.|sokak|sokagi|bulvari"
+    r"(?:mh\.|mah(?:\.|\b)(?!\s?no)|mahallesi|mahalle\b|cad(?:\.|\b)|cd\.|caddesi|sok(?:\.|\b)|sk\.|sokak|sokagi|bulvari"
     r"|bulv?\.|blv\.?|apt\.|apartmani|apt\b(?!\s?#?\d)|sitesi|"
     r"koyu|beldesi|beldesinde|ilcesi|kasabasi|meydani|cikmazi|mevkii|konutlari|evleri|plaza\b|is hani|lojmanlari"
     r"|bucagi|yaylasi|mezrasi)"
@@ -97,9 +97,9 @@ _BEFORE_TOWN: Final = re.compile(
 )
 
 _TURKISH_PLACE: Final = re.compile(
-    r"(?<![a-z])(?P<place>[a-z]{3,20})'[dt][ae]n?\s(?=(?:[a-z]{2,15}\s){0,2}(?:gel|otur|yas[ai]|ikamet|don"
+    r"(?<![a-z])(?P<place>[a-z]{3,20})'n?[dt][ae]n?\s(?=(?:[a-z]{2,15}\s){0,2}(?:gel|otur|yas[ai]|ikamet|don"
     r"|tasin|kal|calis|dog))"
-    r"|\b(?:dogum yeri|memleketi|ikametgahi?|ikamet|ilcesi|koyu|yasadigi yer)\s?:?\s(?P<named>[a-z]{3,20}(?!\w))"
+    r"|\b(?:dogum yeri|memleketi|memleket|ikametgahi?|ikamet|ilcesi|koyu|yasadigi yer)\s?:?\s(?P<named>[a-z]{3,20}(?!\w))"
 )
 
 

@@ -21,11 +21,11 @@ _BEFORE_UNIT: Final = re.compile(
     rf"(?<![\w.,/-]){_NUMBER}(?=(?:'?[a-z]{{1,4}})?[ -]{{0,2}}(?:yas(?!a)|yasin|y/o\b|y\.?o\b|yo\b|yrs?\b(?!\sago)"
     rf"|years?[ -](?:old|of age)|-?year-?old|y\.o\.|years?\syoung"
     r"|years?\sof\sage|y(?=[ /]?[fmke]\b)|y(?=[),;.]|\s?$)|y\s?[,/]\s?[fmke]\b|(?:[ -]?)yr-old"
-    r"|'?l[iu]k\sde[gm]|/[fm]\b|[fm]\b|lik\b|li yas"
+    r"|'l[iu]k\b|'?l[iu]k\sde[gm]|/[fm]\b|[fm]\b|lik\b|li yas"
     r"|yil[a-z]{0,4} (?:yas|omur)|lik (?:hasta|kadin|erkek|nine|dede)))"
 )
 _AGE_WORD: Final = re.compile(
-    rf"\b(?:yas|yasi|yaslari|age|aged|ages)(?:'?[a-z]{{1,3}})?(?:\s(?:is|was|of"
+    rf"\b(?:yas|yasi|yaslari|age|aged|ages)(?:'?[a-z]{{1,3}})?(?:\s?/\s?(?:cins(?:iyet)?|sex|gender))?(?:\s(?:is|was|of"
     rf"|at|as|olarak|olan))?\s?[:=(]?\s{{0,3}}{_NUMBER}(?!\w|[.,/]\d)"
 )
 _DICOM: Final = re.compile(r"(?<!\w)(?P<age>09\d|1[0-2]\d|9\d)(?=y\b)")

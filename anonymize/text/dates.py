@@ -64,6 +64,13 @@ _NUMERIC: Final = re.compile(
     r")(?P<time>t?(?<=[t\d])(?:(?<=t)|(?=\d{6}))\d{2}:?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?(?:z"
     r"|[+-]\d{2}:?\d{2})?)?(?!\d|[./-]\d|[a-su-z]{4})"
 )
+# "15.03-18.03.2024", "15-18.03.2024", "20.01.2024 - 25.01.2024"
+_RANGE: Final = re.compile(
+    r"(?<![\w.,/:-])(?P<since>\d{1,2}(?:[./]\d{1,2}(?:[./](?:19|20)?\d{2})?)?)\.?\s?-\s?"
+    r"(?P<until>(?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?:(?:19|20)\d{2}|\d{2}))(?!\d|[./-]\d)"
+)
+_SPACED: Final = re.compile(r"(?<![\w.,/:-])(?<!\d )(?P<day>\d{2}) (?P<month>\d{2}) (?:19|20)\d{2}(?![\w%]|[ .,/:-]\d)")
+_ROMAN: Final = re.compile(r"(?<![\w.,/:-])\d{1,2}[./ -](?:x|ix|iv|v?i{1,3}|v|xi{1,2})[./ -](?:19|20)\d{2}(?!\d)")
 _MONTH_YEAR: Final = re.compile(
     r"(?<![\w.,/:-])(?:(?:0?[1-9]|1[0-2])[/-]|(?:0[1-9]|1[0-2])\.)(?:19|20)\d{2}(?![\d%]|[.,/-]\d|\s?(?:mg|ml"
     r"|mm|cm)\b)"
@@ -113,6 +120,9 @@ _LEFT: Final = re.compile(
     rf"|(?P<year>{_YEAR})(?:'?(?:in|un|nin|nun))?(?:\s(?:yili?|senesi)(?:nin)?)?)"
     r"(?:(?:\sday)?\sof)?[ .,/-]{0,2}$"
 )
+_DAY_BEFORE: Final = re.compile(
+    rf"(?<![\w.,/])(?:{_DAY}(?:st|nd|rd|th)?,? )?{_DAY}(?:st|nd|rd|th)?\s(?:ve|and|to|ile|&)\s$"
+)
 _WEEKDAY_BEFORE: Final = re.compile(rf"(?<![\w.,/])(?P<weekday>{_WEEKDAY})(?:\sthe)?[,.]?\s{{1,2}}(?:the )?$")
 _TURKISH: Final = frozenset(fold(name) for name in _TURKISH_MONTHS)
 _RIGHT: Final = re.compile(
@@ -125,6 +135,14 @@ _RIGHT: Final = re.compile(
     rf"(?:(?:,?\s{{1,2}}|(?<=\s))\(?(?P<weekday>{_WEEKDAY})\b)?"
 )
 _SHORT_RIGHT: Final = re.compile(r"[./-](?P<year>\d\d)(?!\d)")
+# Small letters after a day: "5 mart", "12 aralik'ta", "3 oct"; before one: "march 5".
+_DATED: Final = re.compile(
+    r"(?:mart|ocak|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|march|august)\b"
+    r"|(?:ekim|kasim|aralik)(?:'?[dt][ae]n?\b|\s(?:gunu|tarihi|sabah|aksam|gece|pazar|sali|carsamba|persembe|cuma))"
+)
+_DATED_BEFORE_DAY: Final = frozenset(
+    ("jan", "feb", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "march", "august")
+)
 _AMBIGUOUS: Final = frozenset(
     (
         "ocak",
@@ -166,6 +184,15 @@ def dates(note: Note) -> Iterator[Finding]:
     for match in _NUMERIC.finditer(note.folded):
         if _readings(match) or _is_birth(note, match):
             yield Finding(*match.span(), TextClass.DATE, "date in digits")
+    for match in _RANGE.finditer(note.folded):
+        if _fits(int(match["day"]), int(match["month"])):
+            yield Finding(*match.span("since"), TextClass.DATE, "date in digits, of a range")
+            yield Finding(*match.span("until"), TextClass.DATE, "date in digits, of a range")
+    for match in _SPACED.finditer(note.folded):
+        if _fits(int(match["day"]), int(match["month"])):
+            yield Finding(*match.span(), TextClass.DATE, "date in digits, apart")
+    for match in _ROMAN.finditer(note.folded):
+        yield Finding(*match.span(), TextClass.DATE, "date with a Roman month")
     for pattern in (_MONTH_YEAR, _YEAR_MONTH):
         for match in pattern.finditer(note.folded):
             yield Finding(*match.span(), TextClass.DATE, "month and year in digits")
@@ -189,7 +216,8 @@ def _is_birth(note: Note, match: re.Match[str]) -> bool:
     if not match["first"] or not _fits(int(match["first"]), int(match["second"])):
         return False
     before = note.folded[max(0, match.start() - 16) : match.start()]
-    return note.folded[match.start("year") - 1] == "'" or bool(_BIRTH_BEFORE.search(before))
+    announced = _BIRTH_BEFORE.search(before) or _DATE_BEFORE.search(before)
+    return note.folded[match.start("year") - 1] == "'" or bool(announced)
 
 
 def _fits(first: int, second: int) -> bool:
@@ -212,8 +240,16 @@ def _around_month(note: Note, match: re.Match[str]) -> tuple[int, int] | None:
     if not (left or right_day or right_year):
         return None
     if not capital and word in _AMBIGUOUS and not (right_year and (left or right_day or len(word) > 3)):
-        return None
+        day = bool(left and left.groupdict().get("day"))
+        if not (day and _DATED.match(note.folded, match.start())) and not (right["day"] and word in _DATED_BEFORE_DAY):
+            return None
     start = low + left.start() if left else match.start()
+    if (
+        left
+        and left.groupdict().get("day")
+        and (one_more := _DAY_BEFORE.search(note.folded, max(0, start - 12), start))
+    ):
+        start = one_more.start()
     names = [name for name in ("day", "ordinal", "year", "year_words", "weekday") if right[name]]
     end = max((right.end(name) for name in names), default=match.end())
     if not names and (short := _SHORT_RIGHT.match(note.folded, match.end())):

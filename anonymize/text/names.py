@@ -72,7 +72,7 @@ class _Reader:
             role = self.roles[at] or role_of(word.plain, capital=True)
             usual = role & NAME and not role & (UNSURE | NEVER)
             initial = at > 0 and len(words[at - 1].plain) == 1 and self._gap(at - 1) in {". ", "."}
-            if word.capital or not (usual or expected or initial):
+            if word.capital or self._is_suffix(at) or not (usual or expected or initial):
                 expected = self._announces(at)
                 continue
             rare = role == Role.NONE and len(word.plain) > 3 and not is_in_use(word.plain, turkish=self.note.turkish)
@@ -145,7 +145,7 @@ class _Reader:
             return found
         if role & (Role.KIN | Role.PERSON) and (found := self._after_person(at)):
             return found
-        if not word.capital and not role & NAME:
+        if (not word.capital and not role & NAME) or self._is_suffix(at):
             return at, at
         if self._is_small_family_and_given(at):
             return at, at + 2
@@ -153,6 +153,10 @@ class _Reader:
             return at, at
         last = self._chain(at, told=self._before_title(at))
         return (at, last) if self._stands(at, last) else (at, at)
+
+    def _is_suffix(self, at: int) -> bool:
+        """Whether a word is what an apostrophe joins to another, and no "O'Brien"."""
+        return at > 0 and self._gap(at - 1) == "'" and len(self.words[at - 1].plain) > 1
 
     def _is_prose_before_name(self, at: int) -> bool:
         """Whether this is a usual word with the capital of a sentence's beginning, and a usual name follows."""
@@ -321,12 +325,14 @@ class _Reader:
 
     def _goes_on_small(self, at: int, first: int, told: bool, any_case: bool) -> bool:
         """Whether a word that begins with a small letter is the next part of a name."""
-        role = self.roles[at]
+        role, word = self.roles[at], self.words[at].plain
         if role & Role.PARTICLE and (told or at > first):
             return at + 1 < len(self.words) and (self.words[at + 1].capital or bool(self.roles[at + 1] & Role.PARTICLE))
         if any_case and not role & Role.VOCABULARY:
             return True
         small = not self.words[first].capital
+        if role & NAME and not is_curated(word) and is_in_use(word, turkish=self.note.turkish):
+            return False
         return bool(
             role & NAME and (not role & (Role.AMBIGUOUS if told else UNSURE) or (told and small and at > first))
         )

@@ -13,7 +13,8 @@ from typing import Final
 from stdnum import iban, luhn
 from stdnum.tr import tckimlik
 
-from anonymize.text.finding import Finding, Note, TextClass
+from anonymize.text.finding import Finding, Note, TextClass, table
+from anonymize.text.roles import is_in_use
 
 _EMAIL: Final = re.compile(
     r"(?<![\w.+-])[\w+%-](?:[\w.+%'-]{0,63})\s?@\s?(?:[a-z0-9](?:[a-z0-9-]{0,62})\.){1,8}[a-z]{2,24}(?![\w-])"
@@ -125,6 +126,7 @@ _SSN: Final = re.compile(
     r"|(?:\bssn\b|\bss(?=\s?[#:])|\bsocial\s?(?:security\b|(?=[:#]))"
     r"|\bs\.s\.n\b)[^\d\n]{0,30}(?P<number>[\dx*]{3}[ .-]?[\dx*]{2}[ .-]?\d{4}"
     r"|\d{4})(?!\d)"
+    r"|\blast\s(?:four|4)(?:\sdigits)?(?:\sof\s(?:his|her|the)?\s?(?:ssn|social))?(?:\sare|\sis)?[: ]{1,2}(?P<last>\d{4})(?!\d)"
 )
 
 
@@ -133,7 +135,8 @@ def ssns(note: Note) -> Iterator[Finding]:
     them.
     """
     for match in _SSN.finditer(note.folded):
-        yield Finding(*match.span("number" if match["number"] else 0), TextClass.SSN, "ssn")
+        which = next((name for name in ("number", "last") if match[name]), 0)
+        yield Finding(*match.span(which), TextClass.SSN, "ssn")
 
 
 _STATES: Final = (
@@ -249,6 +252,9 @@ _ZIP_BEFORE_QUARTER: Final = re.compile(
     r"(?<![\d.,])(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{3})(?=\s[a-z]{3,20},?\s[a-z]{3,20}"
     r"(?:\s[a-z]{3,20})?\smah(?:\.|al))"
 )
+_ZIP_BEFORE_DISTRICT: Final = re.compile(
+    r"(?<![\d.,])(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{3}),?\s(?P<district>[a-z]{3,20})(?![a-z])"
+)
 _BRITISH_ZIP: Final = re.compile(r"(?<![\w-])[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}(?![\w-])")
 
 
@@ -262,6 +268,9 @@ def zips(note: Note) -> Iterator[Finding]:
         yield Finding(*match.span(which), TextClass.ZIP, "zip")
     for pattern in (_TURKISH_ZIP, _ZIP_AFTER_PROVINCE, _ZIP_BEFORE_QUARTER):
         for match in pattern.finditer(note.folded):
+            yield Finding(*match.span("number"), TextClass.ZIP, "turkish zip")
+    for match in _ZIP_BEFORE_DISTRICT.finditer(note.folded):
+        if match["district"] in table("places") and note.text[match.start("district")].isupper():
             yield Finding(*match.span("number"), TextClass.ZIP, "turkish zip")
     for match in _BRITISH_ZIP.finditer(note.text):
         yield Finding(*match.span(), TextClass.ZIP, "british postcode")
@@ -353,11 +362,11 @@ _RECORD: Final = re.compile(
 _BARE_RECORD: Final = re.compile(
     r"\b(?:mrn|lic|auth|authori[sz]ation|preauth|enrol?lment|protocol|bildirimi|unit|ref|dip|m\.r\.n"
     r"|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc"
-    r"|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
+    r"|(?:takip|kayit|arsiv|yatis|basvuru|barcode|file|record|folder)(?=\s?[:#])|barcode|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
     r"(?:\s?[:=#.-]{1,3}\s{0,2}"
     r"|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
-    r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}(?:[-/]\d{2,12}){1,3})(?!\w)"
+    r"|(?:[a-z]{1,5}[-/.]?){0,2}\d{2,6}(?:[-/]\d{2,12}){1,3}|\d{3} \d{3} \d{4})(?!\w)"
 )
 _OTHER: Final = re.compile(
     r"\b[a-z]{2,16}(?:'s|\s)?\s?(?:numarasi|numarali|numara|number|nosu|no|nr|id|#|kodu"
@@ -380,12 +389,27 @@ _DEVICE: Final = re.compile(
     rf"(?P<number>{_CODE}(?: \d{{4}}(?!\w)){{0,3}})(?!\w)"
 )
 _CARD: Final = re.compile(r"(?<![\d-])[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\d-])")
+_MAC: Final = re.compile(r"(?<![\w:-])(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}(?![\w:-])")
 _USER: Final = re.compile(
     r"\b(?:kullanici\sadi|user\s?name|user\s?id|login|userid|rumuz|skype|instagram|twitter|handle|screen name)"
     r"(?:\s(?:is|was|olarak))?\s?[:=]?\s(?P<number>(?=[a-z0-9._-]{0,20}[\d._])[a-z0-9]"
     r"(?:[a-z0-9._-]{1,24})[a-z0-9])(?!\w)"
+    r"|\b(?:user\s?names?|user\s?id|kullanici\sadi|(?:login|user|kullanici)(?=\s?[:=]))(?:\s?[:=]|\s(?:is|was|olarak))?\s?"
+    r"(?P<word>[a-z][a-z0-9._-]{2,24})(?!\w)"
+    r"|(?<![\w@.])@(?P<handle>[a-z][a-z0-9._]{2,29})(?!\w)"
     r"|(?<![\w@.-])(?P<named>[a-z]{2,20}[._]?[a-z0-9]{1,12})(?<=[._\d][a-z0-9])\s(?:kullanici(?:si|sinin)?"
     r"|user(?:\sname)?)\b"
+)
+
+
+# Nothing is measured in so many digits, but things are counted and coded in them.
+_BARE: Final = re.compile(
+    r"(?<![\w.,/:+*-])(?:\d{7,10}|\d{2,3}-\d{6,8})(?![\w%]|[.,/:*-]\d|\s?(?:/|cop(?:y|ies)|kopya|cells?\b|hucre|iu\b"
+    r"|u/|adet|mm|ml|mg|mcg|us?d\b|tl\b|eur|bin\b|units?\b|x\b|bytes?\b|counts?\b|events?\b|haneli))"
+)
+_COUNTED_BEFORE: Final = re.compile(
+    r"(?:sayac[a-z]{0,4}|count(?:er)?|kod[ui]?|codes?|phantom|fantom|version|surum|kalibrasyon|calibration|lot|ref|model"
+    r"|cpt|icd|ndc|gtin|sut|snomed(?:\sct)?|loinc|sct|umls|mesh|orpha|omim|deger[i]?|value|uid)\s?[:#.]?\s?$"
 )
 
 
@@ -395,6 +419,10 @@ def other_numbers(note: Note) -> Iterator[Finding]:
         for match in pattern.finditer(note.folded):
             if sum(character.isdigit() for character in match["number"]) >= fewest:
                 yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "number")
+    for match in _BARE.finditer(note.folded):
+        before = note.folded[max(0, match.start() - 24) : match.start()]
+        if not match[0].endswith("000") and not _COUNTED_BEFORE.search(before):
+            yield Finding(*match.span(), TextClass.RECORD_NUMBER, "long number")
     for match in _MIXED.finditer(note.text):
         if not _NOT_A_RECORD.match(match[0]) and any(character.isalpha() for character in match[0]):
             yield Finding(*match.span(), TextClass.RECORD_NUMBER, "letters and digits")
@@ -409,8 +437,11 @@ def accounts_and_devices(note: Note) -> Iterator[Finding]:
         if luhn.is_valid(re.sub(r"\D", "", match[0])):
             yield Finding(*match.span(), TextClass.OTHER, "payment card")
     for match in _USER.finditer(note.folded):
-        which = "named" if match["named"] else "number"
-        yield Finding(*match.span(which), TextClass.OTHER, "user name")
+        which = next(name for name in ("number", "word", "handle", "named") if match[name])
+        if which != "word" or not is_in_use(match["word"], turkish=note.turkish):
+            yield Finding(*match.span(which), TextClass.OTHER, "user name")
+    for match in _MAC.finditer(note.folded):
+        yield Finding(*match.span(), TextClass.OTHER, "network card")
 
 
 _NUMBER_FIRST: Final = re.compile(
@@ -429,6 +460,7 @@ _NUMBER_FIRST: Final = re.compile(
 _MIXED: Final = re.compile(
     r"(?<![\w.,/#:-])(?:[A-Z]{1,4}\d{5,12}[A-Z]{0,2}(?: \d{2,6}(?!\w)){0,3}|[A-Z]{1,4}-\d{5,12}"
     r"|[A-Z]\d{4}(?: \d{2,6}){2}"
+    r"|[A-Z]{2,5}9{0,3} \d{6} [A-Z][A-Z\d]{4}"  # a British driver's
     r"|[A-Z]{1,4}[-/]\d{2,4}[-/]\d{2,8}|\d[A-Z\d]{8,16}(?<=\d)(?: \d{4}(?!\w)){0,3})(?![\w-]|[.,]\d)"
 )
 _NOT_A_RECORD: Final = re.compile(r"(?:NCT|RS|RID|SCT|CVE|ISO|GO|COVID|SARS|HLA|NM|NP|T\d|GTIN|TC\d)")
@@ -437,16 +469,19 @@ _IN_BRACKETS: Final = re.compile(
     r"|\d{4}/\d{3,8}|\d{2}[-/]\d{4,8}|(?<=[a-z]-)\d{4,8}))(?=\))"
 )
 _WORKPLACE: Final = re.compile(r"(?<!\d)\d \d{4} \d{2} \d{2} \d{7} \d{3} \d{2} \d{2}(?!\d)")  # SGK, 26 digits less 3
+_FOLLOWED: Final = re.compile(  # a MEDULA number, seven letters and digits
+    r"\b(?:takip|provizyon|recete|e-?recete)\s(?P<number>(?=[a-z]{0,6}\d)(?=\d{0,6}[a-z])[a-z0-9]{6,8})(?!\w)"
+)
 _GLUED: Final = re.compile(r"\b(?:mrn|prot|acc|dosya)(?P<number>\d{5,12})(?!\w)")
 _NEXT: Final = re.compile(
-    r"(?:\s?[,;&/+]\s?|\s(?:ve|and|ile|or|veya)\s)(?P<number>(?=[a-z0-9./_-]{0,12}\d{3})[a-z0-9]{1,12}"
+    r"(?:\s?(?:[,;&/+]|->)\s?|\s(?:ve|and|ile|or|veya|into|to|with)\s)(?P<number>(?=[a-z0-9./_-]{0,12}\d{3})[a-z0-9]{1,12}"
     r"(?:[./_-][a-z0-9]{1,12}){0,4})(?!\w)"
 )
 
 
 def record_numbers(note: Note) -> Iterator[Finding]:
     """Numbers of records, specimens, insurances, claims and licences: by the words that announce them."""
-    for pattern in (_RECORD, _BARE_RECORD, _GLUED, _IN_BRACKETS):
+    for pattern in (_RECORD, _BARE_RECORD, _GLUED, _FOLLOWED, _IN_BRACKETS):
         for match in pattern.finditer(note.folded):
             if not _is_plain_word(match["number"]):
                 yield Finding(*match.span("number"), TextClass.RECORD_NUMBER, "record number")

@@ -20,12 +20,12 @@ _EXTENSION: Final = (
 _CANDIDATE: Final = re.compile(
     r"(?:(?<![\w+.,/-])|(?<=\btel)|(?<=\bgsm)|(?<=\bcep)|(?<=\bfax)|(?<=\bfaks))(?:"
     r"(?P<turkish>(?:(?:\+|00)\s?90[ .-]?|\(\+90\)\s?|90[ .-])?(?:\(0?[2-58]\d{2}\)"
-    r"|0?[ -]?\(?[2-58]\d{2}\)?)[ ./-]{0,2}\d{3}[ .-]?\d{2}[ .-]?\d{2})"
+    r"|0?[ ./-]?\(?[2-58]\d{2}\)?)[ ./-]{0,2}\d{3}[ ./-]?\d{2}[ ./-]?\d{2})"
     r"|(?P<american>(?:\+?1[ .-]?)?(?:\(\d{3}\)|\d{3})[ ./-]{0,2}\d{3}[ .-]{0,2}\d{4})"
     r"|(?P<national>444[ .-]?(?:\d[ .-]?\d{3}|\d{2}[ .-]?\d{2}))"
     r"|(?P<international>(?:\+|00)\d{1,3}[ .-]?\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,4})"
     r"|(?P<british>\(?0[127]\d{1,4}\)?[ -]?\d{3,4}[ -]?\d{3,4})"
-    r"|(?P<short>\d{3}[ .-]\d{2}[ .-]\d{2}|\d{3}[ .-]\d{4}|\d{4,7})"
+    r"|(?P<short>\d{3}[ .-]\d{2}[ .-]\d{2}|\d{3}[ .-]\d{4}|\d-\d{4}|\d{4,7})"
     r")(?![\d]|[.,/]\d|-\d|\s?%)" + _EXTENSION
 )
 _ANNOUNCED: Final = re.compile(
@@ -45,8 +45,14 @@ _SHORT_ANNOUNCED: Final = re.compile(
     r"(?:'?[a-z]{1,3})?\s?(?:no|nosu|number|numarasi|is|at|on)?\s?(?:#|at|on|is)?\s?[.:#]{0,2}\s{0,2}$"
 )
 _EXTENSION_ALONE: Final = re.compile(
-    r"\b(?:dahili|ic hat|extension|ext)(?:\s(?:no|numarasi|number"
+    r"\b(?:dahili|dah\.|ic hat|extension|ext)(?:\s(?:no|numarasi|number"
     r"|hat))?(?:'?[a-z]{1,3})?\s?[.:#]{0,2}\s{0,2}(?P<number>\d{3,6})(?![\w]|[.,]\d)"
+)
+
+
+# "555-0134" without an area: no range of values is written so, with a unit after it or from round to round.
+_LOCAL: Final = re.compile(
+    r"[2-9]\d{2}-(?!\d\d00)\d{4}(?!\s?(?:[a-z]{1,2}\b|mm|cm|mg|mcg|kcal|cal|iu|hu|units?|%|/|-|x))"
 )
 
 
@@ -57,6 +63,11 @@ def phones(note: Note) -> Iterator[Finding]:
         before = folded[max(0, match.start() - 44) : match.start()]
         if match["short"]:
             told = bool(_SHORT_ANNOUNCED.search(before) or (len(match["short"]) > 6 and _ANNOUNCED.search(before)))
+            told = (
+                told
+                or bool(_LOCAL.match(folded, match.start(), match.end() + 12))
+                or _is_all_in_brackets(folded, match)
+            )
         else:
             told = bool(
                 _is_written_as_phone(match)
@@ -69,6 +80,12 @@ def phones(note: Note) -> Iterator[Finding]:
             yield Finding(start, end, TextClass.PHONE, "phone")
     for match in _EXTENSION_ALONE.finditer(folded):
         yield Finding(*match.span("number"), TextClass.PHONE, "extension")
+
+
+def _is_all_in_brackets(folded: str, match: re.Match[str]) -> bool:
+    """Whether seven digits in two groups stand alone between brackets: "(555 0134)"."""
+    around = folded[max(0, match.start() - 1) : match.end() + 1]
+    return bool(re.fullmatch(r"\([2-9]\d{2}[ -]\d{4}\)", around))
 
 
 def _is_written_as_phone(match: re.Match[str]) -> bool:

@@ -76,8 +76,8 @@ def role_of(plain: str, *, capital: bool) -> int:
 
 
 def is_curated(plain: str) -> bool:
-    """Whether a folded word is a usual given name by the tables written by hand."""
-    return plain in table("turkish_given") or plain in table("english_given")
+    """Whether a folded word is a usual name by the tables written by hand."""
+    return any(plain in table(name) for name in ("turkish_given", "english_given", "turkish_family", "english_family"))
 
 
 def is_in_use(plain: str, *, turkish: bool) -> bool:
