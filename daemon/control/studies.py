@@ -13,8 +13,10 @@ from daemon.control.limits import MOST_ROWS, known, rows
 from daemon.control.processing import process_again
 from daemon.database import database_now
 from daemon.database import schema as t
+from daemon.engine.tasks import STEPS
 from daemon.intake import lock
 from daemon.node import Node
+from daemon.queue import TaskState
 from daemon.states import NEEDS_A_PERSON, DeliveryState, RevisionState, Standing
 
 _WHOSE: Final = sa.func.coalesce(t.revision.c.former_patient_id, t.study.c.patient_id)
@@ -63,7 +65,7 @@ def studies_list(node: Node, actor: str, state: str | None = None, limit: int = 
 
 
 def studies_show(node: Node, actor: str, study: str) -> dict[str, Any]:
-    """One study: its revisions, its instances by standing, its deliveries."""
+    """One study: its revisions, its instances by standing, its deliveries, and the tasks that it waits for."""
     with node.database.read() as connection:
         row = connection.execute(
             sa.select(t.study.c.id, t.study.c.source, t.study.c.created_at, t.patient.c.pseudonym)
@@ -72,14 +74,17 @@ def studies_show(node: Node, actor: str, study: str) -> dict[str, Any]:
         ).first()
         if row is None:
             raise no_such_study()
+        revisions = [dict(r) for r in connection.execute(_revisions(study)).mappings()]
+        deliveries = [dict(r) for r in connection.execute(_deliveries(study)).mappings()]
         return {
             "study": row.id,
             "pseudonym": row.pseudonym,
             "source": row.source,
             "created_at": row.created_at,
-            "revisions": [dict(r) for r in connection.execute(_revisions(study)).mappings()],
+            "revisions": revisions,
             "instances": [dict(r) for r in connection.execute(_instances(study)).mappings()],
-            "deliveries": [dict(r) for r in connection.execute(_deliveries(study)).mappings()],
+            "deliveries": deliveries,
+            "tasks": _tasks(connection, revisions, deliveries),
         }
 
 
@@ -135,3 +140,25 @@ def _deliveries(study: str) -> sa.Select[Any]:
         .where(t.revision.c.study_id == study)
         .order_by(t.revision.c.number, t.delivery.c.destination)
     )
+
+
+def _tasks(
+    connection: sa.Connection, revisions: list[dict[str, Any]], deliveries: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What is still to be done about the revisions and deliveries, and what has failed: when it is tried again, and
+    what went wrong the last time.
+    """
+    about = {row["id"]: {"revision": row["number"], "destination": None} for row in revisions}
+    about |= {row["id"]: {name: row[name] for name in ("revision", "destination")} for row in deliveries}
+    names = ("id", "kind", "key", "state", "attempts", "not_before", "last_error")
+    query = (
+        sa.select(*(t.task.c[name] for name in names))
+        .where(
+            t.task.c.kind.in_(STEPS),
+            t.task.c.key.in_(about),
+            t.task.c.state.in_((TaskState.READY, TaskState.RUNNING, TaskState.DEAD)),
+        )
+        .order_by(t.task.c.id)
+    )
+    found = [dict(row) for row in connection.execute(query).mappings()]
+    return [task | about[task.pop("key")] for task in found]

@@ -94,6 +94,22 @@ def test_an_answer_that_was_lost_is_found_by_looking(reported: Installation):
     assert (reported.revisions(), file.stat().st_ino) == (["delivered"], written.st_ino)
 
 
+def test_a_study_says_when_its_report_is_tried_again_and_what_went_wrong(installation: Installation):
+    installation.destinations["reports"].matches.append(Retry("the server cannot be reached"))
+    installation.destinations["archive"].plan.append(Instead(Retry("the server cannot be reached", 503)))
+    installation.send(image())
+    installation.work()
+    matching, delivering = installation.shown()["tasks"]
+    assert (matching["kind"], matching["revision"], matching["destination"]) == ("report", 1, "reports")
+    assert matching["last_error"] == "matching the patient: the server cannot be reached"
+    assert (delivering["kind"], delivering["destination"], delivering["state"]) == ("deliver", "archive", "ready")
+    assert delivering["last_error"] == "the server cannot be reached"
+    assert all(task["not_before"] > installation.shown()["created_at"] for task in (matching, delivering))
+    installation.hurry()
+    installation.work()
+    assert (installation.revisions(), installation.shown()["tasks"]) == (["delivered"], [])
+
+
 def test_two_deliveries_that_end_at_once_leave_the_revision_delivered(installation: Installation):
     installation.send(image())
     installation.work("deidentify", "infer", "report")
