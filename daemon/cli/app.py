@@ -43,10 +43,21 @@ class _Commands(TyperGroup):
         if hasattr(module, "app"):
             group = get_group(module.app)
             group.name = cmd_name
-            return group
+            return _reflowed(group)
         single = typer.Typer(add_completion=False)
         single.command(cmd_name)(getattr(module, cmd_name))
-        return get_command(single)
+        return _reflowed(get_command(single))
+
+
+def _reflowed(command: Any) -> Any:
+    """The command, and those below it, with each paragraph of the help in one line: it ends where the terminal does,
+    not where a line of the source did.
+    """
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for part in getattr(command, "commands", {}).values():
+        _reflowed(part)
+    return command
 
 
 app = typer.Typer(

@@ -57,10 +57,14 @@ def deidentify(
     ] = None,
     year_only: Annotated[bool, typer.Option("--year-only", help="Keep the year of dates.")] = False,
     look_for_text: Annotated[
-        Look, typer.Option(help="With clean-pixel-data: whether to look for burned-in text.")
+        Look,
+        typer.Option(
+            metavar="WHEN", help=f"With clean-pixel-data: when to look for burned-in text: {', '.join(Look)}."
+        ),
     ] = Look.WHEN_SUSPECT,
     pixel_script: Annotated[
-        Path | None, typer.Option(help="A DicomPixelAnonymizer.script of CTP: regions to blank by device.", exists=True)
+        Path | None,
+        typer.Option(help="A script of CTP's DicomPixelAnonymizer: regions to blank by device.", exists=True),
     ] = None,
     fhir_rules: Annotated[
         Path | None,

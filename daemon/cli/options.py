@@ -3,17 +3,21 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from daemon.control import ControlClient
-from daemon.control.limits import MOST_ROWS
+from daemon.control.limits import MOST_ROWS, CloseReason
 from daemon.settings import Settings, default_path, load_settings
 
 FAILED, USAGE, QUARANTINED_OR_HELD = 1, 2, 3
 
 Limit = Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="How many at most.")]
+CLOSE_REASONS: Final = ", ".join(CloseReason)
+Reference = Annotated[
+    str | None, typer.Option(help="The number of a ticket that says more, such as INC-4711; no patient's data.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
 
 

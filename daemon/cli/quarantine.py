@@ -46,7 +46,11 @@ def retry(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="The study's id, from `kopru quarantine list`.")],
     option: Annotated[
-        list[Option] | None, typer.Option(help="Retain no more than by this option of PS3.15; can be given again.")
+        list[Option] | None,
+        typer.Option(
+            metavar="OPTION",
+            help=f"Retain no more than by this option of PS3.15; can be given again. One of {', '.join(Option)}.",
+        ),
     ] = None,
     basic: Annotated[bool, typer.Option("--basic", help="Retain nothing that the Basic Profile does not.")] = False,
     year_only: Annotated[bool, typer.Option("--year-only", help="Of dates, retain the year.")] = False,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, Json, Limit, options
+from daemon.cli.options import CLOSE_REASONS, FAILED, QUARANTINED_OR_HELD, Json, Limit, Reference, options
 from daemon.cli.output import print_json, print_table, say
 from daemon.control.limits import CloseReason
 
@@ -31,7 +31,7 @@ def list_studies(
 
 @app.command("show")
 def show_study(context: typer.Context, study: Study, json: Json = False) -> None:
-    """Show one study; exits with 3 while its newest revision is held or quarantined."""
+    """Show one study, and what it waits for; exits with 3 while its newest revision is held or quarantined."""
     answer = options(context).daemon().ask("studies.show", study=study)
     if json:
         print_json(answer)
@@ -55,6 +55,13 @@ def show_study(context: typer.Context, study: Study, json: Json = False) -> None
             "Deliveries",
             first_to_go=("attempts", "updated_at"),
         )
+        if answer["tasks"]:
+            print_table(
+                answer["tasks"],
+                ("id", "kind", "revision", "destination", "state", "attempts", "not_before", "last_error"),
+                "Waits for",
+                first_to_go=("attempts", "destination"),
+            )
     if answer["revisions"] and answer["revisions"][-1]["state"] in ("held", "quarantined"):
         raise typer.Exit(QUARANTINED_OR_HELD)
 
@@ -88,11 +95,10 @@ def note_recalled(
     study: Study,
     destination: Annotated[str, typer.Option(help="The destination's name, as `kopru studies show` has it.")],
     reason: Annotated[
-        CloseReason, typer.Option(help="done-elsewhere if it was taken out there, else why it need not.")
+        CloseReason,
+        typer.Option(metavar="CODE", help=f"done-elsewhere if it was taken out there, else why not: {CLOSE_REASONS}."),
     ],
-    reference: Annotated[
-        str | None, typer.Option(help="The number of a ticket that says more, such as INC-4711; no patient's data.")
-    ] = None,
+    reference: Reference = None,
     json: Json = False,
 ) -> None:
     """Note that what a destination has of the study's former patient, and kopru could not take back, is seen to there.

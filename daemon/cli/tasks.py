@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon.cli.options import FAILED, Json, Limit, options
+from daemon.cli.options import CLOSE_REASONS, FAILED, Json, Limit, Reference, options
 from daemon.cli.output import fail, print_json, print_table, say
 from daemon.control import CommandFailed, ControlClient
 from daemon.control.limits import CloseReason
@@ -78,10 +78,8 @@ def _retry_each(daemon: ControlClient, tasks: Iterable[int]) -> dict[str, list[A
 def close_task(
     context: typer.Context,
     task: TaskId,
-    reason: Annotated[CloseReason, typer.Option(help="Why it is not to be done.")],
-    reference: Annotated[
-        str | None, typer.Option(help="The number of a ticket that says more, such as INC-4711; no patient's data.")
-    ] = None,
+    reason: Annotated[CloseReason, typer.Option(metavar="CODE", help=f"Why it is not to be done: {CLOSE_REASONS}.")],
+    reference: Reference = None,
     json: Json = False,
 ) -> None:
     """Decide that a dead or waiting task is not to be done. Reason and reference go into the audit log for good."""

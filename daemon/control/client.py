@@ -30,7 +30,8 @@ class ControlClient:
             try:
                 connection.connect(str(self._path))
             except OSError as error:
-                hint = "start it with `kopru serve`, or name its settings with --config"
+                hint = "it is reloading, or not running: try again in some seconds, else start it with `kopru serve` or"
+                hint += " name its settings with --config"
                 if isinstance(error, PermissionError):
                     hint = "run this as its account, or as a member of its group"
                 raise DaemonUnreachable(f"no daemon answers at {self._path} ({error.strerror}); {hint}") from None
@@ -46,4 +47,6 @@ class ControlClient:
                     if answer.get("end"):
                         return
                     yield answer["result"]
-        raise DaemonUnreachable("the daemon closed the connection before it had answered; see its log")
+        raise DaemonUnreachable(
+            "the daemon closed the connection before it had answered: it reloads or stops, else see its log"
+        )

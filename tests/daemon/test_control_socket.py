@@ -150,7 +150,7 @@ def test_the_socket_is_for_its_account_and_group_only_whatever_the_umask(node: N
 @WITH_ANY_DATABASE
 def test_a_socket_that_a_killed_console_left_behind_is_replaced(node: Node, path: Path):
     ControlServer(path, node, {}).server_close()
-    with pytest.raises(DaemonUnreachable):
+    with pytest.raises(DaemonUnreachable, match="it is reloading, or not running"):
         ControlClient(path.parent).ask("status")
     ControlServer(path, node, {}).server_close()
 
