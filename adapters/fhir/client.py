@@ -102,7 +102,9 @@ class FhirDestination:
 
     def match_patient(self, identity: PatientIdentity) -> PatientMatch:
         """The one Patient that `identity` is, or why there is none. Raises nothing for what a server does."""
-        return self._run(match_flow(identity, self.settings.patient_systems))
+        return self._run(
+            match_flow(identity, self.settings.patient_systems, f"destinations.{self.settings.name}.patient_systems")
+        )
 
     def deliver(self, document: bytes) -> DeliveryOutcome:
         """Deliver a document of `build_report`. Raises `DocumentError` for other bytes, nothing for what a server does.

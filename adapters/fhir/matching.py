@@ -26,16 +26,18 @@ _RESERVED = str.maketrans({character: f"\\{character}" for character in "\\$,|"}
 _NO_NAMES: frozenset[str] = frozenset({"Patient", "identifier"})
 
 
-def match_flow(identity: PatientIdentity, systems: Mapping[str, str]) -> Flow[PatientMatch]:
-    """Ask the server for the patient; `systems` maps an issuer to the system of the FHIR identifier."""
+def match_flow(identity: PatientIdentity, systems: Mapping[str, str], setting: str) -> Flow[PatientMatch]:
+    """Ask the server for the patient; `systems` maps an issuer to the system of the FHIR identifier, and is the value
+    of `setting`.
+    """
     value = identity.patient_id.strip()
     if not value:
         return Held("the study has no Patient ID, so no patient can be looked up")
     system = systems.get(identity.issuer)
     if system is None:
         return Held(
-            "the issuer of the Patient ID has no identifier system; add it to patient_systems of the destination, "
-            "then process the study again"
+            f"the issuer of the Patient ID has no identifier system: add it to {setting} in the settings, reload them,"
+            " and process the study again"
         )
     reply = yield Search("Patient", {"identifier": f"{system}|{escaped(value)}"})
     if failed := failure(reply, _NO_NAMES):
@@ -47,7 +49,7 @@ def match_flow(identity: PatientIdentity, systems: Mapping[str, str]) -> Flow[Pa
     if len(found) > 1 or (found and has_more(reply)):
         return Held("several patients at the destination carry the identifier")
     if not found:
-        return Held("no patient at the destination carries the identifier")
+        return Held(f"no patient at the destination carries the identifier; its system is by {setting} in the settings")
     return _judged(found[0], identity, system, value)
 
 

@@ -262,7 +262,7 @@ def hold(
     `at` is when the instance was received that contradicts it.
     """
     if reason == TWO_PATIENTS:
-        reason += _how_much_came_again(connection, study_id)
+        reason += _how_much_came_again(connection, study_id) + _whether_sources_differ(connection, study_id)
     revision = connection.execute(
         sa.select(t.revision.c.id, t.revision.c.state).where(
             t.revision.c.study_id == study_id, t.revision.c.closed_at.is_(None), t.revision.c.state.in_(_OPEN)
@@ -288,6 +288,18 @@ def _how_much_came_again(connection: sa.Connection, study_id: str) -> str:
     )
     number, of = connection.execute(again).scalar_one(), connection.execute(in_use).scalar_one()
     return f"; it seems to be corrected: {number} of {of} instances came again under the other one" if number else ""
+
+
+def _whether_sources_differ(connection: sa.Connection, study_id: str) -> str:
+    """How the reason goes on where it may be one patient whom two sources' settings give two issuers."""
+    sources = (
+        sa.select(sa.func.count(t.association.c.source.distinct()))
+        .join(t.instance, t.instance.c.association_id == t.association.c.id)
+        .where(t.instance.c.study_id == study_id, t.instance.c.standing.in_((*IN_USE, Standing.CONFLICT)))
+    )
+    if connection.execute(sources).scalar_one() < 2:
+        return ""
+    return "; it came from several sources: if it is one patient, let them have one `issuer` in [[sources]]"
 
 
 def _later(at: float) -> sa.Case[float]:

@@ -12,10 +12,11 @@ from tests.fhir.flows import LOST, answer, found, run
 from tests.fhir.samples import AYSE, ISSUER, PLANTED, SYSTEM, patient
 
 SYSTEMS = {ISSUER: SYSTEM}
+SETTING = "destinations.ehr.patient_systems"
 
 
 def match(*replies, identity=AYSE, systems=SYSTEMS):
-    return run(match_flow(identity, systems), *replies)[0]
+    return run(match_flow(identity, systems, SETTING), *replies)[0]
 
 
 def ayse(**changes):
@@ -31,7 +32,7 @@ def test_the_one_patient_with_the_identifier_is_taken():
 
 
 def test_identifiers_travel_in_the_body_not_in_the_url():
-    (request,) = run(match_flow(AYSE, SYSTEMS), found())[1]
+    (request,) = run(match_flow(AYSE, SYSTEMS, SETTING), found())[1]
     assert request.resource_type == "Patient"
     assert request.parameters == {"identifier": f"{SYSTEM}|70013377"}
     assert "70013377" not in repr(request)
@@ -62,9 +63,16 @@ def test_anything_else_is_held_for_a_person(reply, reason):
 def test_without_patient_id_or_known_issuer_nobody_is_asked_for():
     for identity in (replace(AYSE, patient_id=" "), replace(AYSE, issuer="ANDERES HAUS")):
         with pytest.raises(StopIteration) as end:
-            next(match_flow(identity, SYSTEMS))
+            next(match_flow(identity, SYSTEMS, SETTING))
         assert isinstance(end.value.value, Held)
         assert "ANDERES" not in end.value.value.reason
+
+
+def test_what_the_settings_decide_is_said_with_their_key():
+    with pytest.raises(StopIteration) as unknown:
+        next(match_flow(replace(AYSE, issuer="ANDERES HAUS"), SYSTEMS, SETTING))
+    assert SETTING in unknown.value.value.reason
+    assert SETTING in match(found()).reason
 
 
 def test_server_in_trouble_is_asked_again():

@@ -3,7 +3,9 @@
 import pytest
 
 from daemon.deidentification import Recipe
+from tests.steps.corrections import of
 from tests.steps.installation import Association, Installation, Make, another, image
+from tests.system.radiographs import MadeUpPatient
 
 LOOKS = {"TRUSTED": "never", "USUAL": "when-suspect", "WORST": "always"}
 
@@ -51,3 +53,21 @@ def test_of_several_sources_of_an_instance_the_strictest_counts(looking: Install
     send(looking, "USUAL", first)
     looking.work()
     assert looks == ["always"]
+
+
+def test_a_study_of_sources_with_two_issuers_is_held_and_the_reason_says_where_issuers_are_set(make: Make):
+    own = {"settle_seconds": 0.0}
+    installation = make(sources=[own | {"ae_title": "WARD", "issuer": "a"}, own | {"ae_title": "PACS", "issuer": "b"}])
+    first = image()
+    send(installation, "WARD", first)
+    send(installation, "PACS", another(first))
+    assert installation.revisions()[-1] == "held"
+    assert "let them have one `issuer` in [[sources]]" in installation.shown()["revisions"][-1]["reason"]
+
+
+def test_a_study_of_two_patients_from_one_source_says_nothing_of_issuers(installation: Installation):
+    first = image()
+    installation.send(first)
+    installation.send(of(MadeUpPatient(2), another(first)))
+    assert installation.revisions()[-1] == "held"
+    assert "issuer" not in installation.shown()["revisions"][-1]["reason"]
