@@ -8,9 +8,8 @@ from typing import Final, Self
 
 import uvicorn
 
-from adapters.open_inference import Access, ApiKey, application
+from adapters.open_inference import Access, Answering, ApiKey, Served, application
 from daemon.settings import ConsoleSettings
-from runtime import Runtime
 
 _BACKLOG: Final = 1024
 _DRAIN_SECONDS: Final = 10
@@ -27,13 +26,13 @@ class HttpServer:
         )
 
     @classmethod
-    def start(cls, settings: ConsoleSettings, runtime: Runtime) -> Self:
-        """Bind, then serve `runtime` to those with a key. Raises `OSError` for an address in use or a file that cannot
-        be read, and `ssl.SSLError` for a certificate that is none.
+    def start(cls, settings: ConsoleSettings, runtime: Served, answering: Answering) -> Self:
+        """Bind, then serve `runtime` to those with a key; `answering` says which versions do. Raises `OSError` for an
+        address in use or a file that cannot be read, and `ssl.SSLError` for a certificate that is none.
         """
         access = Access(ApiKey(key.name, key.sha256, key.requests_per_minute) for key in settings.api_keys)
         config = uvicorn.Config(
-            application(runtime, access, importlib.metadata.version("kopru")),
+            application(runtime, access, importlib.metadata.version("kopru"), answering),
             ssl_certfile=settings.certificate_file,
             ssl_keyfile=settings.private_key_file,
             log_config=None,

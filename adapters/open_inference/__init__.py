@@ -9,7 +9,7 @@ A request that is wrong is a `BadRequest`, and becomes status 400 with a reason 
 """
 
 from adapters.open_inference.access import Access, ApiKey, new_api_key
-from adapters.open_inference.application import application
+from adapters.open_inference.application import Answering, Served, application
 from adapters.open_inference.wire import BadRequest
 
-__all__ = ["Access", "ApiKey", "BadRequest", "application", "new_api_key"]
+__all__ = ["Access", "Answering", "ApiKey", "BadRequest", "Served", "application", "new_api_key"]

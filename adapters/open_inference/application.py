@@ -9,7 +9,7 @@ import functools
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import anyio.to_thread
@@ -25,7 +25,9 @@ from adapters.open_inference.access import Access
 from runtime import (
     DeadlineExceeded,
     InvalidInput,
+    LaneState,
     ModelDescription,
+    ModelHealth,
     ModelNotFound,
     NoRoute,
     Overloaded,
@@ -52,6 +54,17 @@ _STATUSES: Final[Mapping[type[RuntimeFailure], int]] = {
 }
 
 Handler = Callable[[Request], Awaitable[Response]]
+Answering = Callable[[], Mapping[str, str | None]]
+"""The version that answers where none is asked for, by the model's name: None where none may, and the runtime's default
+for a name that is not in it. Raises `RuntimeUnavailable` while that cannot be told.
+"""
+
+
+class Served(Runtime, Protocol):
+    """A `Runtime` that can tell how its models are doing."""
+
+    def health(self) -> tuple[ModelHealth, ...]:
+        """How each version of each model is doing."""
 
 
 class _Refusal(Exception):
@@ -62,17 +75,18 @@ class _Refusal(Exception):
         self.response = JSONResponse({"error": reason}, status, headers)
 
 
-def application(runtime: Runtime, access: Access, version: str) -> Starlette:
+def application(runtime: Served, access: Access, version: str, answering: Answering) -> Starlette:
     """The application that serves `runtime`; `version` is that of this program."""
-    return _Application(runtime, access, version).starlette()
+    return _Application(runtime, access, version, answering).starlette()
 
 
 class _Application:
-    def __init__(self, runtime: Runtime, access: Access, version: str) -> None:
-        self._runtime, self._access, self._version = runtime, access, version
+    def __init__(self, runtime: Served, access: Access, version: str, answering: Answering) -> None:
+        self._runtime, self._access, self._version, self._ask_who_answers = runtime, access, version, answering
         self._body_bytes = 0
         self._threads = CapacityLimiter(_MOST_AT_ONCE)
         self._known: tuple[ModelDescription, ...] = ()
+        self._answering: Mapping[str, str | None] = {}
         self._known_until = 0.0
 
     def starlette(self) -> Starlette:
@@ -138,24 +152,33 @@ class _Application:
         return JSONResponse([{"name": m.name, "version": m.version, "state": "READY", "reason": ""} for m in models])
 
     async def _metadata(self, request: Request) -> Response:
-        return JSONResponse(wire.metadata(await self._model(request)))
+        model = await self._model(request)
+        others = [one.version for one in self._known if one.name == model.name and one.version != model.version]
+        return JSONResponse(wire.metadata(model, others))
 
     async def _model_ready(self, request: Request) -> Response:
         model = await self._model(request)
-        return JSONResponse({"name": model.name, "ready": True})
+        health = await anyio.to_thread.run_sync(self._runtime.health)
+        ready = any(_can_be_asked(one) for one in health if (one.model, one.version) == (model.name, model.version))
+        return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
 
     async def _models(self) -> tuple[ModelDescription, ...]:
         """The models that are served, as of a moment ago."""
         if time.monotonic() >= self._known_until:
             self._known = await anyio.to_thread.run_sync(self._runtime.models)
+            self._answering = await anyio.to_thread.run_sync(self._ask_who_answers)
             self._known_until = time.monotonic() + _FRESH_SECONDS
         return self._known
 
     async def _model(self, request: Request) -> ModelDescription:
         name, version = request.path_params["model"], request.path_params.get("version")
-        for model in await self._models():
-            if model.name == name and version in (None, model.version):
+        there = [model for model in await self._models() if model.name == name]
+        chosen = version or self._answering.get(name, there[0].version if there else None)
+        for model in there:
+            if model.version == chosen:
                 return model
+        if there and version is None:
+            raise _Refusal(503, "no version of this model that is served here is in production", {"Retry-After": "1"})
         raise _Refusal(404, "there is no such model or version; POST /v2/repository/index lists those there are")
 
     # --- inference ----------------------------------------------------------------------------------------------------
@@ -203,6 +226,12 @@ async def _read(request: Request, most: int) -> bytes:
     except ClientDisconnect:
         raise _Refusal(400, "the client left before its request was complete") from None
     return bytes(body)
+
+
+def _can_be_asked(model: ModelHealth) -> bool:
+    """Whether a route may answer. One whose time to be tried again has come may: only a request can show it."""
+    gone = (LaneState.UNAVAILABLE, LaneState.LOST)
+    return any(lane.state not in gone and not lane.retry_seconds for lane in model.lanes)
 
 
 def _failed(error: RuntimeFailure) -> Response:

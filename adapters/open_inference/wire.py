@@ -8,7 +8,7 @@ Source: KServe's *Open Inference Protocol*, REST, and Triton's *Binary Tensor Da
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
@@ -157,11 +157,11 @@ def write_answer(request: InferenceRequest, result: InferenceResult) -> tuple[by
     return (b"".join([head, *raw]), len(head)) if raw else (head, None)
 
 
-def metadata(model: ModelDescription) -> dict[str, Any]:
-    """The protocol's description of a model."""
+def metadata(model: ModelDescription, others: Sequence[str]) -> dict[str, Any]:
+    """The protocol's description of a model; `others` are its other versions, which can be asked for."""
     return {
         "name": model.name,
-        "versions": [model.version],
+        "versions": [model.version, *others],
         "platform": "kopru",
         "inputs": [_about(spec.name, spec.dtype, spec.sample_shape) for spec in model.inputs],
         "outputs": [_about(spec.name, spec.dtype, spec.sample_shape) for spec in model.outputs],

@@ -33,6 +33,13 @@ def in_production(connection: sa.Connection, name: str, *, lock: bool = False) -
     return _version(row)
 
 
+def answering(connection: sa.Connection) -> dict[str, str | None]:
+    """For each model that the registry knows, the version in production; None where there is none."""
+    v = t.model_version.c
+    query = sa.select(v.name, sa.func.max(sa.case((v.stage == Stage.PRODUCTION, v.version)))).group_by(v.name)
+    return dict(connection.execute(query).tuples().all())
+
+
 def by_id(connection: sa.Connection, version_id: str) -> Version:
     """The version of that id, which is there."""
     return _version(connection.execute(sa.select(*_COLUMNS).where(t.model_version.c.id == version_id)).one())

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 from adapters.open_inference import new_api_key
 from daemon.http import HttpServer
 from daemon.settings import ApiKeySettings, ConsoleSettings
-from runtime import LocalRuntime, Overloaded, Runtime, RuntimeUnavailable, Verdict
+from runtime import LaneState, LocalRuntime, Overloaded, RuntimeUnavailable, Verdict
 from tests.peers.process import free_port
 from tests.runtime.packages import CLASSES, images, make_package
 
@@ -31,10 +32,11 @@ HEADERS: Mapping[str, str] = {"Authorization": f"Bearer {KEY}"}
 
 
 @contextmanager
-def _served(runtime: Runtime, **changes: Any) -> Iterator[str]:
+def _served(runtime: Any, **changes: Any) -> Iterator[str]:
     port = free_port()
     keys = (ApiKeySettings(name="test", sha256=DIGEST, requests_per_minute=changes.pop("rate", 100_000)),)
-    server = HttpServer.start(ConsoleSettings(port=port, api_keys=keys, **changes), runtime)
+    answering = changes.pop("answering", dict)
+    server = HttpServer.start(ConsoleSettings(port=port, api_keys=keys, **changes), runtime, answering)
     try:
         yield f"127.0.0.1:{port}"
     finally:
@@ -109,6 +111,44 @@ def test_many_clients_at_once_each_get_their_own_answer(address: str, runtime: L
     with ThreadPoolExecutor(8) as pool:
         for batch, answer in zip(batches, pool.map(ask, batches), strict=True):
             np.testing.assert_allclose(answer, _expected(runtime, batch), atol=1e-5)
+
+
+def test_the_version_in_production_answers_who_asks_for_none(tmp_path: Path) -> None:
+    packages = [make_package(tmp_path / version, version=version) for version in ("1.0.0", "2.0.0")]
+    production: dict[str, str | None] = {"tiny": "2.0.0"}
+    image = triton.InferInput("image", [1, 1, 8, 8], "FP32")
+    image.set_data_from_numpy(images(1))
+    with LocalRuntime(packages, threads=1) as runtime, _served(runtime, answering=lambda: production) as address:
+        with triton.InferenceServerClient(address) as client:
+            ask = partial(client.infer, "tiny", [image])
+            assert ask(headers=dict(HEADERS)).get_response()["model_version"] == "2.0.0"
+            assert ask("1.0.0", headers=dict(HEADERS)).get_response()["model_version"] == "1.0.0"
+            assert client.get_model_metadata("tiny", headers=dict(HEADERS))["versions"] == ["2.0.0", "1.0.0"]
+        for nobody in (None, "9.0.0"):
+            production["tiny"] = nobody
+            with _served(runtime, answering=lambda: production) as other, _http(other) as session:
+                answer = session.post("/v2/models/tiny/infer", json=_request())
+            assert answer.status_code == 503
+            assert "production" in answer.json()["error"]
+
+
+def test_a_model_that_no_route_can_answer_for_is_not_ready_until_it_may_be_tried_again(
+    runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model,) = runtime.health()
+    (lane,) = [lane for lane in model.lanes if lane.state is LaneState.READY]
+    away = replace(lane, state=LaneState.FAILED, retry_seconds=3.0)
+    no_device = replace(lane, state=LaneState.UNAVAILABLE)
+    with _served(runtime) as address, triton.InferenceServerClient(address) as client:
+        for lanes, ready in (
+            ((no_device, lane), True),
+            ((no_device, away), False),
+            ((away, lane), True),
+            ((replace(away, retry_seconds=0.0),), True),
+            ((no_device,), False),
+        ):
+            monkeypatch.setattr(runtime, "health", lambda lanes=lanes: (replace(model, lanes=lanes),))
+            assert client.is_model_ready("tiny", headers=dict(HEADERS)) is ready
 
 
 def test_tritonclient_hears_why_a_request_is_refused(client: triton.InferenceServerClient) -> None:
@@ -240,5 +280,5 @@ def test_it_speaks_tls_with_the_sites_own_certificate(runtime: LocalRuntime, tmp
 
 def test_an_address_in_use_is_an_error_at_once(runtime: LocalRuntime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        HttpServer.start(ConsoleSettings(port=taken.getsockname()[1]), runtime)
+        HttpServer.start(ConsoleSettings(port=taken.getsockname()[1]), runtime, dict)
     assert not [thread for thread in threading.enumerate() if thread.name == "http" and not thread.daemon]

@@ -16,7 +16,7 @@ from daemon.database import schema as t
 from daemon.registry import MOVES, IllegalStage, Stage, assign, move, package_sha256, promote, register, rollback
 from daemon.registry.experiments import ExperimentKind, position, start, stop
 from daemon.registry.log import open_answer
-from daemon.registry.versions import find, locked
+from daemon.registry.versions import answering, find, locked
 from daemon.steps.asking import ask
 from daemon.steps.preparing import KeptInputs, Prepared
 from pipelines.chest_xray import ChestXray
@@ -102,6 +102,19 @@ def test_a_promoted_version_answers_the_next_study_without_a_restart_and_a_rollb
     assert stages(installation) == {bundled.version: "production", "9.0.0": "retired"}
     with pytest.raises(IllegalStage, match="first that was in production"):
         act(installation, rollback, MODEL)
+
+
+def test_others_are_told_which_version_is_in_production(installation: Installation, newer: ModelPackage):
+    act(installation, promote, MODEL, "9.0.0")
+    with installation.database.write() as connection:
+        connection.execute(sa.insert(t.model_version).values(_retired_row(connection)))
+    with installation.database.read() as connection:
+        assert answering(connection) == {MODEL: "9.0.0", "all-retired": None, "news2": "1.0.0"}
+
+
+def _retired_row(connection: sa.Connection) -> dict[str, Any]:
+    row = connection.execute(sa.select(t.model_version).where(t.model_version.c.stage == Stage.RETIRED)).one()
+    return row._asdict() | {"id": "another", "name": "all-retired", "replaced_id": None}
 
 
 def test_an_answer_of_a_version_that_was_replaced_meanwhile_is_not_reported(
