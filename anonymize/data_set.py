@@ -49,6 +49,7 @@ PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 _VALUE: Final = Kind.VALUE
 _decision: Final = tuple.__new__  # as Decision(…), without its Python function
 _TIMEZONE_OFFSET: Final = 0x00080201
+_ENCAPSULATED_DOCUMENT: Final = 0x00420011
 _BYTES: Final = frozenset({"OB", "OW", "UN"})  # can hold anything, whatever the table says of it
 _NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS | DESCRIPTORS
 _NOT_ONLY_RULED: Final = PIXELS | codes.CODE_ATTRIBUTES | _NOTED  # something is done with them before they are judged
@@ -265,6 +266,8 @@ class DataSetWriter:
     def _put_dummy(self, element: Element, verdict: Verdict) -> None:
         self._decide(element, verdict)
         self._write(element.tag, verdict.vr, dummy(element.tag, verdict.vr, self._encoding))
+        if element.tag == _ENCAPSULATED_DOCUMENT and element.depth == 0:
+            self._write(BURNED_IN_ANNOTATION, "CS", b"NO")  # Type 1 with it (PS3.3 C.24.2)
 
     def _pseudonymise(self, element: Element, verdict: Verdict) -> None:
         self._decide(element, verdict)

@@ -1,6 +1,6 @@
 """What stands in for a value that must go where the attribute must stay: action D of PS3.15 E.1.1.
 
-A dummy depends on the VR and, for sequences, on the tag; never on what it replaces.
+A dummy depends on the VR and, for sequences and colour profiles, on the tag; never on what it replaces.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,9 @@ from typing import Final
 
 from anonymize.elements import Encoding
 from anonymize.encoding import encode, encode_item
+from anonymize.srgb import SRGB
+
+ICC_PROFILE: Final = 0x00282000
 
 _TEXT: Final = b"REMOVED"
 
@@ -82,6 +85,8 @@ def has_dummy(tag: int, vr: str) -> bool:
 
 def dummy(tag: int, vr: str, encoding: Encoding) -> bytes:
     """Give the value, not the element, that stands in for the attribute `tag` of `vr`. Raises KeyError without one."""
+    if tag == ICC_PROFILE:
+        return SRGB
     return _item(_ITEMS[tag], encoding) if vr == "SQ" else _VALUES[vr]
 
 

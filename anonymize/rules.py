@@ -20,7 +20,9 @@ An element's rule comes from the first of these that covers it:
     (`anonymize.attribute_types`), as the table's legend says; where the Type is not known, so that the output stays
     valid whatever it is: Z/D, X/D and X/Z/D become D, X/Z becomes Z; for sequences, where a dummy item says less than
     none, X/D becomes X and X/Z/D becomes Z. Sequences that must have items and have no dummy are cleaned, item by item.
-    X/Z/U* cleans the items and maps the UIDs in them.
+    X/Z/U* cleans the items and maps the UIDs in them. X is D for a date that is Type 1 at the top (when a presentation
+    state was made), and Z for a value that is Type 2 in an item (the Requested Procedure ID of a report's request):
+    without them the IOD is not kept.
 8.  SEALED: attributes that the table misses and that identify or hold what cannot be looked into: removed.
 9.  UNKNOWN: not in the dictionary of PS3.6: removed.
 10. VR_CONFLICT: encoded with a VR of another family than the dictionary's, or encoded as UN where the dictionary has a
@@ -31,7 +33,8 @@ An element's rule comes from the first of these that covers it:
     - UI: mapped (the UIDs of the standard stay, see `anonymize.uids`); kept with Retain UIDs;
     - LO, LT, SH, ST, UC, UR, UT: kept if in `_TECHNICAL_TEXT` (make and technique, written by devices) and of known
       words (`anonymize.vocabulary`); else emptied, or a dummy if it is Type 1; cleaned with Clean Descriptors;
-    - OB, UN: kept if in `_TECHNICAL_BYTES`, else removed: bytes can hold anything;
+    - OB, UN: kept if in `_TECHNICAL_BYTES`, else removed: bytes can hold anything; a colour profile that is Type 1
+      becomes one of sRGB;
     - SQ: cleaned, item by item;
     - CS: kept, if the value proves to be one (`anonymize.proofs`) and is of known words;
     - DS, IS, AT and numbers: kept, if the value proves to be one.
@@ -46,7 +49,7 @@ from typing import Final, NamedTuple
 from pydicom._dicom_dict import DicomDictionary
 
 from anonymize.attribute_types import AttributeTypes, Type
-from anonymize.dummies import has_dummy
+from anonymize.dummies import ICC_PROFILE, has_dummy
 from anonymize.errors import InvalidProfile
 from anonymize.options import Dates, Option, Policy
 from anonymize.profile import ActionCode, Profile, Row
@@ -290,7 +293,10 @@ class Rules:
 
     def _by_table(self, row: Row, tag: int, vr: str | None, parent: int) -> Verdict:
         standard_vr = dictionary_vr(tag)
-        basic = resolve(row.basic, tag, standard_vr, self._types.of(tag, parent))
+        type_ = self._types.of(tag, parent)
+        basic = resolve(row.basic, tag, standard_vr, type_)
+        if basic is Action.REMOVE:
+            basic = _demanded(standard_vr, type_, parent)
         settled = _settle(standard_vr, vr) if standard_vr else vr  # the table may be newer than the dictionary
         chosen = self._chosen(row)
         if chosen is not None and settled and settled != "UN":
@@ -320,7 +326,8 @@ class Rules:
             action = _retained(vr, self._policy)
             return Verdict(action or gone, rule, vr, most, instead=gone)
         if vr in _REMOVED_BYTES and tag not in _TECHNICAL_BYTES:
-            return Verdict(Action.REMOVE, rule)
+            demanded = tag == ICC_PROFILE and type_ is Type.VALUE
+            return Verdict(Action.DUMMY, rule, vr) if demanded else Verdict(Action.REMOVE, rule)
         if vr in _TEXT_VRS and tag not in _TECHNICAL_TEXT:
             gone = Action.DUMMY if type_ is Type.VALUE else Action.EMPTY
             cleaned = Option.CLEAN_DESCRIPTORS in options
@@ -363,6 +370,17 @@ def resolve(code: ActionCode, tag: int, vr: str, type_: Type | None) -> Action:
     if action is not Action.REMOVE and not (vr and able.get(action, True)):
         raise InvalidProfile(f"the action {code} cannot be applied to {tag:08X} with VR {vr or 'unknown'}")
     return action
+
+
+def _demanded(vr: str, type_: Type | None, parent: int) -> Action:
+    """What is done in place of removing, where without the attribute the IOD is not kept.
+
+    Types count conditional ones as if the condition were met, and within a sequence those of other IODs, so a dummy is
+    made only where the Type is known to hold.
+    """
+    if vr in _DATE_VRS and type_ is Type.VALUE and not parent:
+        return Action.DUMMY
+    return Action.EMPTY if vr and vr != "SQ" and type_ is Type.PRESENCE and parent else Action.REMOVE
 
 
 def _optional(option: Option, code: ActionCode, vr: str, policy: Policy) -> Action | None:

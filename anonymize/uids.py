@@ -10,8 +10,16 @@ from typing import Final
 
 from pydicom._uid_dict import UID_dictionary
 
-WELL_KNOWN: Final = frozenset(UID_dictionary)
-SOP_CLASSES: Final = frozenset(uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class")
+_NEWER_SOP_CLASSES: Final = frozenset(  # of PS3.6 A, edition 2026d, that pydicom's dictionary does not have yet
+    {
+        "1.2.840.10008.5.1.4.1.1.9.100.1",  # Waveform Presentation State Storage
+        "1.2.840.10008.5.1.4.1.1.9.100.2",  # Waveform Acquisition Presentation State Storage
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
+        "1.2.840.10008.5.1.4.1.1.66.8",  # Height Map Segmentation Storage
+    }
+)
+SOP_CLASSES: Final = _NEWER_SOP_CLASSES | {uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class"}
+WELL_KNOWN: Final = SOP_CLASSES | UID_dictionary.keys()
 
 
 def map_uid(uid_key: bytes, uid: str) -> str:

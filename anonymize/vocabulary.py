@@ -38,6 +38,7 @@ _MARK: Final = "[-]"
 _SHORT: Final = 3
 _SHORT_MIXED: Final = 6  # letters and digits, as in B30f or VB20P
 _SHORT_NUMBER: Final = 5
+_SIZE: Final = re.compile(r"\d\d?(in|cm)x\d\d?\1")  # of a cassette (PS3.3 C.8.1.1)
 
 
 _remembered: Final[set[str]] = set()  # texts that were found known: what is not may name somebody
@@ -98,9 +99,10 @@ def _is_known(token: str) -> bool:
     runs = _RUN.findall(word)
     if len(runs) == 1:
         return False
-    if len(token) <= _SHORT_MIXED:
+    if len(token) <= _SHORT_MIXED or _SIZE.fullmatch(word):
         return True
-    return len(runs) == 2 and all(run in known or (run.isdigit() and len(run) <= _SHORT) for run in runs)
+    rest = [run for run in runs if run not in known]
+    return len(rest) < len(runs) and sum(map(len, rest)) <= _SHORT  # as in SCOORD3D
 
 
 @cache

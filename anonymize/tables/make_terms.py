@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anonymize.vocabulary import TERMS, standard_words
 
-_TERM = re.compile(rb"(?<=\0)([A-Z][A-Z0-9_ +]{1,15})(?=\0)")
+_TERM = re.compile(rb"(?<=\0)((?:3D_)?[A-Z][A-Z0-9_ +]{1,15})(?=\0)")
 _WORD = re.compile(r"[a-z]{4,}")
 _CREATOR = re.compile(
     r"GEMS|GEIIS|SIEMENS|PHILIPS|AGFA|DLX|ADAC|CAMTRONICS|ACUSON|ELSCINT|KRETZ|LODOX|INFINITT|APEX|_\d\d+$"

@@ -2,7 +2,7 @@
 
 Run it when a new edition is adopted: ``python -m anonymize.tables.make_types``. It must never be needed at run time.
 Only Types 1, 1C, 2 and 2C are written, and only of attributes that a rule may take away: those of Table E.1-1, and
-those whose VR holds text, codes, names, dates or items.
+those whose VR holds text, codes, names, dates or items, and colour profiles.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from anonymize.attribute_types import TABLE
+from anonymize.dummies import ICC_PROFILE
 from anonymize.profile import load_profile
 
 _OPEN_VRS = frozenset(("AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "SQ", "ST", "TM", "UC", "UR", "UT"))
@@ -31,7 +32,7 @@ def _tag(keyword: str) -> int | None:
 
 
 def _may_go(tag: int) -> bool:
-    return load_profile().row(tag) is not None or dictionary_VR(tag) in _OPEN_VRS
+    return load_profile().row(tag) is not None or dictionary_VR(tag) in _OPEN_VRS or tag == ICC_PROFILE
 
 
 def _attributes(module: list[dict[str, Any]]) -> dict[int, dict[int, str]]:
