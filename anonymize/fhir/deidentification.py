@@ -41,6 +41,7 @@ _LABELS: Final = tuple(
     for code, display in (("PSEUDED", "pseudonymized"), ("REDACTED", "redacted"))
 )
 _UNKNOWN: Final = "unknown to R4"
+_LEAST_DIGITS: Final = 6
 _MODIFIER: Final = "unknown modifier"
 _HIGHEST_AGE: Final = 90
 
@@ -92,12 +93,29 @@ def deidentify_resource(
     for node in root.resources():
         _select(ResourceIndex(node), rules)
     pseudonyms = Pseudonyms(subject.uid_key, _own_base(root))
-    run = _Run(rules, Values(pseudonyms, subject.date_offset_days, as_of, clean_text), subject.pseudonym)
-    return run.finish(root)
+    values = Values(pseudonyms, subject.date_offset_days, as_of, clean_text, _own_numbers(root))
+    return _Run(rules, values, subject.pseudonym).finish(root)
 
 
 def _patients(root: Node) -> Iterator[Node]:
     return (node for node in root.resources() if node.type == "Patient")
+
+
+def _own_numbers(root: Node) -> frozenset[str]:
+    """Give the digits of identifiers, telephone numbers and patients' ids, where there are enough to tell somebody."""
+    texts = (text for resource in root.resources() for node in resource.within() if (text := _numbered(node)))
+    numbers = ("".join(filter(str.isdigit, text)) for text in texts)
+    return frozenset(number for number in numbers if len(number) >= _LEAST_DIGITS)
+
+
+def _numbered(node: Node) -> str:
+    """The identifying text of an element that has one, else ""."""
+    if node.type in ("Identifier", "ContactPoint"):
+        return str(node.value.get("value", ""))
+    if node.type == "Reference":
+        _, patient, identifier = str(node.value.get("reference", "")).partition("Patient/")
+        return identifier.partition("/")[0] if patient else ""
+    return str(node.value.get("id", "")) if node.type == "Patient" else ""
 
 
 def _own_base(root: Node) -> str | None:

@@ -48,16 +48,20 @@ _PER_YEAR: Final = {
     for unit in units.split()
 }
 _HIGHEST_AGE: Final = 89
+_MOST_DIGITS: Final = 9  # of a whole number, but for zeros at its end; more of them could be a telephone number
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Applies methods under the settings of one run. `as_of` is the day on which ages are reckoned."""
+    """Applies methods under the settings of one run. `as_of` is the day on which ages are reckoned; `own_numbers` are
+    the digits of identifiers and telephone numbers, which no number may have in it.
+    """
 
     pseudonyms: Pseudonyms
     date_offset_days: int
     as_of: date
     clean_text: Callable[[str], str] | None
+    own_numbers: frozenset[str] = frozenset()
 
     def apply(self, node: Node, rule: Rule, base: str) -> Any:
         """Give what `rule` makes of the value of `node`. `base` is the service base of its Bundle entry, or ""."""
@@ -65,7 +69,7 @@ class Values:
             case Method.KEEP:
                 return node.value
             case Method.KEEP_PROVEN:
-                return node.value if is_proven(node) else None
+                return node.value if is_proven(node) and not self._is_own_number(node) else None
             case Method.REDACT:
                 return self._redacted(node, rule)
             case Method.CLEAN:
@@ -79,6 +83,12 @@ class Values:
                 return _encrypted(node.value, rule.parameters.encrypt_key) if node.type in _STRINGS else None
             case _:
                 return self._by_settings(node, rule)
+
+    def _is_own_number(self, node: Node) -> bool:
+        if node.type not in INTEGER_TYPES and node.type not in ("decimal", "time"):
+            return False
+        digits = "".join(filter(str.isdigit, str(node.value)))
+        return any(number in digits for number in self.own_numbers)
 
     def _by_settings(self, node: Node, rule: Rule) -> Any:
         match rule.settings:
@@ -177,8 +187,11 @@ def is_proven(node: Node) -> bool:
 
 def _is_proven_by_type(node: Node, parent: str) -> bool:
     if node.type in INTEGER_TYPES:
-        return abs(int(node.value)) <= _LARGEST_INTEGER
-    if node.type in ("boolean", "decimal"):
+        return abs(int(node.value)) <= _LARGEST_INTEGER and len(str(node.value).strip("-0")) <= _MOST_DIGITS
+    if node.type == "decimal":
+        value = Decimal(str(node.value))
+        return value != value.to_integral_value() or len(str(int(value)).strip("-0")) <= _MOST_DIGITS
+    if node.type == "boolean":
         return True
     if node.type == "time":
         return is_time(node.value)

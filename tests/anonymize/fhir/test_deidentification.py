@@ -422,6 +422,41 @@ def test_the_trail_names_element_method_and_rule_of_every_value_and_shows_none()
     assert "Testoğlu" not in f"{result!r}{result.trail}"
 
 
+@pytest.mark.parametrize(
+    "number", [5321234567, 10000000146, Decimal("10000000146"), 1.0000000146e10, Decimal("-5321234567.0")]
+)
+def test_a_whole_number_that_could_be_dialled_is_no_measurement(number):
+    whole = int(number)
+    result = clean(observation(valueQuantity={"value": number, "unit": "mg"}, component=[{"valueInteger": whole}]))
+    assert "value" not in result["valueQuantity"]
+    assert "valueInteger" not in json.dumps(result, default=str)
+
+
+@pytest.mark.parametrize(
+    "number", [312400000, 3700000000, Decimal("0.3333333333333333"), 7.4e11, -5, Decimal("1234567.891")]
+)
+def test_large_and_exact_measurements_stay(number):
+    assert clean(observation(valueQuantity={"value": number}))["valueQuantity"]["value"] == number
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        {"reference": "Patient/7741903"},
+        {"reference": "http://ehr.example/fhir/Patient/7741903/_history/2"},
+        {"identifier": {"value": "KL-7741903"}},
+        {"reference": "#p"},
+    ],
+)
+def test_numbers_that_hold_the_patients_own_go(subject):
+    contained = [{"resourceType": "Patient", "id": "p", "identifier": [{"value": "7741903"}]}]
+    more = {"contained": contained} if subject == {"reference": "#p"} else {}
+    component = [{"valueInteger": 7741903}, {"valueTime": "10:11:12.7741903"}, {"valueQuantity": {"value": 0.7741903}}]
+    result = clean(observation(subject=subject, component=component, valueInteger=7741904, **more))
+    assert "7741903" not in json.dumps(result)
+    assert result["valueInteger"] == 7741904
+
+
 _NAMES = ["id", "code", "value", "extension", "url", "coding", "_id", "text"]
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
