@@ -54,7 +54,11 @@ DISEASE: Final = re.compile(
     r"coma|koma|indeks|olceg|esophag|nodul|node|divertikul|divertic|aciso|acisi|kontraktur|ulcer|gland|body|bodies"
     r"|cisimci|trias|triad|ring|"
     r"colic|fossa|pulse|solunum|artrit|arter|hucre|cell|grade|derece|tip\b|type\b|repair|nails?\b|scoring"
-    r"|units?\b))"
+    r"|units?\b|stents?\b|grafts?\b|filters?\b|masks?\b|dressing|device|vac\b|solution|balloon|complex|kompleks"
+    r"|degenerat|column|tables?\b|protocol|protokol|shunt|sant[ilu]?|balon|greft|sonda|valve|kapak|pump|pompa|wrap\b|patch"
+    r"|lesion|lezyon|sutur|incision|insizyon|kesi\b|anastomo|variant|pattern|patern|nerve|sinir|fascia|fasya|muscle|kas[iu]?\b"
+    r"|approach|yaklasim|technique|teknig|teknik|regimen|rejim|phase|faz[iu]?\b|effect|etkisi|factor|faktor|virus|agar|media"
+    r"|wave|dalga|rods?\b|plates?\b|screws?\b|vida|pins?\b|splint|atel|forceps|forseps|blade|suction|diet[i]?\b|pads?\b|lift\b|flap|flep|reading|hose\b|stocking|boots?\b|sticker|stool|sling|cast\b|collar|korse|needle|igne|tubes?\b|tup[u]?\b))"
 )
 STOP_AFTER_DISEASE: Final = 48
 
@@ -105,6 +109,16 @@ PERSON_AFTER: Final = re.compile(
 PERSON_AFTER_LENGTH: Final = 32
 POSSESSIVE: Final = re.compile(r"'(?:s\b|(?=\s)|[ndysl]?[iuae]n?[nmi]?\b|[dt][ae]n?\b|y?l[ae]\b|ninki|inki|unki)")
 
+# Where what follows a word says what drugs, devices and diseases do or undergo.
+THING_AFTER: Final = re.compile(
+    r",?\s(?:was\s|is\s|were\s|then\s|ile\s|de\s|da\s)?(?:begun|started|stopped|continued|given|held|weekly|daily|nightly|monthly|yearly"
+    r"|bid|tid|qid|prn|initiated|discontinued|applied|in\splace|removed|placed|excluded|absent|negative|positive|present\b|obtained"
+    r"|infused|implanted|inserted|injected|administered|sent\b|pending|tab(?:let)?s?\b|cap(?:sule)?s?\b|cream|krem|drops?\b|damla"
+    r"|merhem|surup|flakon|ampul|inhaler|infusion|infuzyon|drip|therapy|tedavi|kullan|baslan|veril|kesil|uygulan|takil|onerildi"
+    r"|eklen|artiril|azaltil|planlan|dislan|dusunul|saptan|izlen|negatif|pozitif|duyarli|direncli|gunde\b|haftada\b|\d)"
+)
+THING_AFTER_LENGTH: Final = 32
+
 # Known expressions that are made of names: what stands in one is no person.
 EXPRESSION: Final = re.compile(
     r"\b(?:sister mary joseph|orphan annie|st\.? louis encephalitis|st\.? jude|ann arbor|rocky mountain"
@@ -112,5 +126,6 @@ EXPRESSION: Final = re.compile(
     r"|epstein.barr|meryem ana eli|baker.s dozen|christmas disease|lou gehrig|wolff.parkinson.white|mallory.weiss"
     r"|jackson.pratt|mary jane|john doe|jane doe test|adam.s apple|virgin mary|st\.? john.s wort|queen anne"
     r"|achilles|caesarean"
+    r"|da vinci|ail(?:evi|esel) akdeniz|akdeniz ates|akdeniz anemi|los angeles grade"
     r"|prince albert|red cross|kizil ay)\b"
 )

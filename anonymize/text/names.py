@@ -24,6 +24,7 @@ from anonymize.text import name_cues as cues
 from anonymize.text.finding import Finding, Note, TextClass, Word, table
 from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_curated, is_in_use, role_of
 
+_ARTICLES: Final = {"the", "an", "some", "using", "uses", "used", "wears", "drank", "drinks"}  # before things
 _VERBS: Final = {"may", "will", "mark", "bill", "drew", "sue", "grant", "can"}  # in small letters, rather than names
 _LISTING: Final = {", ", "; ", ",\n", "\n"}
 _FIELD_ENDS: Final = re.compile(r"\n| {2}|\.?(?: ?\n|$)|;|,? \(")
@@ -384,6 +385,8 @@ class _Reader:
         if not any(self.roles[at] & NAME for at in parts):
             return self._unknown_stands(first, last, parts)
         roles = [self.roles[at] for at in parts]
+        if self._is_hyphened_eponym(first, last):
+            return False
         if self.words[first].capitals and len(parts) > 1 and any(map(self._is_plain, parts)):
             return any(role & Role.GIVEN and not role & UNSURE for role in roles)
         if not self.words[first].capital:
@@ -415,7 +418,9 @@ class _Reader:
             return False
         if not role & Role.AMBIGUOUS:
             return self._is_possessive(at, turkish=not role & Role.GIVEN) or not self._before_disease(at)
-        return (self._as_a_person(at, at + 1) or self._is_in_prose(at)) and not self._before_disease(at)
+        if self._before_disease(at):
+            return False
+        return self._as_a_person(at, at + 1) or (self._is_in_prose(at) and not self._is_thing(at))
 
     def _unknown_stands(self, first: int, last: int, parts: Sequence[int]) -> bool:
         """Whether words that are no usual names, nor in the vocabulary, are a name by the way they stand."""
@@ -432,9 +437,40 @@ class _Reader:
             self._is_possessive(last - 1, turkish=True) or (len(parts) > 1 and all(map(self._is_rare, parts)))
         ):
             return False
-        if len(parts) > 1 or initial or self._as_a_person(first, last) or self._in_brackets(first):
+        rare = any(self._is_rare(at) for at in parts)
+        if (len(parts) > 1 and rare) or initial or self._as_a_person(first, last) or self._in_brackets(first):
             return True
-        return self._stands_out(first) and self._is_rare(first)
+        return self._stands_out(first) and self._is_rare(first) and not self._is_thing(first)
+
+    def _is_hyphened_eponym(self, first: int, last: int) -> bool:
+        """Whether all of it is joined to an eponym by hyphens: "Howell-Jolly", "Charcot-Marie-Tooth"."""
+        while last < len(self.words) and self._gap(last - 1) == "-" and self.words[last].capital:
+            last += 1
+        while first and self._gap(first - 1) == "-" and self.words[first - 1].capital:
+            first -= 1
+        joined = last - first > 1 and all(self._gap(at) == "-" for at in range(first, last - 1))
+        return joined and any(self.roles[at] & Role.EPONYM for at in range(first, last))
+
+    def _is_thing(self, at: int) -> bool:
+        """Whether a word is a drug, device or disease by what is said of it, or is listed beside one."""
+        end = self.words[at].end
+        if cues.THING_AFTER.match(self.note.folded, end, end + cues.THING_AFTER_LENGTH):
+            return True
+        return self._is_listed_thing(at, -1) or self._is_listed_thing(at, 1)
+
+    def _is_listed_thing(self, at: int, step: int) -> bool:
+        """Whether the next item of a list, to the left or right, is known not to be a name."""
+        other = at + step
+        if not 0 <= other < len(self.words) or self._gap(min(at, other)) not in {", ", "; ", " "}:
+            return False
+        if self._gap(min(at, other)) == " ":
+            if self.words[other].plain not in {"and", "or", "ve", "veya", "then"}:
+                return False
+            other += step
+        if not 0 <= other < len(self.words):
+            return False
+        role = self.roles[other]
+        return self.words[other].capital and bool(role & (Role.VOCABULARY | Role.EPONYM)) and not role & NAME
 
     def _is_plain(self, at: int) -> bool:
         """Whether a word is in no table of names but in use, or too short to be told from what is."""
@@ -490,7 +526,7 @@ class _Reader:
         before = self.words[at - 1]
         if self.words[at].plain in table("lands"):
             return False
-        if before.capital or len(before.plain) < 2 or self._gap(at - 1) not in {" ", ", "}:
+        if before.plain in _ARTICLES or before.capital or len(before.plain) < 2 or self._gap(at - 1) not in {" ", ", "}:
             return False
         return at + 1 == len(self.words) or not (self.words[at + 1].capital and self._gap(at) in {" ", "-"})
 

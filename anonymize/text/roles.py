@@ -49,6 +49,13 @@ _TURKISH_ENDING: Final = re.compile(
     r"|l[iu]|s[iu]z|ki)?"
 )
 _ENGLISH_ENDINGS: Final = (*_ENGLISH_ENDING, "er", "ers", "able", "ally", "ness", "ic")
+_MEDICAL: Final = re.compile(
+    r"[a-z]{2,}(?:osis|itis|iasis|ectomy|o[st]+omy|plasty|o?scop[yei]|graph[yi]|gram[is]?|a?emi[ak]|urian?|algi[ac]|alji|pleg[iy]a?"
+    r"|pleji|pares[ei][szi]+|troph[yi]c?|trofi|megal[yi]|lysis|liz|peni[ac]?|omas?|omatozis|oid|path[yi]c?|pati|ektomi|o[sz]tomi|skop[i]?"
+    r"|graf[i]?|loj[i]k?|logy|metr[iy]|terapi|therapy|plaz[i]|plasi[ac]|stenoz|stenosis|[aiu][tszk]yon[u]?|ozis|iyaz[i]s?|iyal|oyal"
+    r"|romial|sefal[i]|cephal[yi]c?|genez|genesis|sitoz|cytosis|foni|fazi|phasi[ac]|taksi|pnea|pne|tensif|tensive|dermal|ektazi"
+    r"|ectasi[as]|malaz[iy]|malaci[ac]|sklero[zt]ik|sclerotic|globins?|ometers?|genic|jenik|kinaz|adrenalin)"
+)
 _HARD: Final = {"g": "k", "d": "t", "b": "p", "c": "c"}  # "çocuğun" is of "çocuk"
 _LONGEST_ENDING: Final = 14
 _SUFFIXES: Final = frozenset(
@@ -88,7 +95,7 @@ def is_in_use(plain: str, *, turkish: bool) -> bool:
         turkish: whether it may have Turkish endings: those are so many that a tenth of all other words would fit.
 
     """
-    return _is_english(plain) or plain in _turkish() or (turkish and _is_inflected_turkish(plain))
+    return _is_english(plain) or bool(_MEDICAL.fullmatch(plain)) or plain in _turkish() or (turkish and _is_inflected_turkish(plain))
 
 
 def _is_english(plain: str) -> bool:
