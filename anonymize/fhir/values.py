@@ -48,6 +48,7 @@ _PER_YEAR: Final = {
     for unit in units.split()
 }
 _HIGHEST_AGE: Final = 89
+_LONGEST_NUMBER: Final = 40  # of digits; nothing is measured with so many
 _MOST_DIGITS: Final = 9  # of a whole number, but for zeros at its end; more of them could be a telephone number
 
 
@@ -88,7 +89,10 @@ class Values:
         if node.type not in INTEGER_TYPES and node.type not in ("decimal", "time"):
             return False
         digits = "".join(filter(str.isdigit, str(node.value)))
-        return any(number in digits for number in self.own_numbers)
+        ends = range(1, len(digits) + 1)
+        return len(digits) > _LONGEST_NUMBER or any(
+            digits[start:end] in self.own_numbers for end in ends for start in range(end)
+        )
 
     def _by_settings(self, node: Node, rule: Rule) -> Any:
         match rule.settings:
