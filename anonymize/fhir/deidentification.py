@@ -30,7 +30,7 @@ from anonymize.fhir.paths import ResourceIndex, parse_path
 from anonymize.fhir.proofs import MASKED_URL, UCUM
 from anonymize.fhir.pseudonyms import PSEUDONYM_SYSTEM, Pseudonyms, service_base
 from anonymize.fhir.rules import SAFE_HARBOR, Claim, FhirRules, Method, Parameters, Rule, Substitute
-from anonymize.fhir.values import Values, is_high_age, is_unclear_age
+from anonymize.fhir.values import OWN_NUMBER_DIGITS, Values, is_high_age, is_unclear_age
 from anonymize.instances import PatientPseudonym
 
 CLAIM_SYSTEM: Final = f"urn:oid:2.25.{UUID('c7a0f0f5-7d55-5a43-8a0e-2f4f0b8d9e64').int}"
@@ -41,7 +41,6 @@ _LABELS: Final = tuple(
     for code, display in (("PSEUDED", "pseudonymized"), ("REDACTED", "redacted"))
 )
 _UNKNOWN: Final = "unknown to R4"
-_LEAST_DIGITS: Final = 6
 _MODIFIER: Final = "unknown modifier"
 _HIGHEST_AGE: Final = 90
 
@@ -105,7 +104,7 @@ def _own_numbers(root: Node) -> frozenset[str]:
     """Give the digits of identifiers, telephone numbers and patients' ids, where there are enough to tell somebody."""
     texts = (text for resource in root.resources() for node in resource.within() if (text := _numbered(node)))
     numbers = ("".join(filter(str.isdigit, text)) for text in texts)
-    return frozenset(number for number in numbers if len(number) >= _LEAST_DIGITS)
+    return frozenset(number for number in numbers if len(number) in OWN_NUMBER_DIGITS)
 
 
 def _numbered(node: Node) -> str:

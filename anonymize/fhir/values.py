@@ -48,7 +48,7 @@ _PER_YEAR: Final = {
     for unit in units.split()
 }
 _HIGHEST_AGE: Final = 89
-_LONGEST_NUMBER: Final = 40  # of digits; nothing is measured with so many
+OWN_NUMBER_DIGITS: Final = range(6, 25)  # an IBAN has 24 of them
 _MOST_DIGITS: Final = 9  # of a whole number, but for zeros at its end; more of them could be a telephone number
 
 
@@ -89,10 +89,8 @@ class Values:
         if node.type not in INTEGER_TYPES and node.type not in ("decimal", "time"):
             return False
         digits = "".join(filter(str.isdigit, str(node.value)))
-        ends = range(1, len(digits) + 1)
-        return len(digits) > _LONGEST_NUMBER or any(
-            digits[start:end] in self.own_numbers for end in ends for start in range(end)
-        )
+        pieces = (digits[at : at + length] for at in range(len(digits)) for length in OWN_NUMBER_DIGITS)
+        return any(piece in self.own_numbers for piece in pieces)
 
     def _by_settings(self, node: Node, rule: Rule) -> Any:
         match rule.settings:
