@@ -230,7 +230,8 @@ def pseudonym_for(header: Header, master: MasterKey) -> PatientPseudonym:
 
 
 def _pseudonym_of(master: MasterKey, scope: str) -> PatientPseudonym:
-    digest = hmac.new(master.subkey("deidentify files"), scope.encode(), hashlib.sha256).digest()
-    uid_key = hmac.new(master.subkey("deidentify uids"), scope.encode(), hashlib.sha256).digest()
+    name = scope.encode("utf-8", "surrogatepass")  # JSON lets halves of surrogate pairs through
+    digest = hmac.new(master.subkey("deidentify files"), name, hashlib.sha256).digest()
+    uid_key = hmac.new(master.subkey("deidentify uids"), name, hashlib.sha256).digest()
     days = 30 + int.from_bytes(digest[16:20], "big") % 3621
     return PatientPseudonym(f"KP-{digest[:8].hex().upper()}", uid_key, days if digest[20] & 1 else -days)

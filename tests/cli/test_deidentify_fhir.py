@@ -237,6 +237,15 @@ def test_what_is_about_two_patients_is_quarantined(deidentify, tmp_path: Path, r
     assert rows[-1]["reason"].startswith("several-patients")
 
 
+def test_half_a_surrogate_pair_quarantines_its_resource_and_no_other(deidentify, tmp_path: Path):
+    path = tmp_path / "in.ndjson"
+    path.write_text(json.dumps(patient(id="p-77\ud800", identifier=[])) + "\n" + json.dumps(patient()) + "\n")
+    code, rows, written = deidentify(path)
+    assert code == 3
+    assert [row["outcome"] for row in rows] == ["deidentified", "quarantined"]
+    assert len(written) == 1
+
+
 def test_the_identifier_that_is_the_patient_id_can_be_named_by_its_system(deidentify, tmp_path: Path):
     numbers = [{"system": "urn:a", "value": "1"}, {"system": "urn:b", "value": "PID-4471902"}]
     save(tmp_path / "in" / "p.json", patient() | {"identifier": numbers})
