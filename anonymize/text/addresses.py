@@ -61,9 +61,11 @@ _TAIL: Final = re.compile(
     rf"(?:,\s?|\s|\n)(?P<city>{_CITY}),?\s(?P<state>{STATE})(?![a-z\d])"
     rf"|,\s?(?P<only>{_CITY})(?=\s*[,.;\n]|$|\s[a-z]{{1,2}}\d)|\sin\s(?P<town>{_CITY})(?=\s*[,.;\n]|$)"
 )
+_DOCTOR: Final = re.compile(r"\.? ?[^\W\d_a-zçğıöşü]")
+_ROUTE: Final = re.compile(r"\b(?:Route|Rte\.?|Highway|Hwy\.?|Interstate) \d{1,3}[A-Z]?\b")
 _NAMED_STREET: Final = re.compile(
     r"(?<![a-z])(?:street|avenue|road|boulevard|lane|drive|court|terrace|parkway|highway|blvd|ave|rd|turnpike"
-    r"|trailer park|county|township|village|borough)(?![a-z])"
+    r"|cottages?|farmhouse|lodge|manor|trailer park|county|township|village|borough)(?![a-z])"
 )
 _CITY_IN_STATE: Final = re.compile(rf"(?<![a-z]){_CITY}, (?P<state>{STATE})(?![a-z])\.?")
 _PLACE_AROUND: Final = re.compile(r"\b(?:in|from|of|at|near|to)\s\||\|\.? \d{5}")  # else MD and PA are degrees
@@ -162,6 +164,8 @@ def _american(note: Note) -> Iterator[tuple[int, int]]:
         start = capitals_before(note, match.start(), 3)
         if start < match.start() and note.text[match.start()].isupper():
             yield start, _with_city(note, match.end())
+    for match in _ROUTE.finditer(note.text):
+        yield match.span()
     for match in _PO_BOX.finditer(note.folded):
         yield match.start(), _with_city(note, match.end())
     for match in _BEFORE_POSTCODE.finditer(note.text):
@@ -178,7 +182,9 @@ def _with_city(note: Note, end: int) -> int:
 
 
 def _names_a_street(note: Note, match: re.Match[str]) -> bool:
-    """Whether the word before "Street" is capitalised, as a name is, or a number ("5th Ave")."""
+    """Whether the word before "Street" is capitalised, as a name is, or a number ("5th Ave"); "Dr. A" is a doctor."""
+    if match["kind"].startswith("dr") and "i" not in match["kind"] and _DOCTOR.match(note.text, match.end("kind")):
+        return False
     before = note.text[match.start() : match.start("kind")].rstrip(" .").rsplit(" ", 1)[-1]
     return before[:1].isupper() or before[:1].isdigit() or match["kind"] in {"street", "avenue", "road", "lane"}
 

@@ -23,8 +23,9 @@ LABEL: Final = re.compile(
     r"interpreting physician|reviewed|verified|reported|performed|sonographer|witness|konsultan|sorumlu|danisman"
     r"|ekip|uzman|uzm|prof|acil durumda aranacak|"
     r"irtibat|iletisim|muhatap|anne|baba|es|mother|father|spouse|wife|husband|insured|subscriber|guarantor"
-    r"|policy holder|sigortali|yetkili|sahibi|applicant|translator|manager|employer)"
-    r"(?:\s(?:by|adi|eden|doktor[u]?|hekim[i]?|kisi(?:si)?))?\s{0,3}[:=]\s{0,4}"
+    r"|policy holder|sigortali|yetkili|sahibi|applicant|translator|manager|employer|student|preceptor|fellow|scribe|scrub|circulator|float|team|consultant|registrar|anaesthetist|anesthetist"
+    r"|anesthesia|anestezi|ekibi|cerrahi ekip|ebe|eczaci|diyetisyen|fizyoterapist|sekreter|arayan|bilgi veren|ogrenci|stajyer)"
+    r"(?:\s(?:by|adi|eden|doktor[u]?|hekim[i]?|kisi(?:si)?))?\s{0,3}(?:[:=]|-(?=\s))\s{0,4}"
     r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
     r"|read|referred|ordered|approved|"
     r"authorized|accompanied|attested|finalized|cosigned|prepared|administered|entered|witnessed|requested|treated"
@@ -78,7 +79,7 @@ BARE_LABEL: Final = re.compile(
 )
 # Where what is written before a word takes a person for its object or greets one.
 PERSON_BEFORE: Final = re.compile(
-    r"(?<![a-z])(?:by|told|rang|phoned|paged|thanks?|hi|hey|hello|dear|named|signed|cosigned|approved|typed|cc"
+    r"(?<![a-z])(?:by|told|rang|phoned|paged|thanks?|hi|hey|hello|dear|named|goes by|nicknamed|known as|thx|ty|signed|cosigned|approved|typed|cc"
     r"|informed"
     r"|notified|asked|met|per|give\s(?:it\s)?to|given\sto|belongs\sto|spoke\s(?:to|with)|talked\s(?:to|with)"
     r"|discussed\swith|with\sher|with\shis|merhaba|selam|sevgili|canim)[:,]?\s{1,2}(?:our\s|his\s|her\s|my\s)?"

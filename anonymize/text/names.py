@@ -25,6 +25,7 @@ from anonymize.text.finding import Finding, Note, TextClass, Word, table
 from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_curated, is_in_use, role_of
 
 _ARTICLES: Final = {"the", "an", "some", "using", "uses", "used", "wears", "drank", "drinks"}  # before things
+_NUMERALS: Final = {"ii", "iii", "iv"}
 _VERBS: Final = {"may", "will", "mark", "bill", "drew", "sue", "grant", "can"}  # in small letters, rather than names
 _LISTING: Final = {", ", "; ", ",\n", "\n"}
 _FIELD_ENDS: Final = re.compile(r"\n| {2}|\.?(?: ?\n|$)|;|,? \(")
@@ -47,11 +48,11 @@ class _Reader:
         self.words: Sequence[Word] = note.words
         in_expression = {at for match in cues.EXPRESSION.finditer(note.folded) for at in range(*match.span())}
         self.roles = [self._role(word, in_expression) for word in self.words]
-        if self._is_without_capitals():
-            self._imagine_capitals()
         self.labels = {match.end(): match["name"] is not None for match in cues.LABEL.finditer(note.folded)}
         self.labels |= {match.end(): True for match in cues.BARE_LABEL.finditer(note.folded)}
         self.addressed = {match.end() for match in cues.PERSON_BEFORE.finditer(note.folded)}
+        if self._is_without_capitals():
+            self._imagine_capitals()
 
     def _role(self, word: Word, in_expression: set[int]) -> int:
         if word.start in in_expression:
@@ -72,6 +73,7 @@ class _Reader:
         for at, word in enumerate(words):
             role = self.roles[at] or role_of(word.plain, capital=True)
             usual = role & NAME and not role & (UNSURE | NEVER)
+            expected = expected or (word.start in self.addressed and bool(role & Role.GIVEN))
             initial = at > 0 and len(words[at - 1].plain) == 1 and self._gap(at - 1) in {". ", "."}
             if word.capital or self._is_suffix(at) or not (usual or expected or initial):
                 expected = self._announces(at)
@@ -113,10 +115,13 @@ class _Reader:
                     yield self.words[at].start, self.words[at].end
 
     def _is_listed(self, at: int, beside: set[int]) -> bool:
-        """Whether a rare word is an item of a list, next to a name."""
+        """Whether a word is an item of a list, next to a name; a word in use, between two separators."""
+        if at not in beside or not self.words[at].title or self.roles[at] & ~(NAME | Role.AMBIGUOUS):
+            return False
         before = at > 0 and self._gap(at - 1) in _LISTING
-        after = at + 1 < len(self.words) and self._gap(at) in _LISTING
-        if at not in beside or not (before or after) or not (self.words[at].title and self._is_rare(at)):
+        ends = at + 1 == len(self.words)
+        after = not ends and self._gap(at) in _LISTING
+        if not ((before or after) and self._is_rare(at)) and not (before and (after or ends or self._gap(at)[0] in ".;")):
             return False
         beside.update((at - 1, at + 1))
         return True
@@ -287,7 +292,8 @@ class _Reader:
             return word.plain in {"o", "d"} and self.words[at + 1].capital
         if gap in {", ", ","}:
             following = self.roles[at + 1]
-            if known and not following and not self.roles[at] and self._is_rare(at) and self._is_rare(at + 1):
+            alike = self.words[at].title == self.words[at + 1].title and len(self.words[at + 1].plain) > 2
+            if known and alike and self._is_rare(at) and self._is_rare(at + 1):
                 return True
             return bool(
                 known
@@ -309,6 +315,8 @@ class _Reader:
         word, role = self.words[at], self.roles[at]
         if len(word.plain) == 1:
             return self._is_initial(at, first, told or known)
+        if word.capitals and word.plain in _NUMERALS and known and at > first:
+            return True
         if role & NEVER and not self._is_name_all_the_same(at, first, told):
             return False
         if role & Role.EPONYM and self._before_disease(at):
@@ -321,6 +329,8 @@ class _Reader:
             return told or (role == Role.NONE and len(word.plain) > 2) or self._before_initial(at)
         if role & Role.VOCABULARY:
             return told and len(self.words[at - 1].plain) == 1
+        if word.capitals and at - first > 1 and known and self._is_plain(at):
+            return False
         hyphened = self._gap(at - 1) == "-"
         return hyphened or told or (not family and self._may_be_family(at))
 
@@ -369,11 +379,15 @@ class _Reader:
         gap = self._gap(at)
         if gap == "'" and self.words[at].plain in {"o", "d"}:
             return self.words[at + 1].capital and (self.words[at].capital or at > first)
-        return self.words[at].capital and (gap.startswith(".") or (after_name and at > first and gap == " "))
+        alone = after_name and at == first and gap[:1] in {",", ")", "'", ";", ":"}
+        return self.words[at].capital and (gap.startswith(".") or alone or (after_name and at > first and gap == " "))
 
     def _before_disease(self, at: int) -> bool:
         end = self.words[at].end
-        return bool(cues.DISEASE.match(self.note.folded, end, end + cues.STOP_AFTER_DISEASE))
+        disease = cues.DISEASE.match(self.note.folded, end, end + cues.STOP_AFTER_DISEASE)
+        if disease and disease[0][-1].isdigit():  # "Gleason 4", but "Ottavio 06:10"
+            return not self.roles[at] & Role.GIVEN or bool(self.roles[at] & Role.EPONYM)
+        return bool(disease)
 
     def _stands(self, first: int, last: int) -> bool:
         """Whether words without a title or label beside them are a name."""
@@ -397,7 +411,7 @@ class _Reader:
         if all(role & Role.EPONYM for role in roles):
             return last - first > len(parts) and not self._before_disease(last - 1)
         if any(role & NAME and not role & UNSURE for role in roles):
-            return not (self._gap(last - 2) == "-" and self._before_disease(last - 1))
+            return True
         return self._unsure_stand(first, last, roles)
 
     def _unsure_stand(self, first: int, last: int, roles: Sequence[int]) -> bool:

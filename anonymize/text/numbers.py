@@ -362,7 +362,7 @@ _RECORD: Final = re.compile(
 _BARE_RECORD: Final = re.compile(
     r"\b(?:mrn|lic|auth|authori[sz]ation|preauth|enrol?lment|protocol|bildirimi|unit|ref|dip|m\.r\.n"
     r"|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc"
-    r"|(?:takip|kayit|arsiv|yatis|basvuru|barcode|file|record|folder)(?=\s?[:#])|barcode|sgk|mbi|npi|dea|protokol|accession|acc|prot|dosya|barkod|e-?recete|provizyon|member|policy|claim|chart|"
+    r"|(?:takip|kayit|arsiv|yatis|basvuru|barcode|file|record|folder)(?=\s?[:#])|barcode|sgk|mbi|npi|dea|protokol[u]?|accession|acc|prot|dosya(?:si)?|kaydi|barkod[u]?|e-?recete|provizyon|member|policy|claim|chart|"
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
     r"(?:\s?[:=#.-]{1,3}\s{0,2}"
     r"|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
@@ -459,7 +459,7 @@ _NUMBER_FIRST: Final = re.compile(
 # products and codes are not of this form, or are named in _NOT_A_RECORD.
 _MIXED: Final = re.compile(
     r"(?<![\w.,/#:-])(?:[A-Z]{1,4}\d{5,12}[A-Z]{0,2}(?: \d{2,6}(?!\w)){0,3}|[A-Z]{1,4}-\d{5,12}"
-    r"|[A-Z]\d{4}(?: \d{2,6}){2}"
+    r"|[A-Z]\d{4}(?:(?: \d{2,6}){2}| \d{5})"
     r"|[A-Z]{2,5}9{0,3} \d{6} [A-Z][A-Z\d]{4}"  # a British driver's
     r"|[A-Z]{1,4}[-/]\d{2,4}[-/]\d{2,8}|\d[A-Z\d]{8,16}(?<=\d)(?: \d{4}(?!\w)){0,3})(?![\w-]|[.,]\d)"
 )
