@@ -7,6 +7,7 @@ import structlog
 
 from adapters.fhir import FhirError
 from adapters.keys import KeyStore, KeyStoreError
+from adapters.storage import ObjectStore, StoreError
 from daemon.audit import AuditError, AuditEvent, AuditWriter, Detail, Kind, Name, SigningKey
 from daemon.database import Database
 from daemon.database.migrate import migrate
@@ -40,7 +41,7 @@ def start(
     try:
         prepare(settings)
         Supervisor(settings, reload, on_ready, Chronicle(settings)).run()
-    except (MasterKeyLost, KeyStoreError, AuditError, AlreadyRunning) as error:
+    except (MasterKeyLost, KeyStoreError, StoreError, AuditError, AlreadyRunning) as error:
         raise StartError(str(error)) from None
     except (UnknownPipeline, UnusableScript, PackageError, FhirError) as error:
         raise StartError(str(error)) from None
@@ -62,7 +63,7 @@ def prepare(settings: Settings) -> None:
     open.
     """
     prepare_folders(settings)
-    KeyStore(settings.keys.mirrors, open_master_key(settings))
+    ObjectStore(settings.store.path, KeyStore(settings.keys.mirrors, open_master_key(settings)))
     SigningKey.load_or_create(settings.audit.signing_key_file)
     SigningKey.load_or_create(settings.runtime.result_key_file)
     database = Database(settings.database.url)

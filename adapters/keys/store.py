@@ -30,7 +30,14 @@ from adapters.keys.entries import (
     encode,
     encode_patient,
 )
-from adapters.keys.errors import KeyDestroyed, KeyMissing, KeyStoreCorrupt, KeyStoreError, KeyStoreUnavailable
+from adapters.keys.errors import (
+    KeyDestroyed,
+    KeyMissing,
+    KeyStoreCorrupt,
+    KeyStoreError,
+    KeyStoreUnavailable,
+    MasterKeyError,
+)
 from adapters.keys.ledger import ErasureLedger
 from adapters.keys.master import MasterKey
 from adapters.keys.mirrors import Found, Mirrors
@@ -40,6 +47,8 @@ _EPOCHS: Final = "epochs"
 _CLOSED: Final = "closed-epochs"
 _PATIENTS: Final = "patients"
 _SCOPES: Final = "scopes"
+_SHELVES: Final = (_EPOCHS, _CLOSED, _PATIENTS, _SCOPES)
+_ENTRIES_TO_TRY: Final = 32
 
 _PSEUDONYM_PREFIX: Final = "KP-"
 _PSEUDONYM_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: nothing to misread
@@ -55,15 +64,36 @@ class KeyStore:
     def __init__(self, mirrors: Sequence[Path], master: MasterKey) -> None:
         if len(set(mirrors)) < 2:
             raise KeyStoreError("the key store needs two different folders to mirror it in")
-        self._mirrors = Mirrors(mirrors, (_EPOCHS, _CLOSED, _PATIENTS, _SCOPES), master.subkey("key store entries"))
+        self._mirrors = Mirrors(mirrors, _SHELVES, master.subkey("key store entries"))
         self._ledger = ErasureLedger(self._mirrors.roots, master.subkey("erasure ledger"))
         self._current: EpochKey | None = None
         self._current_lock = threading.Lock()
         with self._mirrors.changing():
+            self._check_master_key()  # before the ledger is read: under another key it would seem to be empty
             self._mirrors.remove_leftovers()
             self._ledger.repair()
             self._replay()
             self._complete_mirrors()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key was ever made here."""
+        return not self._ledger.names() and not any(self._mirrors.names(shelf) for shelf in _SHELVES)
+
+    def _check_master_key(self) -> None:
+        """Refuse a master key that opens nothing of what is here: it is another one."""
+        entries = [(shelf, name) for shelf in _SHELVES for name in self._mirrors.names(shelf)][:_ENTRIES_TO_TRY]
+        for shelf, name in entries:
+            try:
+                self._mirrors.get(shelf, name)
+            except (KeyStoreCorrupt, KeyMissing):
+                continue
+            return
+        if entries:
+            raise MasterKeyError(
+                "the master key is not that of the key store, which it does not open; restore the one that goes with"
+                " these folders, or if it is that one, the key store's backup"
+            )
 
     # Epochs
 
@@ -197,7 +227,7 @@ class KeyStore:
 
     def _complete_mirrors(self) -> None:
         """Give each mirror the entries that only the other has."""
-        for shelf in (_EPOCHS, _CLOSED, _PATIENTS, _SCOPES):
+        for shelf in _SHELVES:
             for name in self._mirrors.names(shelf):
                 if not self._mirrors.is_whole(shelf, name):
                     try:

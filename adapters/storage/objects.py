@@ -28,7 +28,7 @@ from adapters.storage.container import (
     Wrap,
     seal_object,
 )
-from adapters.storage.errors import ObjectDamaged, ObjectMissing, store_errors
+from adapters.storage.errors import ObjectDamaged, ObjectMissing, StoreUnavailable, store_errors
 from adapters.storage.receipt import Receipt, ReceiptKind
 from adapters.storage.references import DERIVED, INTAKE, SUFFIX, Batch, ObjectRef
 from adapters.storage.wraps import FILE_NAME, append_wraps, forget_earlier_wraps, pack_record, read_wraps
@@ -49,8 +49,25 @@ class ObjectStore:
         self._wraps: OrderedDict[str, tuple[int, dict[str, Wrap]]] = OrderedDict()
         self._wraps_lock = threading.Lock()
         with store_errors(f"object store {root}"):
+            self._check_that_it_is_there()
             make_directory(root / INTAKE)
             make_directory(root / DERIVED)
+
+    def _check_that_it_is_there(self) -> None:
+        """Refuse to begin anew in the place of a disk that is not mounted: what is acknowledged there is hidden once
+        it is. Of the store and the key store, neither is empty without the other.
+        """
+        if self.keys.is_empty:
+            if any((self.root / INTAKE).glob(f"*/*/*{SUFFIX}")):
+                raise StoreUnavailable(
+                    f"object store {self.root}: objects are there, and the key store is empty; is its disk mounted?"
+                    " If it is, restore the key store's backup"
+                )
+        elif not (self.root / INTAKE).is_dir():
+            raise StoreUnavailable(
+                f"object store {self.root}: it is empty, and the key store is not; is its disk mounted? If it is to"
+                f" begin anew, make the folder {INTAKE} in it"
+            )
 
     # Opening
 

@@ -19,6 +19,7 @@ from adapters.keys import (
     KeyStoreError,
     KeyStoreUnavailable,
     MasterKey,
+    MasterKeyError,
     PatientEntry,
 )
 
@@ -49,6 +50,16 @@ def test_an_entry_is_random_and_complete(keys: KeyStore) -> None:
     assert len({first.id, second.id, first.audit_tag, second.audit_tag}) == 4
     assert first.subkey("uid") != first.subkey("objects") != first.key
     assert {entry.id for entry in keys.patients()} == {first.id, second.id}
+
+
+def test_another_master_key_is_refused_and_changes_nothing(tmp_path: Path, keys: KeyStore) -> None:
+    erased, kept = keys.create_patient("tag-1"), keys.create_patient("tag-2")
+    keys.destroy_patient(erased.id)
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    with pytest.raises(MasterKeyError, match="is not that of the key store"):
+        KeyStore([tmp_path / "a", tmp_path / "b"], MasterKey(bytes(32)))
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+    assert open_store(tmp_path).patient(kept.id) == kept
 
 
 def test_a_scope_gets_the_same_entry_again(tmp_path: Path, keys: KeyStore) -> None:

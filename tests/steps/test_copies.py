@@ -419,6 +419,7 @@ def test_a_copy_that_comes_back_is_known_though_the_index_is_lost(
     first.work()
     (file,) = archive.files()
     shutil.copytree(tmp_path / "node", tmp_path / "other", ignore=lambda _, names: {"store"} & set(names))
+    (tmp_path / "other" / "data" / "store" / "objects").mkdir(parents=True)
     shutil.copyfile(sqlite_template, tmp_path / "other.sqlite")
     other = Installation(tmp_path / "other", f"sqlite+pysqlite:///{tmp_path / 'other.sqlite'}", (), [at(archive)])
     try:

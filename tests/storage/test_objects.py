@@ -206,6 +206,27 @@ def test_no_trace_of_the_former_key_is_left_in_what_is_damaged(
     assert first.id.encode() not in (store.root / received.folder / "wraps.log").read_bytes()
 
 
+def test_a_store_whose_disk_is_not_mounted_is_not_begun_anew(store: ObjectStore, writer: IntakeWriter) -> None:
+    writer.write(RECEIPT, b"data")
+    away = store.root.rename(store.root.with_name("away"))
+    store.root.mkdir()
+    with pytest.raises(StoreUnavailable, match="is its disk mounted"):
+        ObjectStore(store.root, store.keys)
+    assert list(store.root.iterdir()) == []
+    store.root.rmdir()
+    away.rename(store.root)
+    ObjectStore(store.root, store.keys)
+
+
+def test_a_store_is_not_used_with_a_key_store_that_is_empty(
+    tmp_path: Path, store: ObjectStore, writer: IntakeWriter
+) -> None:
+    writer.write(RECEIPT, b"data")
+    other = KeyStore([tmp_path / "keys-c", tmp_path / "keys-d"], MasterKey(bytes(32)))
+    with pytest.raises(StoreUnavailable, match="the key store is empty"):
+        ObjectStore(store.root, other)
+
+
 def test_a_merge_moves_the_keys_again(store: ObjectStore, writer: IntakeWriter) -> None:
     ref = writer.write(RECEIPT, b"data")
     first, second = store.keys.create_patient("tag-1"), store.keys.create_patient("tag-2")
