@@ -1,7 +1,8 @@
-"""Which model packages this installation admits, and the key under which it seals them."""
+"""Which model packages this installation admits, the key under which it seals them, and what opens their servers."""
 
 from daemon.folders import open_master_key
 from daemon.settings import Settings
+from runtime.backend import RemoteAccess
 from runtime.package import Admission
 from runtime.package.signing import read_public_key
 
@@ -21,3 +22,13 @@ def admission(settings: Settings, *, opens_sealed: bool = True) -> Admission:
 def site_key(settings: Settings) -> bytes:
     """The 32-byte key that wraps the keys of sealed packages, derived from the master key. Raises `MasterKeyError`."""
     return open_master_key(settings).subkey("models")
+
+
+def remote_access(settings: Settings) -> dict[str, RemoteAccess]:
+    """What the servers that packages name demand of us, by their authority. The settings hold secrets."""
+    return {
+        remote.authority: RemoteAccess(
+            remote.token.get_secret_value() if remote.token else None, remote.ca_file, remote.timeout_seconds
+        )
+        for remote in settings.runtime.remotes.values()
+    }

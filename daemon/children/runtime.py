@@ -2,12 +2,10 @@
 master key only what is derived for sealed packages, and only where there are any.
 """
 
-from daemon.models import admission
+from daemon.models import admission, remote_access
 from daemon.settings import Settings
-from daemon.settings.sections.models import RemoteSettings
 from daemon.supervision.child import Child
 from runtime import Device, serve
-from runtime.backend import RemoteAccess
 
 
 def run(settings: Settings, child: Child) -> None:
@@ -22,13 +20,8 @@ def run(settings: Settings, child: Child) -> None:
         memory_bytes={device: limit for device, limit in limits.items() if limit is not None},
         cache_bytes=settings.runtime.cache_bytes,
         routes={model: [each.route() for each in routes] for model, routes in settings.runtime.routes.items()},
-        access={remote.authority: _access(remote) for remote in settings.runtime.remotes.values()},
+        access=remote_access(settings),
         run_limit_seconds=settings.runtime.run_limit_seconds,
         on_ready=child.ready,
         stop=child.stop,
     )
-
-
-def _access(remote: RemoteSettings) -> RemoteAccess:
-    token = remote.token.get_secret_value() if remote.token else None
-    return RemoteAccess(token, remote.ca_file, remote.timeout_seconds)

@@ -19,10 +19,10 @@ from daemon.cli.files import NotDicom, read_instance, walk_files
 from daemon.cli.infer_series import answers_about_series
 from daemon.cli.options import FAILED, QUARANTINED_OR_HELD, options
 from daemon.cli.output import fail
-from daemon.models import admission
+from daemon.models import admission, remote_access
 from daemon.pipelines import UnknownPipeline, pipeline_of
 from daemon.settings.defaults import bundled_packages
-from runtime import ModelPackage, PackageError, Runtime, RuntimeFailure
+from runtime import LocalRuntime, ModelPackage, PackageError, Runtime, RuntimeFailure
 
 _MOST_NUMBERS = 1000
 _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -38,15 +38,13 @@ def infer(
     ] = None,
 ) -> None:
     """Run MODEL over files. Prints one JSON object a line; exits with 3 if any input was not analysable."""
-    from runtime import LocalRuntime
-
     package = package_of(context, model)
     files = walk_files(paths)
     failed, held = not files, False
     if not files:
         fail("there are no files to analyse")
     try:
-        with LocalRuntime([package]) as runtime:
+        with runtime_of(context, package) as runtime:
             for answer in _answers(files, package, runtime, seg):
                 typer.echo(json.dumps(answer, ensure_ascii=False))
                 failed |= "error" in answer
@@ -89,6 +87,14 @@ def package_of(context: typer.Context, model: str) -> ModelPackage:
         there_are = ", ".join(packages) or "none"
         raise typer.BadParameter(f"there is no model {model}; there are: {there_are}, or a folder", param_hint="MODEL")
     return packages[model]
+
+
+def runtime_of(context: typer.Context, package: ModelPackage) -> LocalRuntime:
+    """The package in this process. Where it names a server, that is asked with what the settings have for it, which
+    takes secrets. Raises `RuntimeFailure`, `SettingsError`.
+    """
+    access = remote_access(options(context).settings()) if package.remote else None
+    return LocalRuntime([package], access=access)
 
 
 def answer_about(path: Path, package: ModelPackage, runtime: Runtime) -> dict[str, Any]:

@@ -34,8 +34,7 @@ def evaluate(
 
     Exits with 1 if a file cannot be read, or none could be analysed.
     """
-    from daemon.cli.infer import answer_about, package_of
-    from runtime import LocalRuntime
+    from daemon.cli.infer import answer_about, package_of, runtime_of
 
     package = package_of(context, model)
     rows = _read_table(labels, package)
@@ -43,7 +42,7 @@ def evaluate(
     scores, targets = [], []
     names = [label.name for label in package.labels]
     try:
-        with LocalRuntime([package]) as runtime:
+        with runtime_of(context, package) as runtime:
             for name, label in rows:
                 answer = answer_about((folder or labels.parent) / name, package, runtime)
                 kind = next((k for k in ("error", "not_analysable") if k in answer), "analysed")
@@ -77,13 +76,12 @@ def benchmark(
 
     A request that does not fill a batch waits as long for others to join it as the package says.
     """
-    from daemon.cli.infer import package_of
-    from runtime import LocalRuntime
+    from daemon.cli.infer import package_of, runtime_of
 
     package = package_of(context, model)
     sizes = batch or sorted({1, *(size for size in (4, 8, 16, 32, 64) if size <= package.batch.size)})
     try:
-        with LocalRuntime([package]) as runtime:
+        with runtime_of(context, package) as runtime:
             rows = [_timed(runtime, package, size, seconds) for size in sizes]
     except RuntimeFailure as error:
         fail(f"{package.name}: {error}")

@@ -191,6 +191,9 @@ def import_(
     for kind, specs in (("takes", package.inputs), ("gives", package.outputs)):
         for spec in specs:
             say(f"  {kind} {spec.name}: {spec.dtype} {list(spec.shape)}")
+    if package.check is None:
+        say("It has no [check]: what it gives for made-up numbers is not finite, or too large to be kept.")
+        say("So nothing will prove before it serves that a machine answers as this one did.")
     if settings.runtime.require_signatures and package.signed_by is None:
         say(f"Sign it with `kopru models sign {package.directory} --key FILE`: only signed packages are served here.")
     say("Name it in runtime.packages to serve it.")

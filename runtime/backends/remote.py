@@ -91,7 +91,7 @@ class RemoteBackend:
         with self._failures_said():
             client = self._connected()
             if not client.ready():
-                raise RemoteUnavailable(f"{self._who}: the model is not ready there")
+                raise RemoteUnavailable(f"{self._who}: the model is not ready there, or our token is refused")
             inputs, outputs = client.tensors()
         _compare(self._package, "inputs", self._package.inputs, inputs, all_named=True)
         _compare(self._package, "outputs", self._package.outputs, outputs, all_named=False)

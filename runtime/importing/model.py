@@ -7,7 +7,8 @@ from typing import Any, Final
 from runtime.backend import RemoteAccess
 from runtime.errors import PackageError
 from runtime.importing.bundles import is_bundle, read_bundle
-from runtime.importing.servers import ask_server
+from runtime.importing.details import check_details
+from runtime.importing.servers import ask_server, server_place
 from runtime.importing.sources import Source, read_file
 from runtime.importing.trial import Trial, try_model
 from runtime.package import DESCRIPTION, Admission, ModelPackage, copy_package, store_package, write_arrays
@@ -39,8 +40,11 @@ def import_model(
     `RemoteUnavailable`.
     """
     if isinstance(source, Path) and (source / DESCRIPTION).is_file():
+        for key in details:
+            raise PackageError(source, key, "cannot be said anew: a package is copied as it is; leave that out")
         package = ModelPackage.load(source, admission or Admission())
         return copy_package(package, into / f"{package.name}-{package.version}", site_key)
+    check_details(source if isinstance(source, Path) else server_place(source), details)
     read = _read(source, details, access or RemoteAccess())
     place = read.place
     known = {"research_only": True, "batch": _BATCH, **read.says, **details}

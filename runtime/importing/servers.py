@@ -1,5 +1,6 @@
 """What a server says of one of its models (Open Inference Protocol v2, "Model Metadata")."""
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -65,8 +66,9 @@ def _over_rest(remote: Remote, access: RemoteAccess) -> dict[str, Any]:
     version = f"/versions/{quote(remote.version, safe='')}" if remote.version else ""
     address = f"{remote.url.rstrip('/')}{_REST_PATH}{quote(remote.model, safe='')}{version}"
     headers = {"Authorization": f"Bearer {access.bearer_token}"} if access.bearer_token else {}
+    trusted = ssl.create_default_context(cafile=access.authorities) if access.authorities else True
     try:
-        answer = httpx.get(address, headers=headers, timeout=access.timeout_seconds, trust_env=False)
+        answer = httpx.get(address, headers=headers, timeout=access.timeout_seconds, trust_env=False, verify=trusted)
         answer.raise_for_status()
         metadata = answer.json()
     except httpx.HTTPStatusError as error:

@@ -4,11 +4,11 @@ import ipaddress
 import math
 import re
 from enum import StrEnum, unique
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 _MAX_SAMPLE_BYTES: Final = 1 << 32
 _MOST_DIMENSIONS: Final = 16
@@ -53,17 +53,31 @@ class DType(StrEnum):
     INT64 = "int64"
 
 
+_NO_SHAPE: Final = 'must start with "batch", and all other dimensions must be positive integers'
+
+
+def _sizes(shape: Any) -> Any:
+    """Before it is tried as the one and the other, of which each would have its own complaint."""
+    if not isinstance(shape, list | tuple):
+        return shape
+    if any(size != "batch" and not (type(size) is int and size > 0) for size in shape):
+        raise ValueError(_NO_SHAPE)
+    return tuple(shape)
+
+
 class TensorSpec(Part):
     """One input or output. `shape` starts with ``"batch"``; the other dimensions are fixed."""
 
     name: Text
     dtype: DType
-    shape: tuple[Literal["batch"] | PositiveInt, ...] = Field(max_length=_MOST_DIMENSIONS)
+    shape: Annotated[tuple[Literal["batch"] | PositiveInt, ...], BeforeValidator(_sizes)] = Field(
+        max_length=_MOST_DIMENSIONS
+    )
 
     @model_validator(mode="after")
     def _one_leading_batch(self) -> Self:
         if self.shape[:1] != ("batch",) or "batch" in self.shape[1:]:
-            raise ValueError('shape must start with "batch", and all other dimensions must be positive integers')
+            raise ValueError(f"shape {_NO_SHAPE}")
         if self.sample_bytes > _MAX_SAMPLE_BYTES:
             raise ValueError("one sample would take more than 4 GiB")
         return self

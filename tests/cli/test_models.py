@@ -5,16 +5,21 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
+from adapters.open_inference import new_api_key
+from daemon.http import HttpServer
 from daemon.models import admission, site_key
 from daemon.pipelines import load_packages
-from daemon.settings import load_settings
+from daemon.settings import ApiKeySettings, ConsoleSettings, load_settings
 from daemon.settings.defaults import bundled_packages
-from runtime import ModelPackage, PackageError
+from runtime import LocalRuntime, ModelPackage, PackageError
 from tests.cli.conftest import Run
-from tests.runtime.packages import classifier
+from tests.peers.process import free_port
+from tests.runtime.packages import classifier, make_package
 
 SAID = ("--version", "1.0.0", "--intended-use", "Tests only.", "--licence", "Apache-2.0", "--training-data", "None.")
 
@@ -24,6 +29,13 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.onnx"
     onnx.save(classifier(), path)
     return path
+
+
+def _never_a_number() -> onnx.ModelProto:
+    """Its weights are infinite."""
+    model = classifier()
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((64, 3), np.inf, np.float32), "weights"))
+    return model
 
 
 @pytest.fixture
@@ -66,6 +78,44 @@ def test_a_model_is_sealed_under_a_key_of_the_master_key(run: Run, tmp_path: Pat
     assert site_key(settings) != (tmp_path / "master").read_bytes()
     with pytest.raises(PackageError, match="no key here"):
         ModelPackage.load(package, admission(settings, opens_sealed=False)).read_weights()
+
+
+def test_an_import_says_that_nothing_proves_a_model_whose_answers_are_no_numbers(
+    run: Run, tmp_path: Path, config: Path
+) -> None:
+    run("models", "keygen", tmp_path / "maker.pem")
+    onnx.save(_never_a_number(), tmp_path / "tiny.onnx")
+    into = tmp_path / "models"
+    imported = run("--config", config, "models", "import", tmp_path / "tiny.onnx", "--into", into, *SAID, columns=200)
+    assert imported.code == 0, imported.err
+    assert "has no [check]" in imported.out
+
+
+def test_a_server_is_asked_with_the_token_that_the_settings_have_for_it(run: Run, tmp_path: Path, home: Path) -> None:
+    """The server is our own inference API over another package."""
+    key, sha256 = new_api_key()
+    port = free_port()
+    (tmp_path / "token").write_text(key)
+    (tmp_path / "token").chmod(0o600)
+    console = ConsoleSettings(port=port, api_keys=(ApiKeySettings(name="us", sha256=sha256),))
+    url = f"http://127.0.0.1:{port}/v2/models/tiny"
+    with LocalRuntime([make_package(tmp_path / "tiny")], threads=1) as served:
+        server = HttpServer.start(console, served, dict)
+        try:
+            into = ("--into", tmp_path / "models")
+            imported = run("models", "import", url, *into, *SAID, "--token-file", tmp_path / "token")
+            assert imported.code == 0, imported.err
+            asked = ("models", "benchmark", tmp_path / "models" / "tiny-1.0.0", "--batch", 1, "--seconds", 0.1)
+            assert "token is refused" in run(*asked, columns=400).err
+            config = tmp_path / "kopru.toml"
+            config.write_text(
+                f'[runtime.remotes.us]\nauthority = "127.0.0.1:{port}"\ntoken_file = "{tmp_path}/token"\n'
+            )
+            answered = run("--config", config, *asked)
+            assert answered.code == 0, answered.err
+            assert "remote" in answered.out
+        finally:
+            server.stop()
 
 
 def test_a_description_goes_before_the_file_and_options_before_both(

@@ -159,6 +159,17 @@ def test_a_size_that_the_file_leaves_open_must_be_fixed(tmp_path: Path, into: Pa
         ({"outputs": [{"name": "probabilities", "shape": ["batch", 4]}]}, "outputs.0.shape", "['batch', 3]"),
         ({"outputs": [{"name": "probabilities", "dtype": "float16"}]}, "outputs.0.dtype", "float32"),
         ({"colour": "red"}, "colour", "unknown key"),
+        ({"files": {}}, "files", "unknown key"),
+        ({"inputs": 3}, "inputs", "valid array"),
+        ({"inputs": [{"name": "image"}]}, "inputs.0.dtype", "is missing"),
+        ({"inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", -1]}]}, "inputs.0.shape", "positive"),
+        ({"inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", "rows"]}]}, "inputs.0.shape", "positive"),
+        ({"outputs": ["probabilities"]}, "outputs.0", "object"),
+        ({"outputs": [{"role": "scores"}]}, "outputs.0.name", "is missing"),
+        ({"outputs": [{"name": "probabilities", "rôle": "scores"}]}, "outputs.0.rôle", "unknown key"),
+        ({"batch": 8}, "batch", "object"),
+        ({"variants": 3}, "variants", "valid array"),
+        ({"metrics": {"auroc": "good"}}, "metrics.auroc", "number"),
         ({"name": "../etc"}, "name", "pattern"),
         ({"version": "../../1"}, "version", "pattern"),
     ],
@@ -169,6 +180,14 @@ def test_a_description_that_contradicts_the_file_is_refused(
     refusal = _refusal(_onnx_file(tmp_path / "tiny.onnx"), into, **details)
     assert refusal.key == key
     assert words in refusal.problem
+
+
+def test_a_package_is_copied_as_it_is_and_not_described_anew(tmp_path: Path, into: Path) -> None:
+    theirs = make_package(tmp_path / "theirs")
+    with pytest.raises(PackageError) as caught:
+        import_model(theirs.directory, into, {"version": "2.0.0"})
+    assert caught.value.key == "version"
+    assert "copied as it is" in caught.value.problem
 
 
 @HERE

@@ -1,11 +1,14 @@
 """`to_input`: its sizes, margins and numbers, which training relies on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from runtime import InvalidInput, to_input
+from runtime import InvalidInput, read_grey, to_input
 from runtime.package import Grayscale, NoPreprocessing, Resize
 
 
@@ -94,3 +97,12 @@ def test_no_preprocessing_leaves_the_image_as_one_channel() -> None:
 def test_what_is_no_grey_image_is_refused(image: np.ndarray) -> None:
     with pytest.raises(InvalidInput):
         to_input(image, _spec((2, 2), Resize.STRETCH))
+
+
+def test_an_image_of_more_pixels_than_any_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (40, 30)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(InvalidInput, match="pixels"):
+        read_grey(tmp_path / "bomb.png")

@@ -24,6 +24,7 @@ from runtime import (
 )
 from runtime.backend import Backend, RemoteAccess, open_backend
 from runtime.errors import RouteUnavailable
+from runtime.importing import import_model
 from runtime.package import Place, Route, write_package
 from runtime.parity import prove
 from tests.peers.certificates import certificate_for
@@ -367,6 +368,22 @@ def test_a_server_must_prove_who_it_is(
                 open_backend(package, REMOTE, threads=1, access=access)
     finally:
         front.close()
+
+
+@pytest.mark.parametrize("protocol", ["https", "grpcs"])
+def test_a_model_is_imported_from_a_server_whose_authority_is_the_sites_own(
+    tmp_path: Path, mlserver: MlServer, protocol: str
+) -> None:
+    certificate = certificate_for("localhost", tmp_path)
+    front = _TlsFront(certificate, mlserver.http_port if protocol == "https" else mlserver.grpc_port)
+    url = f"{protocol}://localhost:{front.port}{'/v2/models' if protocol == 'https' else ''}/network"
+    said = {key: description()[key] for key in ("version", "intended_use", "licence", "training_data")}
+    try:
+        package = import_model(url, tmp_path / "models", said, access=RemoteAccess(authorities=certificate))
+    finally:
+        front.close()
+    assert package.remote is not None
+    assert [spec.name for spec in package.outputs] == ["probabilities"]
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
