@@ -1,6 +1,6 @@
 """`kopru quarantine …`: what could not be proven clean, why, and what to do with it. Shows no value."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,10 +35,7 @@ def release(
     Exits with 3 if it is kept back for another reason by now.
     """
     answer = options(context).daemon().ask("quarantine.release", instance=instance, reason=reason)
-    if json:
-        print_json(answer)
-    else:
-        say(f"released ({answer['reason']}); study {answer['study']}: revision {answer['revision']} is on its way")
+    _tell(answer, json, f"released ({answer['reason']})")
 
 
 @app.command("retry")
@@ -64,20 +61,14 @@ def retry(
         raise typer.BadParameter("--basic is without any --option", param_hint="--basic")
     narrowed = {"options": list(option or []), "year_only": year_only} if option or basic or year_only else {}
     answer = options(context).daemon().ask("quarantine.retry", study=study, **narrowed)
-    if json:
-        print_json(answer)
-    else:
-        say(f"study {answer['study']}: revision {answer['revision']} is on its way")
+    _tell(answer, json)
 
 
 @app.command("reject")
 def reject(context: typer.Context, instance: Instance, json: Json = False) -> None:
     """Take an instance out of its study; it stays stored and listed, and can be restored. The rest is processed."""
     answer = options(context).daemon().ask("quarantine.reject", instance=instance)
-    if json:
-        print_json(answer)
-    else:
-        say(f"rejected; study {answer['study']}: revision {answer['revision']} is on its way")
+    _tell(answer, json, "rejected")
 
 
 @app.command("restore")
@@ -88,7 +79,11 @@ def restore(
 ) -> None:
     """Put an instance that was rejected here back into its study, where what kept it back is judged again."""
     answer = options(context).daemon().ask("quarantine.restore", instance=instance)
+    _tell(answer, json, "restored")
+
+
+def _tell(answer: dict[str, Any], json: bool, *done: str) -> None:
     if json:
         print_json(answer)
     else:
-        say(f"restored; study {answer['study']}: revision {answer['revision']} is on its way")
+        say("; ".join([*done, f"study {answer['study']}: revision {answer['revision']} is on its way"]))

@@ -37,19 +37,21 @@ def test_a_secret_on_the_command_line_is_refused(refused):
     assert SECRET not in str(problem)
 
 
+def given(way: str, key: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """The secret for the last table of a file: what the file says of it, and the environment."""
+    environ = {"CREDENTIALS_DIRECTORY": str(folder)}
+    if way == "environment":
+        return "", environ | {f"KOPRU_{key.upper().replace('.', '__').replace('-', '_')}": SECRET}
+    file = folder / (key if way == "credential" else "token")
+    file.write_text(SECRET + "\n")
+    file.chmod(0o400)
+    return (f'token_file = "{file}"\n' if way == "file" else ""), environ
+
+
 @pytest.mark.parametrize("way", ["environment", "file", "credential"])
 def test_a_secret_comes_from_the_environment_a_file_or_a_credential_and_is_masked(load, tmp_path: Path, way: str):
-    (tmp_path / "credentials").mkdir()
-    text, environ = EHR, {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
-    secret_file = tmp_path / "credentials" / "destinations.ehr.token" if way == "credential" else tmp_path / "token"
-    if way == "environment":
-        environ["KOPRU_DESTINATIONS__EHR__TOKEN"] = SECRET
-    else:
-        secret_file.write_text(SECRET + "\n")
-        secret_file.chmod(0o400)
-    if way == "file":
-        text += f'token_file = "{secret_file}"\n'
-    loaded = load(text, environ)
+    text, environ = given(way, "destinations.ehr.token", tmp_path)
+    loaded = load(EHR + text, environ)
     [destination] = loaded.settings.destinations
     assert isinstance(destination, FhirDestination)
     assert destination.token is not None
@@ -64,16 +66,8 @@ def test_a_secret_comes_from_the_environment_a_file_or_a_credential_and_is_maske
 
 @pytest.mark.parametrize("way", ["environment", "file", "credential"])
 def test_the_token_of_a_server_with_models_is_a_secret_like_any_other(load, tmp_path: Path, way: str):
-    text, environ = REMOTE, {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    secret_file = tmp_path / ("runtime.remotes.gpu-farm.token" if way == "credential" else "token")
-    if way == "environment":
-        environ["KOPRU_RUNTIME__REMOTES__GPU_FARM__TOKEN"] = SECRET
-    else:
-        secret_file.write_text(SECRET + "\n")
-        secret_file.chmod(0o400)
-    if way == "file":
-        text += f'token_file = "{secret_file}"\n'
-    loaded = load(text, environ)
+    text, environ = given(way, "runtime.remotes.gpu-farm.token", tmp_path)
+    loaded = load(REMOTE + text, environ)
     [(name, remote)] = loaded.settings.runtime.remotes.items()
     assert (name, remote.authority, remote.timeout_seconds) == ("gpu-farm", "models.example:8001", 30.0)
     assert remote.token is not None

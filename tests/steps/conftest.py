@@ -67,6 +67,14 @@ def make(tmp_path: Path, emptied_database_url: str) -> Iterator[Make]:
 
 
 @pytest.fixture
+def teaching(tmp_path: Path) -> Iterator[StoreScp]:
+    """One more archive."""
+    made = StoreScp(tmp_path / "teaching")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
 def archive(tmp_path: Path) -> Iterator[StoreScp]:
     made = StoreScp(tmp_path)
     yield made

@@ -87,18 +87,14 @@ def test_a_study_arrives_under_the_policy_of_its_destination(make: Make, archive
 @sqlite_alone
 @pytest.mark.dcmtk
 def test_each_destination_gets_the_study_under_its_own_policy_and_the_uids_agree(
-    make: Make, archive: StoreScp, tmp_path: Path
+    make: Make, archive: StoreScp, teaching: StoreScp
 ):
-    other = StoreScp(tmp_path / "other")
     archive.start()
-    other.start()
-    try:
-        installation = make(at(archive, deidentification=SHIFTED), at(other, "teaching"))
-        installation.send(image())
-        installation.work()
-        (shifted,), (bare,) = ([dcmread(file) for file in place.files()] for place in (archive, other))
-    finally:
-        other.stop()
+    teaching.start()
+    installation = make(at(archive, deidentification=SHIFTED), at(teaching, "teaching"))
+    installation.send(image())
+    installation.work()
+    (shifted,), (bare,) = ([dcmread(file) for file in place.files()] for place in (archive, teaching))
     assert installation.revisions() == ["delivered"]
     assert (shifted.StudyDate != "", bare.get("StudyDate", "")) == (True, "")
     assert shifted.SOPInstanceUID == bare.SOPInstanceUID

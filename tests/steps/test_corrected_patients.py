@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydicom import Dataset
 
 from adapters.fhir import Retry
 from adapters.keys import KeyDestroyed, KeyStoreUnavailable
@@ -132,10 +133,8 @@ def test_no_study_is_taken_from_its_patient_by_what_names_nobody(installation: I
     assert reports(installation) == {A.family: "partial"}
 
 
-@WITH_ANY_DATABASE
-def test_what_was_rejected_before_the_correction_is_the_rightful_patients_when_it_is_restored(
-    installation: Installation,
-):
+def with_one_rejected(installation: Installation) -> tuple[Dataset, ObjectRef]:
+    """The image of a study that is delivered, and where the other one lies, which an operator has rejected."""
     first = image()
     doubtful = another(first)
     doubtful.BurnedInAnnotation = "YES"
@@ -143,6 +142,14 @@ def test_what_was_rejected_before_the_correction_is_the_rightful_patients_when_i
     installation.work()
     installation.ask("quarantine.reject", instance=rejected.id)
     installation.work()
+    return first, rejected
+
+
+@WITH_ANY_DATABASE
+def test_what_was_rejected_before_the_correction_is_the_rightful_patients_when_it_is_restored(
+    installation: Installation,
+):
+    first, rejected = with_one_rejected(installation)
     assert reports(installation) == {A.family: "partial"}
     installation.send(of(B, first))
     settle(installation)
@@ -162,13 +169,7 @@ def test_what_was_rejected_before_the_correction_is_the_rightful_patients_when_i
 
 @WITH_ANY_DATABASE
 def test_a_damaged_object_that_was_rejected_before_keeps_no_report_on_the_wrong_patient(installation: Installation):
-    first = image()
-    doubtful = another(first)
-    doubtful.BurnedInAnnotation = "YES"
-    (_, rejected) = installation.send(first, doubtful)
-    installation.work()
-    installation.ask("quarantine.reject", instance=rejected.id)
-    installation.work()
+    first, rejected = with_one_rejected(installation)
     file = rejected.path(installation.node.store.root)
     damaged = bytearray(file.read_bytes())
     damaged[-100] ^= 1

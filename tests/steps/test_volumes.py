@@ -152,21 +152,17 @@ def test_a_series_that_is_no_volume_is_reported_as_not_analysable_and_not_outlin
 
 @pytest.mark.dcmtk
 def test_the_segmentation_goes_along_where_it_is_wanted_and_lies_on_the_copies(
-    volumes: Open, archive: StoreScp, tmp_path: Path
+    volumes: Open, archive: StoreScp, teaching: StoreScp
 ):
-    other = StoreScp(tmp_path / "other")
     archive.start()
-    other.start()
-    try:
-        shifted = {"options": ["clean-pixel-data", "retain-longitudinal-modified-dates"]}
-        installation = volumes(at(archive, segmentations=True, deidentification=shifted), at(other, "teaching"))
-        installation.send(*slices())
-        installation.work()
-        assert installation.revisions() == ["delivered"]
-        (seg,), copies = seg_in(archive)
-        assert (seg_in(other)[0], len(seg_in(other)[1])) == ([], len(copies))
-    finally:
-        other.stop()
+    teaching.start()
+    shifted = {"options": ["clean-pixel-data", "retain-longitudinal-modified-dates"]}
+    installation = volumes(at(archive, segmentations=True, deidentification=shifted), at(teaching, "teaching"))
+    installation.send(*slices())
+    installation.work()
+    assert installation.revisions() == ["delivered"]
+    (seg,), copies = seg_in(archive)
+    assert (seg_in(teaching)[0], len(seg_in(teaching)[1])) == ([], len(copies))
     assert len(copies) == 24
     by_uid = {copy.SOPInstanceUID: copy for copy in copies}
     assert {(copy.StudyInstanceUID, copy.PatientID) for copy in copies} == {(seg.StudyInstanceUID, seg.PatientID)}
