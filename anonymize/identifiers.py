@@ -38,14 +38,17 @@ _TELLING_DIGITS: Final = 3  # different ones: 000001 is where many things begin
 _GAP: Final = r"(?:_|[^\w\n]){0,2}"  # between the pieces of a word
 _PARTS: Final = re.compile(rb"[\\^= \0]+")
 _TURKISH: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})
+_UNREAD: Final = frozenset({"Cf", "Me", "Mn"})
 
 
 def plain(text: str) -> str:
-    """Text with its letters composed, and without characters that nobody sees (general category Cf)."""
+    """Text with its letters composed, without characters that nobody sees (general category Cf), and without marks on
+    letters that never have them.
+    """
     if text.isascii():
         return text
     composed = unicodedata.normalize("NFC", text)
-    return "".join(character for character in composed if unicodedata.category(character) != "Cf")
+    return "".join(character for character in composed if unicodedata.category(character) not in _UNREAD)
 
 
 def folded(text: str) -> str:

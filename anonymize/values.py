@@ -11,6 +11,7 @@ from typing import Final
 
 from anonymize import dates, text, vocabulary
 from anonymize.character_sets import character_sets_of, decode, encode, is_character_set
+from anonymize.escapes import unescaped
 from anonymize.identifiers import folded
 from anonymize.proofs import sound_text
 from anonymize.rules import Action
@@ -63,7 +64,8 @@ def cleaned(
     them, the words that anybody may know stay, but for `names` (folded). So what the recognizers miss goes, too.
     """
     sound = sound_text(vr, value, character_sets)
-    original = None if sound is None else decode(sound, character_sets)
+    encoded = None if sound is None else decode(sound, character_sets)
+    original = None if encoded is None else unescaped(encoded)
     if sound is None or original is None:
         return None
     parts = [original] if vr in _SINGLE else original.split("\\")

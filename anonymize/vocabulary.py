@@ -15,6 +15,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
 
 from anonymize.codes import published_meanings
+from anonymize.escapes import unescaped
 from anonymize.identifiers import folded, plain
 
 TERMS: Final = "terms.txt"
@@ -31,8 +32,8 @@ _MOST_DIGITS: Final = 10  # of a version; a telephone number has more
 _DATE_OR_TOKEN: Final = re.compile(r"(?P<date>\d{1,4}([./-])\d{1,2}\2\d{1,4})|[^\W_]+")
 _NO_DECIMAL: Final = r"(?!\d+\.\d+(?![.\d]))"
 _LETTERS_APART: Final = re.compile(r"(?<![^\W_])[^\W\d_](?:[\s.,_/-]{1,2}[^\W\d_](?![^\W_])){3,}")
-_APART: Final = re.compile(  # a word letter by letter, a number in groups of digits
-    rf"{_LETTERS_APART.pattern}|(?<![\w.,])(?=(?:\D?\d){{6}}){_NO_DECIMAL}\d{{1,3}}(?:(?:[\s/-]{_NO_DECIMAL}|\.)\d{{1,3}}){{2,}}(?!\w|[.,]\d)"
+_APART: Final = re.compile(  # a word letter by letter, in bytes, a number in groups of digits
+    rf"{_LETTERS_APART.pattern}|(?<!\w)(?:[0-9A-Fa-f]{{2}}[\s:,-]){{3,}}[0-9A-Fa-f]{{2}}(?!\w)|(?<![\w.,])(?=(?:\D?\d){{6}}){_NO_DECIMAL}\d{{1,3}}(?:(?:[\s/-]{_NO_DECIMAL}|\.)\d{{1,3}}){{2,}}(?!\w|[.,]\d)"
 )
 _MARK: Final = "[-]"
 _SHORT: Final = 3
@@ -52,7 +53,8 @@ def is_known(text: str) -> bool:
     """
     if text in _remembered:
         return True
-    known = _is_of_known_words(plain(text))
+    read = unescaped(text)
+    known = read is not None and _is_of_known_words(plain(read))
     if known and len(text) <= _LONGEST_REMEMBERED and len(_remembered) < _MOST_REMEMBERED:
         _remembered.add(text)
     return known
