@@ -128,7 +128,7 @@ _TURKISH: Final = frozenset(fold(name) for name in _TURKISH_MONTHS)
 _RIGHT: Final = re.compile(
     rf"(?:'?(?:in|un|nin|nun)?(?:\s?ayi(?:nin"
     rf"|nda)?)?\s?(?=[\w]))?(?:[ .,/-]{{0,2}}(?:the\s)?(?:(?P<day>{_DAY})(?:st|nd|rd|th)?(?![\d:]|[.,/]\d|\s?(?:mg"
-    rf"|ml|mm|cm|%))(?:\s?-\s?{_DAY}(?!\d))?|(?P<ordinal>{_DAY_EN}|{_DAY_TR}(?:i|si|u|ine|inde)?)\b(?!\s?bin\b"
+    rf"|ml|mm|cm|%))(?:\s?-\s?{_DAY}(?!\d))?|(?P<ordinal>{_DAY_EN}|{_DAY_TR}(?:s?[iu])?(?:n?[dt][ae]n?|n?[ae])?)\b(?!\s?bin\b"
     rf"|[ -](?:hundred|thousand))))?"
     rf"(?:[ .,/-]{{0,2}}(?:of\s|in\s)?(?:(?P<year>{_YEAR}|'\d\d)(?![\d]|[.,]\d)|(?P<year_words>{_YEAR_TR}"
     rf"|{_YEAR_EN})\b))?"
@@ -241,7 +241,9 @@ def _around_month(note: Note, match: re.Match[str]) -> tuple[int, int] | None:
         return None
     if not capital and word in _AMBIGUOUS and not (right_year and (left or right_day or len(word) > 3)):
         day = bool(left and left.groupdict().get("day"))
-        if not (day and _DATED.match(note.folded, match.start())) and not (right["day"] and word in _DATED_BEFORE_DAY):
+        if not (day and _DATED.match(note.folded, match.start())) and not (
+            (right["day"] and word in _DATED_BEFORE_DAY) or (right["ordinal"] and "ayi" in right[0])
+        ):
             return None
     start = low + left.start() if left else match.start()
     if (

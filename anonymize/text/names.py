@@ -121,7 +121,9 @@ class _Reader:
         before = at > 0 and self._gap(at - 1) in _LISTING
         ends = at + 1 == len(self.words)
         after = not ends and self._gap(at) in _LISTING
-        if not ((before or after) and self._is_rare(at)) and not (before and (after or ends or self._gap(at)[0] in ".;")):
+        if not ((before or after) and self._is_rare(at)) and not (
+            before and (after or ends or self._gap(at)[0] in ".;")
+        ):
             return False
         beside.update((at - 1, at + 1))
         return True
@@ -166,14 +168,14 @@ class _Reader:
 
     def _is_prose_before_name(self, at: int) -> bool:
         """Whether this is a usual word with the capital of a sentence's beginning, and a usual name follows."""
-        if (
-            self.roles[at] != Role.NONE
-            or at + 1 == len(self.words)
-            or not is_in_use(self.words[at].plain, turkish=self.note.turkish)
-        ):
+        if self.roles[at] != Role.NONE or at + 1 == len(self.words) or self._gap(at) != " ":
             return False
-        following = self.roles[at + 1]
-        return bool(following & NAME) and not following & UNSURE and (at == 0 or "." in self._gap(at - 1))
+        word, following = self.words[at], self.words[at + 1]
+        if word.capitals and len(word.plain) < 5 and following.title:
+            return True
+        usual = self.roles[at + 1] & NAME and not self.roles[at + 1] & UNSURE
+        begins = at == 0 or "." in self._gap(at - 1)
+        return begins and bool(usual or len(following.plain) == 1) and is_in_use(word.plain, turkish=self.note.turkish)
 
     def _is_small_family_and_given(self, at: int) -> bool:
         """Whether this is the first word of "smith,john"."""
@@ -293,7 +295,8 @@ class _Reader:
         if gap in {", ", ","}:
             following = self.roles[at + 1]
             alike = self.words[at].title == self.words[at + 1].title and len(self.words[at + 1].plain) > 2
-            if known and alike and self._is_rare(at) and self._is_rare(at + 1):
+            given = following & Role.GIVEN and not following & UNSURE
+            if alike and self._is_rare(at) and (given or (known and self._is_rare(at + 1))):
                 return True
             return bool(
                 known
@@ -356,7 +359,9 @@ class _Reader:
             return told and bool(role & NAME) and not (word.capitals and not role & Role.GIVEN)
         if len(self.words[at - 1].plain) == 1 and self._gap(at - 1) in {". ", "."}:
             return word.capital and bool(role & NAME)
-        return bool(role & Role.FAMILY) and word.capital and not word.capitals and bool(self.roles[at - 1] & Role.GIVEN)
+        if word.capitals or role & Role.AFTER:
+            return False
+        return bool(role & Role.FAMILY) and word.capital and bool(self.roles[at - 1] & Role.GIVEN)
 
     def _before_initial(self, at: int) -> bool:
         """Whether an eponym is a given name: "Rutherford B. Okoye"."""
@@ -420,10 +425,20 @@ class _Reader:
             return False
         if roles[0] == Role.NONE:
             return bool(roles[-1] & Role.FAMILY) and not self.words[first].capitals
+        if last - first > len(roles):  # an initial between
+            return not roles[-1] & Role.VOCABULARY and not self._before_disease(last - 1)
         if not roles[0] & Role.GIVEN:
             return False
         unknown = roles[-1] == Role.NONE and not self.words[last - 1].capitals
+        if all(role & NAME for role in roles) and self._is_before_small(last - 1):
+            return not self._before_disease(last - 1)
         return bool(roles[-1] & Role.FAMILY) or unknown or (bool(roles[-1] & NAME) and self._as_a_person(first, last))
+
+    def _is_before_small(self, at: int) -> bool:
+        """Whether a word has a capital, and what follows in the sentence has none."""
+        if not self.words[at].title:
+            return False
+        return at + 1 == len(self.words) or not self.words[at + 1].capital or self._gap(at) not in {" ", "-"}
 
     def _stands_alone(self, at: int) -> bool:
         """Whether a usual name by itself is one."""

@@ -96,6 +96,9 @@ _TCKN_CONTEXT: Final = re.compile(
 )
 
 
+_TELEPHONE_BEFORE: Final = re.compile(r"\b(?:tel|telefon|gsm|cep|phone|fax|faks)\b[^\d]{0,12}$")
+
+
 def tckns(note: Note) -> Iterator[Finding]:
     """Turkish citizens' and foreigners' numbers: eleven digits with right check digits, or with wrong ones after a
     word that announces such a number (a slip of the pen is still the patient's).
@@ -103,7 +106,7 @@ def tckns(note: Note) -> Iterator[Finding]:
     for match in _ELEVEN.finditer(note.folded):
         digits = re.sub(r"\D", "", match[0])
         before = note.folded[max(0, match.start() - 40) : match.start()]
-        announced = _TCKN_CONTEXT.search(before)
+        announced = _TCKN_CONTEXT.search(before) and not _TELEPHONE_BEFORE.search(before)
         if announced or (len(digits) == 11 and tckimlik.is_valid(digits)):
             yield Finding(*match.span(), TextClass.TCKN, "tckn, announced" if announced else "tckn, check digits")
 

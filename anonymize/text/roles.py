@@ -95,7 +95,12 @@ def is_in_use(plain: str, *, turkish: bool) -> bool:
         turkish: whether it may have Turkish endings: those are so many that a tenth of all other words would fit.
 
     """
-    return _is_english(plain) or bool(_MEDICAL.fullmatch(plain)) or plain in _turkish() or (turkish and _is_inflected_turkish(plain))
+    return (
+        _is_english(plain)
+        or bool(_MEDICAL.fullmatch(plain))
+        or plain in _turkish()
+        or (turkish and _is_inflected_turkish(plain))
+    )
 
 
 def _is_english(plain: str) -> bool:
