@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from anonymize import MalformedDataSet, Option, PatientPseudonym, Policy, Quarantine, deidentify, read_header
+from daemon.cli.fhir_subjects import patient_scope
 from daemon.cli.files import NotDicom, read_instance
 from pipelines.errors import InvalidOutput
 from pipelines.pipeline import NotAnalysable, Part, Pipeline, PreparedInput, Technical
@@ -26,9 +27,10 @@ _TIMEOUT_SECONDS: Final = 60.0
 
 @dataclass
 class _Series:
-    """What was read of the files of one series; `spoilt` says why a file of it cannot be looked at."""
+    """What was read of the files of one series; `spoilt` says why it cannot be looked at."""
 
     first: Path
+    patient: str = field(repr=False)
     parts: list[Part] = field(default_factory=list)
     paths: dict[str, Path] = field(default_factory=dict)  # by the SOP Instance UID that the part has
     spoilt: str | None = None
@@ -70,7 +72,11 @@ class _Asked:
         selection = self._pipeline.select(Technical.of_header(header))
         if not selection.selected:
             return {"not_analysable": selection.reason}
-        series = self.found.setdefault(header.series_instance_uid, _Series(path))
+        patient = patient_scope(header.issuer_of_patient_id, header.patient_id)
+        series = self.found.setdefault(header.series_instance_uid, _Series(path, patient))
+        if series.patient != patient:
+            series.spoilt = "the files of the series are of different patients"
+            return None
         try:
             clean = deidentify(received, self._patient, self._policy).instance
         except Quarantine as error:

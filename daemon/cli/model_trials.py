@@ -6,6 +6,7 @@ Both run it in this process, beside the daemon and without it; nothing is stored
 import csv
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,22 +118,28 @@ def _timed(runtime: Runtime, package: ModelPackage, size: int, seconds: float) -
 
 def _read_table(table: Path, package: ModelPackage) -> list[tuple[str, str]]:
     """File and label of each row. A wrong table is a usage error that names the line, and no file."""
-    known = {label.name for label in package.labels}
-    with table.open(encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text)
-        if not {"file", "label"} <= set(reader.fieldnames or ()):
-            raise typer.BadParameter("the table's first line must name the columns file and label", param_hint="LABELS")
-        rows = []
-        for row in reader:
-            if row["label"] not in known or not row["file"]:
-                there_are = ", ".join(sorted(known)) or "none"
-                raise typer.BadParameter(
-                    f"line {reader.line_num}: no file, or no label of the model; there are: {there_are}",
-                    param_hint="LABELS",
-                )
-            rows.append((row["file"], row["label"]))
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as text:
+            rows = _rows(csv.DictReader(text), {label.name for label in package.labels})
+    except (UnicodeDecodeError, csv.Error):
+        raise typer.BadParameter("is no table of comma-separated values in UTF-8", param_hint="LABELS") from None
     if not rows:
         raise typer.BadParameter("the table has no rows", param_hint="LABELS")
+    return rows
+
+
+def _rows(reader: "csv.DictReader[str]", known: Collection[str]) -> list[tuple[str, str]]:
+    if not {"file", "label"} <= set(reader.fieldnames or ()):
+        raise typer.BadParameter("the table's first line must name the columns file and label", param_hint="LABELS")
+    rows = []
+    for row in reader:
+        if row["label"] not in known or not row["file"]:
+            there_are = ", ".join(sorted(known)) or "none"
+            raise typer.BadParameter(
+                f"line {reader.line_num}: no file, or no label of the model; there are: {there_are}",
+                param_hint="LABELS",
+            )
+        rows.append((row["file"], row["label"]))
     return rows
 
 

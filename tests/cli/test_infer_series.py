@@ -88,3 +88,14 @@ def test_a_file_that_cannot_be_proven_clean_spoils_its_series(run: Run, tmp_path
     assert answer.code == 3
     (said,) = objects(answer)
     assert "cannot be" in said["not_analysable"]
+
+
+def test_slices_of_two_patients_are_no_series(run: Run, tmp_path: Path):
+    slices = ct_series(draw_phantom(WITH_LESION, (26, 64, 64)))
+    slices[7].PatientID = "PLANTID2"
+    for number, image in enumerate(slices):
+        image.save_as(tmp_path / f"{number:02}.dcm", enforce_file_format=True)
+    answer = run("infer", "ct-lesion-sample", tmp_path)
+    assert answer.code == 3
+    (said,) = objects(answer)
+    assert said["not_analysable"] == "the files of the series are of different patients"

@@ -54,6 +54,15 @@ def test_a_wrong_table_is_a_mistake_that_is_named(table: Path, text: str):
     assert run("evaluate", MODEL, table).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "content", ["file,label\n".encode("utf-16"), b"file,label\n\xfe,x\n", b"file,label\n" + b"x" * 140_000]
+)
+def test_what_is_no_table_is_a_wrong_use(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "labels.csv").write_bytes(content)
+    answer = run("evaluate", MODEL, tmp_path / "labels.csv")
+    assert answer.exit_code == 2
+
+
 def test_speed_is_measured_for_each_size():
     rows = json.loads(run("benchmark", MODEL, "--batch", 1, "--batch", 4, "--seconds", 0.1, "--json").stdout)
     assert [row["batch"] for row in rows] == [1, 4]
