@@ -55,7 +55,7 @@ _NOTED: Final = DECISIVE | IMAGE_TAGS | WAVEFORM_TAGS | REGION_TAGS | DESCRIPTOR
 _NOT_ONLY_RULED: Final = PIXELS | codes.CODE_ATTRIBUTES | _NOTED  # something is done with them before they are judged
 _DECIMALS: Final = frozenset({"DS", "IS"})
 _TELLING_DIGITS: Final = 8  # a shorter number is that of a patient by chance only
-_RUNS_OF_DIGITS: Final = re.compile(rb"\d{5,}")  # four are met by chance, behind a decimal point above all
+_RUNS_OF_DIGITS: Final = re.compile(rb"[1-9]\d{4,}")  # four are met by chance, behind a decimal point above all
 _SHORT_HEAD: Final = 8  # bytes, of an element whose length has 16 bits, and of any in implicit VR
 _PIXEL_VRS: Final = frozenset({"OB", "OW", "OF", "OD", None})
 

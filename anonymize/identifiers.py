@@ -33,6 +33,7 @@ _WORD: Final = re.compile(r"[^\W_]+")
 _SHORTEST_WITH_DIGITS: Final = 4
 _SHORTEST_IN_PIECES: Final = 5
 _DIGITS: Final = re.compile(r"[0-9]{6,}")
+_UNPADDED: Final = re.compile(r"(?<![0-9])0+([1-9][0-9]{5,})")  # as a number is written in a DS or IS
 _LONG_NUMBER: Final = 8
 _TELLING_DIGITS: Final = 3  # different ones: 000001 is where many things begin
 _GAP: Final = r"(?:_|[^\w\n]){0,2}"  # between the pieces of a word
@@ -101,7 +102,9 @@ class Identifiers:
                 if len(word) >= shortest or not word.isascii():
                     yield word
                 if SOURCES[tag] == _NUMBER:  # the digits of a number that has letters, too
-                    yield from (digits for digits in _DIGITS.findall(word) if len(set(digits)) >= _TELLING_DIGITS)
+                    for digits in (*_DIGITS.findall(word), *_UNPADDED.findall(word)):
+                        if len(set(digits)) >= _TELLING_DIGITS:
+                            yield digits
 
 
 def _swapped(part: bytes) -> bytes:

@@ -95,6 +95,16 @@ def test_the_digits_of_a_number_with_letters_are_the_number_where_nothing_is_cle
 
 
 @pytest.mark.parametrize(
+    ("number", "value"), [("7718293", "007718293"), ("PX7718293", "07718293"), ("0007718293", "7718293 ")]
+)
+def test_zeros_in_front_make_no_other_number(number, value):
+    made = identified()
+    made.PatientID = number
+    with pytest.raises(Quarantine, match="known-identifier"):
+        deidentify(received(inserted(encoded(made), explicit(0x00200013, "IS", even(value)))), PATIENT)
+
+
+@pytest.mark.parametrize(
     ("number", "elements"),
     [
         ("1234512", explicit(0x00200011, "IS", b"12345 ") + explicit(0x00200013, "IS", b"12")),  # two values, not one
