@@ -37,7 +37,7 @@ from rich.table import Table
 import pipelines
 from runtime import Device, ModelPackage, RuntimeClient, serve, write_package
 from runtime.backends.onnx import session_options
-from runtime.package import DType, TensorSpec
+from runtime.tensors import made_up
 
 BUNDLED = Path(pipelines.__file__).parent / "packages" / "chest-xray-3class"
 SAME_BATCH_TARGET, AT_ONCE_TARGET, ADDED_TARGET_MS = 0.95, 0.90, 1.0
@@ -153,16 +153,8 @@ def _measure(package: ModelPackage, guarded: ModelPackage, client: RuntimeClient
 
 
 def _inputs(package: ModelPackage, samples: int, seed: int = 0) -> Inputs:
-    """Noise: greys of 8 bits where the input takes them, else numbers from 0 to 1."""
     random = np.random.default_rng(seed)
-
-    def noise(spec: TensorSpec) -> np.ndarray[Any, Any]:
-        shape = (samples, *spec.sample_shape)
-        if spec.dtype is DType.UINT8:
-            return random.integers(0, 256, shape, np.uint8)
-        return random.random(shape).astype(spec.dtype.value)
-
-    return {spec.name: noise(spec) for spec in package.inputs}
+    return {spec.name: made_up((samples, *spec.sample_shape), spec.dtype, random) for spec in package.inputs}
 
 
 def _rate(call: Callable[[], None], threads: int, seconds: float) -> float:

@@ -349,15 +349,14 @@ class Batcher:
         self, batch: list[_Request], outputs: dict[str, Array], samples: int, started: float, seconds: float
     ) -> None:
         description = self._description
+        sound = not _unsound(description, outputs)  # all at once: the calls cost more than the few numbers of each
         first = 0
         now = time.monotonic()
         for request in batch:
             part = {spec.name: outputs[spec.name][first : first + request.samples] for spec in description.outputs}
             first += request.samples
-            flaws = ((spec.name, flaw(spec, part[spec.name])) for spec in description.outputs)
-            unsound = next((f"output {name!r} {problem}" for name, problem in flaws if problem), None)
-            if unsound:
-                self._fail([request], BackendFailure(f"{description.name}: {unsound}"))
+            if not sound and (problem := _unsound(description, part)):
+                self._fail([request], BackendFailure(f"{description.name}: {problem}"))
                 continue
             request.future.set_result(
                 InferenceResult(
@@ -380,6 +379,14 @@ class Batcher:
         for request in rest:
             if request.future.set_running_or_notify_cancel():
                 request.future.set_exception(error)
+
+
+def _unsound(description: ModelDescription, outputs: dict[str, Array]) -> str:
+    """What is wrong with the numbers of any output; empty if nothing is."""
+    for spec in description.outputs:
+        if problem := flaw(spec, outputs[spec.name]):
+            return f"output {spec.name!r} {problem}"
+    return ""
 
 
 def _opening_failure(error: Exception, model: str) -> RuntimeFailure:

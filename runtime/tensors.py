@@ -20,6 +20,15 @@ Form = tuple[str, tuple[int, ...]]
 """A tensor's dtype (numpy's name) and shape."""
 
 
+def made_up(shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
+    """A tensor to try a model with: numbers from 0 to 1, greys from 0 to 255 where it is uint8; zeros where it is of
+    other integers, which may be places in something.
+    """
+    if dtype == DType.UINT8:
+        return random.integers(0, 256, shape, np.uint8)
+    return random.random(shape).astype(dtype) if np.dtype(dtype).kind == "f" else np.zeros(shape, dtype)
+
+
 def native(inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Array]:
     """The same tensors, C-contiguous and in this machine's byte order. Raises `InvalidInput` for what is none."""
     for name, array in inputs.items():

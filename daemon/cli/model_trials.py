@@ -18,6 +18,7 @@ from daemon.cli.output import fail, print_json, print_table, say
 from runtime import ModelPackage, Runtime, RuntimeFailure
 from runtime.evaluation import Measures, measure
 from runtime.statistics import Proportion
+from runtime.tensors import made_up
 
 Model = Annotated[str, typer.Argument(help="The package's name, or its folder.")]
 
@@ -96,7 +97,7 @@ def benchmark(
 
 def _timed(runtime: Runtime, package: ModelPackage, size: int, seconds: float) -> dict[str, Any]:
     random = np.random.default_rng(0)
-    inputs = {spec.name: random.random((size, *spec.sample_shape)).astype(spec.dtype) for spec in package.inputs}
+    inputs = {spec.name: made_up((size, *spec.sample_shape), spec.dtype, random) for spec in package.inputs}
     taken: list[float] = []
     answer = runtime.infer(package.name, inputs, timeout_seconds=600.0)  # opens the route
     end = time.monotonic() + seconds

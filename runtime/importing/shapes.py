@@ -8,6 +8,7 @@ import numpy as np
 
 from runtime.package.archives import Array
 from runtime.package.parts import DType
+from runtime.tensors import made_up as made_up_tensor
 
 Tables = Sequence[Mapping[str, Any]]
 Run = Callable[[Mapping[str, Array]], Sequence[Array]]
@@ -63,13 +64,9 @@ def run_trial(inputs: Tables, outputs: Tables, run: Run) -> Found:
 
 
 def made_up(inputs: Tables, samples: int) -> dict[str, Array]:
-    """Samples that are always the same: numbers from 0 to 1, zeros where the input takes integers."""
+    """Samples that are always the same."""
     random = np.random.default_rng(_SEED)
-    found: dict[str, Array] = {}
-    for each in inputs:
-        shape, dtype = (samples, *each["shape"][1:]), np.dtype(each["dtype"])
-        found[each["name"]] = random.random(shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
-    return found
+    return {each["name"]: made_up_tensor((samples, *each["shape"][1:]), each["dtype"], random) for each in inputs}
 
 
 def _names(count: int) -> list[str]:
