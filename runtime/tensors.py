@@ -4,6 +4,7 @@ Messages name tensors, dtypes and shapes, never a value.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,10 +12,9 @@ import numpy as np
 
 from runtime.errors import BackendFailure, InvalidInput
 from runtime.inference import Array, Tensors
-from runtime.package import DType, ModelDescription, OutputSpec, TensorSpec
+from runtime.package import DTYPES, DType, ModelDescription, OutputSpec, TensorSpec
 
 _ROUNDING: Final = 1e-3
-_DTYPES: Final = frozenset(dtype.value for dtype in DType)
 
 Form = tuple[str, tuple[int, ...]]
 """A tensor's dtype (numpy's name) and shape."""
@@ -31,15 +31,18 @@ def made_up(shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> 
 
 def native(inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Array]:
     """The same tensors, C-contiguous and in this machine's byte order. Raises `InvalidInput` for what is none."""
+    found = {}
     for name, array in inputs.items():
-        if not isinstance(array, np.ndarray) or array.dtype.name not in _DTYPES:
+        dtype = array.dtype.newbyteorder("=") if isinstance(array, np.ndarray) else None
+        if dtype not in DTYPES:
             raise InvalidInput(f"input {name!r}: must be a numpy array of one of {', '.join(DType)}")
-    return {name: np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C") for name, array in inputs.items()}
+        found[name] = np.asarray(array, dtype=dtype, order="C")
+    return found
 
 
 def forms(tensors: Tensors) -> dict[str, Form]:
     """The form of each tensor."""
-    return {name: (array.dtype.name, array.shape) for name, array in tensors.items()}
+    return {name: (DTYPES.get(array.dtype) or array.dtype.name, array.shape) for name, array in tensors.items()}
 
 
 def count_samples(description: ModelDescription, inputs: Mapping[str, Form]) -> int:
@@ -76,7 +79,11 @@ def check_finite_inputs(inputs: Tensors) -> None:
 
 def is_finite(array: Array) -> bool:
     """Whether all numbers are finite; integers always are."""
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    if array.dtype.kind != "f":
+        return True
+    flat = array.reshape(-1)
+    # One pass without memory for the answers; where squares add up to infinity though no number is, it must be asked.
+    return (array.dtype != np.float16 and math.isfinite(np.dot(flat, flat))) or bool(np.isfinite(flat).all())
 
 
 def flaw(spec: OutputSpec, array: Array) -> str:

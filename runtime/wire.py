@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from runtime.inference import Array, Device
-from runtime.package import DType, Precision
+from runtime.package import DTYPES, DType, Precision
 from runtime.verdict import Verdict
 
 MAX_HEADER_BYTES: Final = 1 << 16
@@ -62,7 +62,7 @@ class TensorHeader(_Header):
     @property
     def nbytes(self) -> int:
         """Its size, without padding."""
-        return math.prod(self.shape) * np.dtype(self.dtype.value).itemsize
+        return math.prod(self.shape) * self.dtype.numpy.itemsize
 
 
 Tensors = Annotated[tuple[TensorHeader, ...], Field(max_length=64)]
@@ -153,7 +153,7 @@ REPLY: Final[TypeAdapter[Reply]] = TypeAdapter(Annotated[Reply, Field(discrimina
 def tensor_headers(tensors: Mapping[str, Array]) -> tuple[TensorHeader, ...]:
     """Describe `tensors`, which must be C-contiguous and in the machine's byte order."""
     return tuple(
-        TensorHeader.model_construct(name=name, dtype=DType(tensor.dtype.name), shape=tensor.shape)
+        TensorHeader.model_construct(name=name, dtype=DTYPES[tensor.dtype], shape=tensor.shape)
         for name, tensor in tensors.items()
     )
 
@@ -231,7 +231,7 @@ def read_tensors(body: Body, headers: Sequence[TensorHeader]) -> dict[str, Array
     _check_body(body, size)
     tensors = {}
     for offset, header in zip(offsets, headers, strict=True):
-        tensor = np.empty(header.shape, header.dtype.value)
+        tensor = np.empty(header.shape, header.dtype.numpy)
         _read_into(body, offset, tensor.reshape(-1).view(np.uint8))
         tensors[header.name] = tensor
     return tensors

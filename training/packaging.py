@@ -61,6 +61,9 @@ def write_description(
     """
     package = config.package
     size = package.input_size
+    batch: dict[str, Any] = {"size": package.batch_size, "wait_ms": package.batch_wait_ms}
+    if package.sample_threads:
+        batch["sample_threads"] = package.sample_threads
     labels: list[dict[str, Any]] = []
     for index, name in enumerate(LABELS):
         code, display = _CODES[name]
@@ -79,7 +82,7 @@ def write_description(
                 f"{training_images} frontal chest radiographs of NIH ChestX-ray8 (Normal, Pneumonia) and of the "
                 "COVID-19 Image Data Collection (COVID-19). One label comes from one source only: see MODEL_CARD.md."
             ),
-            "batch": {"size": package.batch_size, "wait_ms": package.batch_wait_ms},
+            "batch": batch,
             "inputs": [{"name": INPUT_NAME, "dtype": "float32", "shape": ["batch", 1, size, size]}],
             "outputs": [
                 {"name": name, "dtype": "float32", "shape": ["batch", *answers[name].shape[1:]], "role": role}

@@ -10,6 +10,8 @@ import functools
 import importlib.util
 import io
 import re
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,16 +50,21 @@ class OnnxBackend:
     """One ONNX Runtime session."""
 
     def __init__(self, package: ModelPackage, form: Variant, place: Place, *, threads: int) -> None:
-        """Load the file of `form`; `threads` share one run on the CPU."""
+        """Load the file of `form`; `threads` share a run on the CPU, or so many a sample as the package says."""
         self._package = package
         self._form = form
         self._device = Device.CPU if place is Place.CPU else Device.CUDA
         weights = package.read(form.file)
         self._weights_bytes = len(weights)
-        self._session = _open_session(package, form, place, weights, threads)
+        on_device = self._device is Device.CUDA
+        each = min(threads, package.batch.sample_threads or threads)
+        self._session = _open_session(package, form, place, weights, each)
         self._outputs = [spec.name for spec in package.outputs]
         fixed = _check_graph(package, form, self._session)
-        on_device = self._device is Device.CUDA
+        if fixed > 1 and package.batch.sample_threads:
+            problem = f"{form.file} takes {fixed} samples at once, which cannot run one by one"
+            raise PackageError(package.directory, "batch.sample_threads", problem)
+        self._beside = SideBySide(threads // each) if package.batch.sample_threads and not on_device else None
         self._sizes = (fixed,) if fixed else run_sizes(package.batch.size) if on_device else ()
         self._bound: dict[int, BoundTensors] = {}
 
@@ -88,6 +95,8 @@ class OnnxBackend:
         try:
             if self._device is Device.CUDA:
                 values = self._bound_for(size).run(inputs)
+            elif self._beside and samples > 1:
+                values = self._beside.run(self._session, self._outputs, inputs, samples)
             else:
                 values = self._session.run(self._outputs, {name: filled(part, size) for name, part in inputs.items()})
         except Exception as error:  # noqa: BLE001  # its errors share no base class
@@ -98,6 +107,8 @@ class OnnxBackend:
         """Unload the model."""
         self._bound.clear()
         self._session = None
+        if self._beside:
+            self._beside.close()
 
     def _bound_for(self, size: int) -> "BoundTensors":
         bound = self._bound.get(size)
@@ -114,6 +125,41 @@ class OnnxBackend:
         if self._device is Device.CUDA and _DEVICE_FAULT.search(message):
             return BackendLost(reason)  # a fault leaves the CUDA context unusable
         return BackendFailure(reason)
+
+
+class SideBySide:
+    """Runs the samples of a batch one by one, several at once: each in the cache of the core that it runs on."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="sample")
+
+    def run(self, session: Any, outputs: list[str], inputs: dict[str, Array], samples: int) -> list[Array]:
+        """Run all samples and join their outputs. Raises what the session raises, once nothing runs any more."""
+        numbers = iter(range(samples))  # each is taken by one of the threads
+        answers: list[list[Array]] = [[]] * samples
+
+        def work() -> None:
+            try:
+                for number in numbers:
+                    one = {name: np.ascontiguousarray(part[number : number + 1]) for name, part in inputs.items()}
+                    answers[number] = session.run(outputs, one)
+            except BaseException:
+                deque(numbers, maxlen=0)  # take the rest: nobody gets an answer of this batch
+                raise
+
+        helpers = [self._pool.submit(work) for _ in range(min(self._at_once, samples) - 1)]
+        try:
+            work()
+        finally:
+            wait(helpers)
+        for helper in helpers:
+            helper.result()
+        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
 
 
 class BoundTensors:
@@ -146,7 +192,7 @@ class BoundTensors:
 
 def _tensor(spec: TensorSpec, size: int, device: str) -> Any:
     shape = (size, *spec.sample_shape)
-    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(spec.dtype.value).type, device, 0)
+    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, spec.dtype.numpy.type, device, 0)
 
 
 def session_options(threads: int) -> Any:

@@ -17,6 +17,7 @@ A package looks like this (`write_package` fills in ``[files]``); all that the s
     [batch]
     size = 8                            # most samples in one run
     wait_ms = 5                         # longest wait of a request for others to join it
+    sample_threads = 1                  # optional: ONNX on a CPU runs samples side by side, each on so many threads
 
     [[inputs]]
     name = "image"
@@ -100,6 +101,7 @@ from runtime.package.loading import (
     write_package,
 )
 from runtime.package.parts import (
+    DTYPES,
     Batch,
     Check,
     DType,
@@ -121,6 +123,7 @@ from runtime.package.parts import (
 
 __all__ = [
     "DESCRIPTION",
+    "DTYPES",
     "Admission",
     "Batch",
     "Check",

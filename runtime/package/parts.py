@@ -1,5 +1,6 @@
 """The parts of a package's description, one class for each table of `model.toml`, and what each alone must fulfil."""
 
+import functools
 import ipaddress
 import math
 import re
@@ -52,6 +53,16 @@ class DType(StrEnum):
     INT32 = "int32"
     INT64 = "int64"
 
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The same, as numpy has it."""
+        return _NUMPY[self]
+
+
+_NUMPY: Final = {dtype: np.dtype(dtype.value) for dtype in DType}
+DTYPES: Final = {numpy: dtype for dtype, numpy in _NUMPY.items()}
+"""By numpy's types, in this machine's byte order."""
+
 
 _NO_SHAPE: Final = 'must start with "batch", and all other dimensions must be positive integers'
 
@@ -82,7 +93,7 @@ class TensorSpec(Part):
             raise ValueError("one sample would take more than 4 GiB")
         return self
 
-    @property
+    @functools.cached_property
     def sample_shape(self) -> tuple[int, ...]:
         """The shape of one sample, without the batch dimension."""
         return tuple(size for size in self.shape if size != "batch")
@@ -90,7 +101,7 @@ class TensorSpec(Part):
     @property
     def sample_bytes(self) -> int:
         """The size of one sample."""
-        return math.prod(self.sample_shape) * np.dtype(self.dtype.value).itemsize
+        return math.prod(self.sample_shape) * self.dtype.numpy.itemsize
 
 
 @unique
@@ -133,10 +144,16 @@ class OutputSpec(TensorSpec):
 
 
 class Batch(Part):
-    """How requests are joined: at most `size` samples in a run, at most `wait_ms` milliseconds of waiting for more."""
+    """How requests are joined: at most `size` samples in a run, at most `wait_ms` milliseconds of waiting for more.
+
+    With `sample_threads` an ONNX model runs the samples of a batch side by side on a CPU, each on so many threads;
+    without, all threads share the batch as a whole. Side by side is faster where one sample's tensors fill a core's
+    cache, and then no answer depends on what else is in the batch.
+    """
 
     size: int = Field(ge=1, le=1024)
     wait_ms: float = Field(ge=0, le=1000)
+    sample_threads: int | None = Field(default=None, ge=1, le=256)
 
 
 @unique

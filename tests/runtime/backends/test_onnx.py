@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from runtime import BackendFailure, Device, LocalRuntime, OutOfMemory, PackageError, RouteUnavailable
 from runtime.backend import Backend, open_backend
 from runtime.backends.batches import filled, fitting, run_sizes
-from runtime.backends.onnx import BoundTensors, OnnxBackend, _load_tensorrt
+from runtime.backends.onnx import BoundTensors, OnnxBackend, SideBySide, _load_tensorrt
 from runtime.errors import BackendLost
 from runtime.package import ModelPackage, Place, Precision, Route, write_package
 from tests.runtime.backends.networks import TOLERANCE, answers, description, images, make_package, save, write_check
@@ -54,11 +55,61 @@ def test_an_open_graph_runs_any_number_of_samples(tmp_path: Path, samples: int) 
     backend.close()
 
 
-def _fixed(folder: Path, graph: int, batch: int) -> ModelPackage:
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_samples_that_run_side_by_side_get_the_answers_that_they_get_alone(tmp_path: Path, threads: int) -> None:
+    package = make_package(tmp_path / "p", batch={"size": 8, "wait_ms": 0.0, "sample_threads": 1})
+    backend = open_backend(package, Route(on=Place.CPU), threads=threads)
+    alone = [backend.run({"image": image[np.newaxis]})["probabilities"][0] for image in images(8)]
+    for samples in (2, 3, 8):
+        assert np.array_equal(backend.run({"image": images(samples)})["probabilities"], alone[:samples])
+    backend.close()
+
+
+def test_as_many_samples_run_side_by_side_as_there_are_threads_for() -> None:
+    meeting = threading.Barrier(3)
+
+    class Session:
+        def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            meeting.wait(30)  # goes on only when three are here
+            return [inputs["x"] + 1]
+
+    beside = SideBySide(3)
+    (answer,) = beside.run(Session(), ["y"], {"x": np.arange(6)}, 6)
+    assert answer.tolist() == [1, 2, 3, 4, 5, 6]
+    beside.close()
+
+
+def test_a_sample_that_fails_fails_its_batch_and_nothing_of_it_runs_on() -> None:
+    ran: list[int] = []
+
+    class Session:
+        def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            ran.append(int(inputs["x"][0]))
+            if inputs["x"][0] == 3:
+                raise ValueError
+            return [inputs["x"]]
+
+    beside = SideBySide(2)
+    with pytest.raises(ValueError):
+        beside.run(Session(), ["y"], {"x": np.arange(1000)}, 1000)
+    before = len(ran)
+    assert before < 1000
+    assert beside.run(Session(), ["y"], {"x": np.arange(3)}, 3)[0].tolist() == [0, 1, 2]
+    assert len(ran) == before + 3
+    beside.close()
+
+
+def test_samples_of_a_graph_that_takes_several_at_once_cannot_run_side_by_side(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="cannot run one by one") as caught:
+        _open(_fixed(tmp_path / "p", 8, 8, sample_threads=1))
+    assert caught.value.key == "batch.sample_threads"
+
+
+def _fixed(folder: Path, graph: int, batch: int, **more: int) -> ModelPackage:
     folder.mkdir()
     save(folder / "model.onnx", batch=graph)
     write_check(folder, 1)
-    return write_package(folder, description(batch={"size": batch, "wait_ms": 0.0}))
+    return write_package(folder, description(batch={"size": batch, "wait_ms": 0.0, **more}))
 
 
 @pytest.mark.parametrize(("graph", "batch"), [(4, 4), (8, 3), (1, 1)])
