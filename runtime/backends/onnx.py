@@ -21,7 +21,7 @@ import onnxruntime
 from runtime.backends.batches import filled, fitting, run_sizes
 from runtime.errors import BackendFailure, BackendLost, OutOfMemory, PackageError, RouteUnavailable
 from runtime.inference import Array, Device
-from runtime.package import DType, ModelPackage, Place, Precision, TensorSpec, Variant
+from runtime.package import DType, ModelPackage, Place, TensorSpec, Variant
 
 _GPU_DEVICES: Final = Path("/dev/nvidiactl")
 _ERRORS_ONLY: Final = 3
@@ -52,11 +52,12 @@ class OnnxBackend:
     def __init__(self, package: ModelPackage, form: Variant, place: Place, *, threads: int) -> None:
         """Load the file of `form`; `threads` share a run on the CPU, or so many a sample as the package says."""
         self._package = package
-        self._form = form
-        self._device = Device.CPU if place is Place.CPU else Device.CUDA
+        self.device = Device.CPU if place is Place.CPU else Device.CUDA
+        self.precision = form.precision
+        self.tolerance = form.tolerance
         weights = package.read(form.file)
         self._weights_bytes = len(weights)
-        on_device = self._device is Device.CUDA
+        on_device = self.device is Device.CUDA
         each = min(threads, package.batch.sample_threads or threads)
         self._session = _open_session(package, form, place, weights, each)
         self._outputs = [spec.name for spec in package.outputs]
@@ -69,21 +70,6 @@ class OnnxBackend:
         self._bound: dict[int, BoundTensors] = {}
 
     @property
-    def device(self) -> Device:
-        """Where the session runs."""
-        return self._device
-
-    @property
-    def precision(self) -> Precision:
-        """That of the file."""
-        return self._form.precision
-
-    @property
-    def tolerance(self) -> float:
-        """See `Backend.tolerance`."""
-        return self._form.tolerance
-
-    @property
     def memory_bytes(self) -> int:
         """The weights and the bound tensors; what ONNX Runtime takes for the layers between it does not tell."""
         return self._weights_bytes + sum(bound.memory_bytes for bound in self._bound.values())
@@ -93,7 +79,7 @@ class OnnxBackend:
         samples = len(next(iter(inputs.values())))
         size = fitting(self._sizes, samples) if self._sizes else samples
         try:
-            if self._device is Device.CUDA:
+            if self.device is Device.CUDA:
                 values = self._bound_for(size).run(inputs)
             elif self._beside and samples > 1:
                 values = self._beside.run(self._session, self._outputs, inputs, samples)
@@ -113,16 +99,16 @@ class OnnxBackend:
     def _bound_for(self, size: int) -> "BoundTensors":
         bound = self._bound.get(size)
         if bound is None:
-            bound = self._bound[size] = BoundTensors(self._session, self._package, size, self._device.value)
+            bound = self._bound[size] = BoundTensors(self._session, self._package, size, self.device.value)
         return bound
 
     def _failure(self, error: Exception, samples: int) -> BackendFailure:
-        reason = f"{self._package.name}: ONNX Runtime failed on {self._device} ({type(error).__name__})"
+        reason = f"{self._package.name}: ONNX Runtime failed on {self.device} ({type(error).__name__})"
         message = str(error)
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(message):
             self._bound.clear()
             return OutOfMemory(f"{reason}: not enough memory for {samples} samples")
-        if self._device is Device.CUDA and _DEVICE_FAULT.search(message):
+        if self.device is Device.CUDA and _DEVICE_FAULT.search(message):
             return BackendLost(reason)  # a fault leaves the CUDA context unusable
         return BackendFailure(reason)
 

@@ -35,34 +35,20 @@ class TorchBackend:
         if place is Place.CUDA and not torch.cuda.is_available():
             raise RouteUnavailable(f"{package.name}: {place} is demanded, but PyTorch cannot use it here")
         self._package = package
-        self._form = form
-        self._device = Device.CUDA if place is Place.CUDA else Device.CPU
+        self.device = Device.CUDA if place is Place.CUDA else Device.CPU
+        self.precision = form.precision
+        self.tolerance = form.tolerance
         torch.set_num_threads(threads)
-        if self._device is Device.CUDA:  # with TF32, float32 would be no float32
+        if self.device is Device.CUDA:  # with TF32, float32 would be no float32
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         data = package.read(form.file)
         with self._failures_said("to load it"):
-            self._model = _load(package, form, data, self._device)
+            self._model = _load(package, form, data, self.device)
         self._weights_bytes: int = sum(part.nbytes for part in _tensors_of(self._model))
         self._working_bytes: int = 0
         self._sizes = run_sizes(package.batch.size)
         self._captured: dict[int, _Captured | None] = {}
         self._autocast = _AUTOCAST.get(form.precision) if form.precision is not package.precision else None
-
-    @property
-    def device(self) -> Device:
-        """Where the model runs."""
-        return self._device
-
-    @property
-    def precision(self) -> Precision:
-        """In which numbers it computes."""
-        return self._form.precision
-
-    @property
-    def tolerance(self) -> float:
-        """See `Backend.tolerance`."""
-        return self._form.tolerance
 
     @property
     def memory_bytes(self) -> int:
@@ -73,7 +59,7 @@ class TorchBackend:
         """Run the model. The library's own message is left out: it can quote values."""
         samples = len(next(iter(inputs.values())))
         with self._failures_said(f"on {samples} samples"), torch.inference_mode():
-            if self._device is Device.CPU:
+            if self.device is Device.CPU:
                 given = self._forward([_from_numpy(inputs[spec.name]) for spec in self._package.inputs])
                 return self._named(given, samples)
             size = fitting(self._sizes, samples)
@@ -83,12 +69,12 @@ class TorchBackend:
         """Unload the model and give its memory back to the device."""
         self._captured.clear()
         self._model = None
-        if self._device is Device.CUDA:
+        if self.device is Device.CUDA:
             torch.cuda.empty_cache()
 
     def _forward(self, tensors: list[Any]) -> tuple[Any, ...]:
         assert self._model is not None, "the backend is closed"
-        with torch.autocast(self._device.value, dtype=self._autocast, enabled=self._autocast is not None):
+        with torch.autocast(self.device.value, dtype=self._autocast, enabled=self._autocast is not None):
             given = self._model(*tensors)
         return _in_order(given, [spec.name for spec in self._package.outputs])
 
@@ -149,7 +135,7 @@ class TorchBackend:
             raise self._failure(error, doing) from None
 
     def _failure(self, error: Exception, doing: str) -> BackendFailure:
-        reason = f"{self._package.name}: PyTorch failed on {self._device} {doing} ({type(error).__name__})"
+        reason = f"{self._package.name}: PyTorch failed on {self.device} {doing} ({type(error).__name__})"
         message = str(error)
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in message:
             self._captured_released()
@@ -159,7 +145,7 @@ class TorchBackend:
         return BackendFailure(reason)
 
     def _captured_released(self) -> None:
-        if self._device is Device.CUDA:
+        if self.device is Device.CUDA:
             self._captured.clear()
             torch.cuda.empty_cache()
 

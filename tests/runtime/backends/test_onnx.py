@@ -166,9 +166,8 @@ def test_what_the_library_says_becomes_an_error_with_a_meaning(
     backend = _open(make_package(tmp_path / "p"))
     assert isinstance(backend, OnnxBackend)
     monkeypatch.setattr(backend, "_session", _Failing(error))
-    failure = backend._failure(error, 2) if device is Device.CPU else None
-    monkeypatch.setattr(backend, "_device", device)
-    failure = failure or backend._failure(error, 2)
+    monkeypatch.setattr(backend, "device", device)
+    failure = backend._failure(error, 2)
     assert type(failure) is expected
     assert "0.123" not in str(failure)
 
