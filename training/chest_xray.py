@@ -10,6 +10,7 @@ interrupted run stopped.
 import argparse
 import dataclasses
 import json
+import pickle
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -162,10 +163,13 @@ class Run:
         return Fitted(network, network)
 
     def _read(self, path: Path) -> Fitted:
-        saved = torch.load(path, weights_only=True)
         fitted = Fitted(self._blank(), self._blank())
-        fitted.network.load_state_dict(saved["network"])
-        fitted.trial.load_state_dict(saved["trial"])
+        try:
+            saved = torch.load(path, weights_only=True)
+            fitted.network.load_state_dict(saved["network"])
+            fitted.trial.load_state_dict(saved["trial"])
+        except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{path}: holds no weights of such a network ({type(error).__name__})") from error
         return fitted
 
     def _blank(self) -> ChestXrayNetwork | TextureNetwork:

@@ -12,6 +12,7 @@ from monai.data.dataset import CacheDataset
 
 from runtime.preprocess import to_input
 from training.packaging import preprocessing
+from training.errors import DataError
 from training.radiographs import LABELS, Radiograph, read_image
 
 _WORKERS = 4
@@ -39,8 +40,10 @@ class Part:
 def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> npt.NDArray[np.float32]:
     """Decode and preprocess, several at once: float32 (N, 1, `size`, `size`) in [0, 1].
 
-    Raises `DataError` for a file that is missing or cannot be used.
+    Raises `DataError` for a file that is missing or cannot be used, and where there is none.
     """
+    if not radiographs:
+        raise DataError("a part of the division has no image: the table has too few patients to be divided")
     specification = preprocessing(size)
 
     def load(radiograph: Radiograph) -> npt.NDArray[np.float32]:

@@ -55,9 +55,9 @@ def read_labels(folder: Path) -> tuple[Radiograph, ...]:
     """
     path = folder / "labels.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [Radiograph(r["file"], r["label"], r["patient"], r["source"]) for r in csv.DictReader(stream)]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as the label table: {error!r}") from error
     if not rows:
         raise DataError(f"{path}: holds no rows")

@@ -72,7 +72,10 @@ def test_a_label_table_that_cannot_be_right_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_labels(tmp_path)
     table = tmp_path / "labels.csv"
-    table.write_text("file,label,patient,source\n")
+    table.write_text("file,label,patient,source\n", encoding="utf-16")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_labels(tmp_path)
+    table.write_text("file,label,patient,source\n", encoding="utf-8-sig")  # as spreadsheets write it
     with pytest.raises(DataError, match="no rows"):
         read_labels(tmp_path)
     table.write_text("file,label,patient,source\na.jpg,Fracture,p,s\n")

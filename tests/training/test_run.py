@@ -130,6 +130,21 @@ def test_a_run_that_never_was_is_not_continued(data, tmp_path, capsys):
     assert "no checkpoint to continue" in capsys.readouterr().err
 
 
+def test_too_few_patients_end_the_run_with_a_message(data, tmp_path, capsys):
+    (tmp_path / "images").symlink_to(data / "images")
+    (tmp_path / "labels.csv").write_text("file,label,patient,source\n000.png,Normal,p,s\n")
+    assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *OPTIONS]) == 1
+    assert "too few patients" in capsys.readouterr().err
+
+
+def test_what_are_no_weights_ends_the_run_with_a_message(data, tmp_path, capsys):
+    (tmp_path / "weights.pt").write_bytes(b"none")
+    again = ["--data", str(data), "--out", str(tmp_path), *OPTIONS, "--weights"]
+    for name in ("weights.pt", "absent.pt"):
+        assert main([*again, str(tmp_path / name)]) == 1
+        assert "holds no weights" in capsys.readouterr().err
+
+
 def test_a_wrong_setting_ends_the_run_with_a_message(data, tmp_path, capsys):
     assert main(["--data", str(data), "--out", str(tmp_path), "--set", "network.depth=3"]) == 1
     assert "depth: unknown key" in capsys.readouterr().err
