@@ -1,7 +1,8 @@
-"""What turns stored pixel values into the image that is displayed, as an instance says (PS3.4 N.2, PS3.3 C.11).
+"""What stored pixel values mean, as an instance says: Modality LUT, palettes, Presentation LUT Shape (PS3.3 C.11).
 
-For the indexer: two instances with the same pixels show the same image only where this agrees. It reads values and
-changes none. How a value is written counts for nothing, nor does a default that is said or left out.
+For the indexer: two instances with the same pixels show the same image only where this agrees. A window or VOI LUT
+chooses what of the image is seen, and is no part of it: a PACS changes it at will. It reads values and changes none.
+How a value is written counts for nothing, nor does a default that is said or left out.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,13 +15,10 @@ _PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
 _PIXEL_PRESENTATION: Final = 0x00089205
 _SLOPE: Final = 0x00281053
 _INTERCEPT: Final = 0x00281052
-_VOI_LUT_FUNCTION: Final = 0x00281056
 _PRESENTATION_LUT_SHAPE: Final = 0x20500020
 
-_NUMBERS: Final = frozenset({_SLOPE, _INTERCEPT, 0x00281050, 0x00281051})  # and Window Center and Width
-_NAMES: Final = frozenset(
-    {_PHOTOMETRIC_INTERPRETATION, _PIXEL_PRESENTATION, _VOI_LUT_FUNCTION, _PRESENTATION_LUT_SHAPE}
-)
+_NUMBERS: Final = frozenset({_SLOPE, _INTERCEPT})
+_NAMES: Final = frozenset({_PHOTOMETRIC_INTERPRETATION, _PIXEL_PRESENTATION, _PRESENTATION_LUT_SHAPE})
 _PALETTES: Final = frozenset(  # descriptors, data and segmented data of red, green, blue and alpha (PS3.3 C.7.9)
     base + channel for base in (0x00281101, 0x00281201, 0x00281221) for channel in range(4)
 )
@@ -29,14 +27,12 @@ DISPLAYING: Final = _NUMBERS | _NAMES | _PALETTES | _TABLES
 """The elements with anything of this."""
 
 _MODALITY_LUT: Final = 0x00283000
-_VOI_LUT: Final = 0x00283010
 _PER_FRAME: Final = 0x52009230
-SEQUENCES: Final = frozenset({_MODALITY_LUT, _VOI_LUT, 0x52009229, _PER_FRAME})
-"""Those at the top level in which anything of this lies: two LUTs, and the functional groups (PS3.3 C.7.6.16)."""
+SEQUENCES: Final = frozenset({_MODALITY_LUT, 0x52009229, _PER_FRAME})
+"""Those at the top level in which anything of this lies: the LUT, and the functional groups (PS3.3 C.7.6.16)."""
 
-_WITHIN_GROUPS: Final = frozenset({0x00289145, 0x00289132})  # Pixel Value Transformation, Frame VOI LUT
-_SAYS_NOTHING: Final = {_SLOPE: "1.0", _INTERCEPT: "0.0", _VOI_LUT_FUNCTION: "LINEAR"}  # PS3.3 C.11.1, C.11.2.1.3
-_VIEW: Final = frozenset({0x00281050, 0x00281051, _VOI_LUT_FUNCTION})
+_PIXEL_VALUE_TRANSFORMATION: Final = 0x00289145
+_SAYS_NOTHING: Final = {_SLOPE: "1.0", _INTERCEPT: "0.0"}  # PS3.3 C.11.1
 
 Place = tuple[int, int, int]
 """In which top-level sequence (0: none), in which item of it, and the tag."""
@@ -44,14 +40,9 @@ Place = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """Values by their place.
+    """Values by their place. Equal ones mean the same."""
 
-    `meaning` says what the stored values are, for every reader: Modality LUT, palettes, Presentation LUT Shape.
-    `view` is the first of the views that the image proposes to a reader who has chosen none: VOI LUT or window.
-    """
-
-    meaning: Mapping[Place, str] = field(repr=False)
-    view: Mapping[Place, str] = field(repr=False)
+    values: Mapping[Place, str] = field(repr=False)
 
     @classmethod
     def of(cls, data: bytes | memoryview, elements: Iterable[Element]) -> "Display":
@@ -63,22 +54,11 @@ class Display:
         if found.get((0, 0, _PRESENTATION_LUT_SHAPE)) == shape:
             del found[0, 0, _PRESENTATION_LUT_SHAPE]
         coloured = photometric == "PALETTE COLOR" or presentation in ("COLOR", "MIXED")
-        view = {place: value for place, value in found.items() if place[2] in _VIEW or place[0] == _VOI_LUT}
-        meaning = {
-            place: value
-            for place, value in found.items()
-            if place not in view and (coloured or place[2] not in _PALETTES)
-        }
-        return cls(meaning, view)
-
-    def agrees_with(self, other: "Display") -> bool:
-        """Whether the same pixels are the same image under both: where one proposes no view, it contradicts none."""
-        shared = self.view.keys() & other.view.keys()
-        return self.meaning == other.meaning and all(self.view[place] == other.view[place] for place in shared)
+        return cls({place: value for place, value in found.items() if coloured or place[2] not in _PALETTES})
 
     def to_bytes(self) -> bytes:
         """The same for equal ones, and different for others."""
-        return repr((sorted(self.meaning.items()), sorted(self.view.items()))).encode()
+        return repr(sorted(self.values.items())).encode()
 
 
 def _values(data: bytes | memoryview, elements: Iterable[Element]) -> Iterator[tuple[Place, str]]:
@@ -103,12 +83,12 @@ def _values(data: bytes | memoryview, elements: Iterable[Element]) -> Iterator[t
 
 
 def _is_in_place(outer: int, inner: int, item: int, depth: int) -> bool:
-    """Of a LUT, the first item: others are alternatives to it."""
+    """Of the LUT, the first item: it has no other (PS3.3 C.11.1)."""
     if depth == 0:
         return True
-    if outer in (_MODALITY_LUT, _VOI_LUT):
+    if outer == _MODALITY_LUT:
         return depth == 1 and item == 1
-    return depth == 2 and inner in _WITHIN_GROUPS
+    return depth == 2 and inner == _PIXEL_VALUE_TRANSFORMATION
 
 
 def _value(element: Element, data: bytes | memoryview) -> str:

@@ -81,8 +81,8 @@ class Header:
     ``\xNN``, so that different bytes stay different. `pixel_span` is (offset, length) of the value of (7FE0,0010),
     (7FE0,0008) or (7FE0,0009) within the data set (the inflated one if `deflated`); for encapsulated pixel data it
     takes in all items and the delimiter. `pixel_description` holds the raw values of the Image Pixel module that say
-    how these bytes become an image (PS3.3 C.7.6.3), in the order of their tags. `display` says how what
-    they are decoded to is shown.
+    how these bytes become an image (PS3.3 C.7.6.3), in the order of their tags. `display` says what the
+    values mean that they are decoded to.
     """
 
     sop_class_uid: str

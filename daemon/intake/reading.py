@@ -169,7 +169,7 @@ class _Tags:
 
 def pixel_tag(entry: PatientEntry, header: Header, data: bytes) -> str:
     """The digest of an object's image as encoded, under the key of a patient: the pixels, and what makes an image of
-    these bytes; the same bytes inverted, or in another window, are another image.
+    these bytes; the same bytes inverted, or in another palette, are another image.
     """
     described, pixels = encoded_image(header, data)
     return _Tags(entry.subkey("tags")).of("pixels", described + header.display.to_bytes(), pixels)

@@ -185,7 +185,7 @@ class Twins:
             there, before = self._opened(twin.object_ref)
         except (StoreError, KeyStoreError, MalformedDataSet, OSError) as error:
             return _not_compared(arrival, error)
-        if not header.display.agrees_with(there.display):
+        if header.display != there.display:
             return False
         if encoded_image(header, data) == encoded_image(there, before):
             return True
