@@ -11,8 +11,8 @@ import numpy.typing as npt
 from monai.data.dataset import CacheDataset
 
 from runtime.preprocess import to_input
-from training.packaging import preprocessing
 from training.errors import DataError
+from training.packaging import preprocessing
 from training.radiographs import LABELS, Radiograph, read_image
 
 _WORKERS = 4
