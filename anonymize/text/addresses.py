@@ -17,7 +17,8 @@ from anonymize.text.roles import NAME, NEVER, Role, role_of
 _NO_PLACE: Final = NEVER | Role.VOCABULARY
 
 _KINDS_TR: Final = (
-    r"(?:mh\.|mah(?:\.|\b)(?!\s?no)|mahallesi|mahalle\b|cad(?:\.|\b)|cd\.|caddesi|sok(?:\.|\b)|sk\.|sokak|sokagi|bulvari"
+    r"(?:mh\.|mah(?:\.|\b)(?!\s?no)|mahallesi|mahalle\b|cad(?:\.|\b)|cd\.|caddesi|sok(?:\.|\b)|sk\.|sokak|sokagi"
+    r"|bulvari"
     r"|bulv?\.|blv\.?|apt\.|apartmani|apt\b(?!\s?#?\d)|sitesi|"
     r"koyu|beldesi|beldesinde|ilcesi|kasabasi|meydani|cikmazi|mevkii|konutlari|evleri|plaza\b|is hani|lojmanlari"
     r"|bucagi|yaylasi|mezrasi)"
@@ -101,7 +102,8 @@ _BEFORE_TOWN: Final = re.compile(
 _TURKISH_PLACE: Final = re.compile(
     r"(?<![a-z])(?P<place>[a-z]{3,20})'n?[dt][ae]n?\s(?=(?:[a-z]{2,15}\s){0,2}(?:gel|otur|yas[ai]|ikamet|don"
     r"|tasin|kal|calis|dog))"
-    r"|\b(?:dogum yeri|memleketi|memleket|ikametgahi?|ikamet|ilcesi|koyu|yasadigi yer)\s?:?\s(?P<named>[a-z]{3,20}(?!\w))"
+    r"|\b(?:dogum yeri|memleketi|memleket|ikametgahi?|ikamet|ilcesi|koyu"
+    r"|yasadigi yer)\s?:?\s(?P<named>[a-z]{3,20}(?!\w))"
 )
 
 
@@ -191,7 +193,8 @@ def _names_a_street(note: Note, match: re.Match[str]) -> bool:
 
 def _places(note: Note) -> Iterator[tuple[int, int]]:
     for match in _DISTRICT_PROVINCE.finditer(note.folded):
-        if note.text[match.start()].isupper() and match["district"] not in table("common"):
+        pain = match["province"] == "agri" and "/" not in match[0]
+        if note.text[match.start()].isupper() and match["district"] not in table("common") and not pain:
             yield match.span()
     for match in _CITY_IN_STATE.finditer(note.folded):
         start = capitals_before(note, match.start("state") - 2, 3, gap=", ")

@@ -184,15 +184,7 @@ def dates(note: Note) -> Iterator[Finding]:
     for match in _NUMERIC.finditer(note.folded):
         if _readings(match) or _is_birth(note, match):
             yield Finding(*match.span(), TextClass.DATE, "date in digits")
-    for match in _RANGE.finditer(note.folded):
-        if _fits(int(match["day"]), int(match["month"])):
-            yield Finding(*match.span("since"), TextClass.DATE, "date in digits, of a range")
-            yield Finding(*match.span("until"), TextClass.DATE, "date in digits, of a range")
-    for match in _SPACED.finditer(note.folded):
-        if _fits(int(match["day"]), int(match["month"])):
-            yield Finding(*match.span(), TextClass.DATE, "date in digits, apart")
-    for match in _ROMAN.finditer(note.folded):
-        yield Finding(*match.span(), TextClass.DATE, "date with a Roman month")
+    yield from _ranges_and_rarer_forms(note)
     for pattern in (_MONTH_YEAR, _YEAR_MONTH):
         for match in pattern.finditer(note.folded):
             yield Finding(*match.span(), TextClass.DATE, "month and year in digits")
@@ -207,6 +199,19 @@ def dates(note: Note) -> Iterator[Finding]:
     for match in _MONTH.finditer(note.folded):
         if found := _around_month(note, match):
             yield Finding(*found, TextClass.DATE, "date with a month's name")
+
+
+def _ranges_and_rarer_forms(note: Note) -> Iterator[Finding]:
+    """Dates of a range, each by itself; digits with spaces between; Roman months."""
+    for match in _RANGE.finditer(note.folded):
+        if _fits(int(match["day"]), int(match["month"])):
+            yield Finding(*match.span("since"), TextClass.DATE, "date in digits, of a range")
+            yield Finding(*match.span("until"), TextClass.DATE, "date in digits, of a range")
+    for match in _SPACED.finditer(note.folded):
+        if _fits(int(match["day"]), int(match["month"])):
+            yield Finding(*match.span(), TextClass.DATE, "date in digits, apart")
+    for match in _ROMAN.finditer(note.folded):
+        yield Finding(*match.span(), TextClass.DATE, "date with a Roman month")
 
 
 def _is_birth(note: Note, match: re.Match[str]) -> bool:

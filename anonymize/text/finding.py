@@ -92,7 +92,9 @@ class Note:
     @cached_property
     def turkish(self) -> bool:
         """Whether anything in it is Turkish, so that words may have Turkish endings."""
-        return bool(_TURKISH_LETTERS.search(self.text)) or any(word.plain in _TURKISH_WORDS for word in self.words)
+        return bool(_TURKISH_LETTERS.search(self.text)) or any(
+            word.plain in table("turkish_signs") for word in self.words
+        )
 
 
 def _is_title(word: str) -> bool:
@@ -100,11 +102,6 @@ def _is_title(word: str) -> bool:
 
 
 _TURKISH_LETTERS: Final = re.compile("[ığşĞŞİçöüÇÖÜ]")
-_TURKISH_WORDS: Final = frozenset(
-    "ve ile bir icin olan hasta hastanin hastaya hastada hastasi yok var gun gunu tarihinde tarihli sag sol doktor hekim "
-    "hemsire adi soyadi esi oglu kizi annesi babasi hanim bey sayin nolu yapildi edildi verildi alindi geldi arandi "
-    "tarafindan kontrol cok daha gibi sonra once kadar yasinda yas izlendi izlenmedi mevcut dogal normal degil".split()
-)
 
 Recognizer = Callable[[Note], Iterable[Finding]]
 """Finds one family of identifiers. Its findings may overlap each other's: which one counts is not its concern."""

@@ -23,8 +23,10 @@ LABEL: Final = re.compile(
     r"interpreting physician|reviewed|verified|reported|performed|sonographer|witness|konsultan|sorumlu|danisman"
     r"|ekip|uzman|uzm|prof|acil durumda aranacak|"
     r"irtibat|iletisim|muhatap|anne|baba|es|mother|father|spouse|wife|husband|insured|subscriber|guarantor"
-    r"|policy holder|sigortali|yetkili|sahibi|applicant|translator|manager|employer|student|preceptor|fellow|scribe|scrub|circulator|float|team|consultant|registrar|anaesthetist|anesthetist"
-    r"|anesthesia|anestezi|ekibi|cerrahi ekip|ebe|eczaci|diyetisyen|fizyoterapist|sekreter|arayan|bilgi veren|ogrenci|stajyer)"
+    r"|policy holder|sigortali|yetkili|sahibi|applicant|translator|manager|employer|student|preceptor|fellow|scribe"
+    r"|scrub|circulator|float|team|consultant|registrar|anaesthetist|anesthetist"
+    r"|anesthesia|anestezi|ekibi|cerrahi ekip|ebe|eczaci|diyetisyen|fizyoterapist|sekreter|arayan|bilgi veren|ogrenci"
+    r"|stajyer)"
     r"(?:\s(?:by|adi|eden|doktor[u]?|hekim[i]?|kisi(?:si)?))?\s{0,3}(?:[:=]|-(?=\s))\s{0,4}"
     r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
     r"|read|referred|ordered|approved|"
@@ -41,7 +43,8 @@ _LINK: Final = (
     "(?:at|on|by|for|with|and|or|was|is|are|were|in|had|has|have|to|from|of|who|via|re|as|will|the|ve|ile|icin|da|de)"
 )
 DISEASE: Final = re.compile(
-    rf"[' ]{{1,2}}(?:s\b)?[ -]{{0,2}}(?:\d|(?:(?!{_LINK}\b)[a-z]{{1,20}} )?(?:hastali|sendrom|kisti|lenfoma|anomali|tiroidit|ensefalopati"
+    rf"[' ]{{1,2}}(?:s\b)?[ -]{{0,2}}(?:\d|(?:(?!{_LINK}\b)[a-z]{{1,20}} )?(?:hastali|sendrom|kisti|lenfoma|anomali"
+    rf"|tiroidit|ensefalopati"
     r"|felci|paralizi|nefropati|fenomen|belirti|bulgu|isareti|"
     r"testi|skoru|skor\b|sinif|evre|deformit|fraktur|kirig|kirik|malformasyon|tumor|sarkom|operasyon|ameliyat"
     r"|prosedur|yontem|disease|syndrome|"
@@ -56,10 +59,15 @@ DISEASE: Final = re.compile(
     r"|cisimci|trias|triad|ring|"
     r"colic|fossa|pulse|solunum|artrit|arter|hucre|cell|grade|derece|tip\b|type\b|repair|nails?\b|scoring"
     r"|units?\b|stents?\b|grafts?\b|filters?\b|masks?\b|dressing|device|vac\b|solution|balloon|complex|kompleks"
-    r"|degenerat|column|tables?\b|protocol|protokol|shunt|sant[ilu]?|balon|greft|sonda|valve|kapak|pump|pompa|wrap\b|patch"
-    r"|lesion|lezyon|sutur|incision|insizyon|kesi\b|anastomo|variant|pattern|patern|nerve|sinir|fascia|fasya|muscle|kas[iu]?\b"
-    r"|approach|yaklasim|technique|teknig|teknik|regimen|rejim|phase|faz[iu]?\b|effect|etkisi|factor|faktor|virus|agar|media"
-    r"|wave|dalga|rods?\b|plates?\b|screws?\b|vida|pins?\b|splint|atel|forceps|forseps|blade|suction|diet[i]?\b|pads?\b|lift\b|flap|flep|reading|hose\b|stocking|boots?\b|sticker|stool|sling|cast\b|collar|korse|needle|igne|tubes?\b|tup[u]?\b))"
+    r"|degenerat|column|tables?\b|protocol|protokol|shunt|sant[ilu]?|balon|greft|sonda|valve|kapak|pump|pompa|wrap\b"
+    r"|patch"
+    r"|lesion|lezyon|sutur|incision|insizyon|kesi\b|anastomo|variant|pattern|patern|nerve|sinir|fascia|fasya|muscle"
+    r"|kas[iu]?\b"
+    r"|approach|yaklasim|technique|teknig|teknik|regimen|rejim|phase|faz[iu]?\b|effect|etkisi|factor|faktor|virus"
+    r"|agar|media"
+    r"|wave|dalga|rods?\b|plates?\b|screws?\b|vida|pins?\b|splint|atel|forceps|forseps|blade|suction|diet[i]?\b"
+    r"|pads?\b|lift\b|flap|flep|reading|hose\b|stocking|boots?\b|sticker|stool|sling|cast\b|collar|korse|needle|igne"
+    r"|tubes?\b|tup[u]?\b))"
 )
 STOP_AFTER_DISEASE: Final = 48
 
@@ -79,10 +87,12 @@ BARE_LABEL: Final = re.compile(
 )
 # Where what is written before a word takes a person for its object or greets one.
 PERSON_BEFORE: Final = re.compile(
-    r"(?<![a-z])(?:by|told|rang|phoned|paged|thanks?|hi|hey|hello|dear|named|goes by|nicknamed|known as|thx|ty|signed|cosigned|approved|typed|cc"
+    r"(?<![a-z])(?:by|told|rang|phoned|paged|thanks?|hi|hey|hello|dear|named|goes by|nicknamed|known as|thx|ty|signed"
+    r"|cosigned|approved|typed|cc|yours|cheers|warmly|best"
     r"|informed"
     r"|notified|asked|met|per|give\s(?:it\s)?to|given\sto|belongs\sto|spoke\s(?:to|with)|talked\s(?:to|with)"
-    r"|discussed\swith|with\sher|with\shis|merhaba|selam|sevgili|canim)[:,]?\s{1,2}(?:our\s|his\s|her\s|my\s)?"
+    r"|(?:discussed|reviewed|shared)\s(?:[a-z]{1,12}\s){0,2}with|sevgiler|saygilar(?:imla)?|selamlar|with\sher"
+    r"|with\shis|merhaba|selam|sevgili|canim)[:,]?\s{1,2}(?:our\s|his\s|her\s|my\s)?"
 )
 # Where what follows a word says what persons do or undergo.
 PERSON_AFTER: Final = re.compile(
@@ -93,13 +103,17 @@ PERSON_AFTER: Final = re.compile(
     r"|pregnant|married)"
     r"|(?:re)?presents?\b|presented|reports?\s|reported|den(?:ies|ied)|stated?s?\s|complain(?:s|ed)|called"
     r"|calls|phoned|rang"
-    r"|says|said|asked|asks|wants|wanted|lives\b|lived|died|arrived|agreed|agrees|declined|declines|refused|refuses"
-    r"|consented|will\s(?:call|see|review|follow|return|be|read|cover)|returned|came|comes|went|took|takes|slept|sleeps|ate|eats|feels|felt|walked|walks|tolerated|tolerates|smokes|smoked|drinks|weighs"
-    r"|did\swell|did\snot|does\snot|has\sbeen|has\shad|had\s(?:a|his|her|no)\b|needs|needed|remembers|recalls|hopes|likes"
+    r"|says|said|asked|asks|wants|wanted|lives\b|lived|died|writes|wrote|arrived|agreed|agrees|declined|declines"
+    r"|refused|refuses"
+    r"|consented|will\s(?:call|see|review|follow|return|be|read|cover)|returned|came|comes|went|took|takes|slept"
+    r"|sleeps|ate|eats|feels|felt|walked|walks|tolerated|tolerates|smokes|smoked|drinks|weighs"
+    r"|did\swell|did\snot|does\snot|has\sbeen|has\shad|had\s(?:a|his|her|no)\b|needs|needed|remembers|recalls|hopes"
+    r"|likes"
     r"|met|saw|sees|knows|knew|told|tells|thanked|performed|reviewed|examined|signed|ordered|drew|noted|wrote|explained"
     r"|from\s(?:radiology|surgery|pharmacy|dietetics|nursing|social|the\s(?:lab|ward|clinic|er\b|ed\b|family))"
     r"|favou?rs|thinks"
-    r"|understands|verbali[sz]ed|flew|drove|family\b|(?:aradi|geldi|gelmis|gitti|dedi|diyor|soyledi|bildirdi"
+    r"|understands|verbali[sz]ed|flew|drove|family\b|(?:ailesi[a-z]{0,4}|yazdi|onayladi|imzaladi|gordu|devretti"
+    r"|karsiladi|sordu|verdi|aldi|yatti|uyudu|kalkti|aradi|geldi|gelmis|gitti|dedi|diyor|soyledi|bildirdi"
     r"|istedi|anlatti"
     r"|getirdi|oldu|dogdu|dustu)\b)"
     r"|,\s(?:please|lutfen|can\syou|could\syou|thank)"
@@ -112,10 +126,14 @@ POSSESSIVE: Final = re.compile(r"'(?:s\b|(?=\s)|[ndysl]?[iuae]n?[nmi]?\b|[dt][ae
 
 # Where what follows a word says what drugs, devices and diseases do or undergo.
 THING_AFTER: Final = re.compile(
-    r",?\s(?:was\s|is\s|were\s|then\s|ile\s|de\s|da\s)?(?:begun|started|stopped|continued|given|held|weekly|daily|nightly|monthly|yearly"
-    r"|bid|tid|qid|prn|initiated|discontinued|applied|in\splace|removed|placed|excluded|absent|negative|positive|present\b|obtained"
-    r"|infused|implanted|inserted|injected|administered|sent\b|pending|tab(?:let)?s?\b|cap(?:sule)?s?\b|cream|krem|drops?\b|damla"
-    r"|merhem|surup|flakon|ampul|inhaler|infusion|infuzyon|drip|therapy|tedavi|kullan|baslan|veril|kesil|uygulan|takil|onerildi"
+    r",?\s(?:was\s|is\s|were\s|then\s|ile\s|de\s|da\s)?(?:begun|started|stopped|continued|given|held|weekly|daily"
+    r"|nightly|monthly|yearly"
+    r"|bid|tid|qid|prn|initiated|discontinued|applied|in\splace|removed|placed|excluded|absent|negative|positive"
+    r"|present\b|obtained"
+    r"|infused|implanted|inserted|injected|administered|sent\b|pending|tab(?:let)?s?\b|cap(?:sule)?s?\b|cream|krem"
+    r"|drops?\b|damla"
+    r"|merhem|surup|flakon|ampul|inhaler|infusion|infuzyon|drip|therapy|tedavi|kullan|baslan|veril|kesil|uygulan"
+    r"|takil|onerildi"
     r"|eklen|artiril|azaltil|planlan|dislan|dusunul|saptan|izlen|negatif|pozitif|duyarli|direncli|gunde\b|haftada\b|\d)"
 )
 THING_AFTER_LENGTH: Final = 32

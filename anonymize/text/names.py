@@ -26,6 +26,7 @@ from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_curated, is_in_us
 
 _ARTICLES: Final = {"the", "an", "some", "using", "uses", "used", "wears", "drank", "drinks"}  # before things
 _NUMERALS: Final = {"ii", "iii", "iv"}
+_JOINING: Final = {"and", "or", "ve", "veya", "ile"}
 _VERBS: Final = {"may", "will", "mark", "bill", "drew", "sue", "grant", "can"}  # in small letters, rather than names
 _LISTING: Final = {", ", "; ", ",\n", "\n"}
 _FIELD_ENDS: Final = re.compile(r"\n| {2}|\.?(?: ?\n|$)|;|,? \(")
@@ -107,18 +108,20 @@ class _Reader:
                 yield self.words[first].start, self._end(last - 1)
                 parts.update(self.words[part].plain for part in range(first, last) if self._is_telling(part))
                 beside.update((first - 1, last))
+                if last < len(self.words) and self.words[last].plain in _JOINING:
+                    beside.add(last + 1)
             others.extend(range(at, first if last > first else at + 1))
             at = max(at + 1, last)
         for at in others:
-            if self.words[at].capital and (self.words[at].plain in parts or self._is_listed(at, beside)):
-                if not self._before_disease(at):
-                    yield self.words[at].start, self.words[at].end
+            again = self.words[at].capital and (self.words[at].plain in parts or self._is_listed(at, beside))
+            if again and not self._before_disease(at):
+                yield self.words[at].start, self.words[at].end
 
     def _is_listed(self, at: int, beside: set[int]) -> bool:
         """Whether a word is an item of a list, next to a name; a word in use, between two separators."""
         if at not in beside or not self.words[at].title or self.roles[at] & ~(NAME | Role.AMBIGUOUS):
             return False
-        before = at > 0 and self._gap(at - 1) in _LISTING
+        before = at > 0 and (self._gap(at - 1) in _LISTING or self.words[at - 1].plain in _JOINING)
         ends = at + 1 == len(self.words)
         after = not ends and self._gap(at) in _LISTING
         if not ((before or after) and self._is_rare(at)) and not (
@@ -147,7 +150,8 @@ class _Reader:
         word, role = self.words[at], self.roles[at]
         if word.start in self.labels:
             first = self._past_titles(at)
-            if (last := self._chain(first, told=True, any_case=self.labels[word.start])) > first:
+            last = self._chain(first, told=True, any_case=self.labels[word.start])
+            if last > first and not (self._is_bare_label(at) and word.capitals and self._is_plain(at)):
                 return first, last
         if role & Role.TITLE and (found := self._after_title(at)):
             return found
@@ -161,6 +165,10 @@ class _Reader:
             return at, at
         last = self._chain(at, told=self._before_title(at))
         return (at, last) if self._stands(at, last) else (at, at)
+
+    def _is_bare_label(self, at: int) -> bool:
+        """Whether no colon or dash stands between a word and what announces it."""
+        return at > 0 and not self._gap(at - 1).strip()
 
     def _is_suffix(self, at: int) -> bool:
         """Whether a word is what an apostrophe joins to another, and no "O'Brien"."""
@@ -233,7 +241,8 @@ class _Reader:
             return None
         last = self._chain(first, told=True)
         sure = bool(self.roles[at] & Role.KIN) or last - first > 1
-        certain = (role & NAME and not role & UNSURE) or (role == Role.NONE and not self.words[first].capitals)
+        prose = role & Role.GIVEN and not role & Role.EPONYM and self._is_before_small(first)
+        certain = prose or (role & NAME and not role & UNSURE) or (role == Role.NONE and not self.words[first].capitals)
         return (first, last) if last > first and (sure or certain) else None
 
     def _before_title(self, at: int) -> bool:
@@ -320,6 +329,14 @@ class _Reader:
             return self._is_initial(at, first, told or known)
         if word.capitals and word.plain in _NUMERALS and known and at > first:
             return True
+        if (
+            role & Role.PARTICLE
+            and at > first
+            and word.capital
+            and at + 1 < len(self.words)
+            and self.words[at + 1].title
+        ):
+            return True
         if role & NEVER and not self._is_name_all_the_same(at, first, told):
             return False
         if role & Role.EPONYM and self._before_disease(at):
@@ -355,6 +372,8 @@ class _Reader:
         """Whether a word that is usually none is a part here: a given name after a title, "Ateş" after a given name."""
         word, role = self.words[at], self.roles[at]
         if at == first:
+            if self._after_sure_title(at):
+                return not role & NEVER & ~Role.COMMON
             told = told and word.capital and not role & (Role.TITLE | Role.AFTER)
             return told and bool(role & NAME) and not (word.capitals and not role & Role.GIVEN)
         if len(self.words[at - 1].plain) == 1 and self._gap(at - 1) in {". ", "."}:
@@ -369,10 +388,18 @@ class _Reader:
             return False
         return len(self.words[at + 1].plain) == 1 and self._gap(at + 1) == ". " and self.words[at + 2].title
 
+    def _after_sure_title(self, at: int) -> bool:
+        """Whether "Dr. ", "Mrs. " and the like stand before a word with one capital: who else could follow?"""
+        if at == 0 or not self.words[at].title or len(self.words[at].plain) < 3:
+            return False
+        before = self.words[at - 1]
+        return before.plain in {"dr", "mr", "mrs", "ms"} and before.title and self._gap(at - 1) == ". "
+
     def _may_be_family(self, at: int) -> bool:
         """Whether an unknown word after a given name is written like a family name."""
         word = self.words[at]
-        if word.capitals and self.roles[at - 1] & UNSURE and self._is_plain(at):
+        usual = self.roles[at - 1] & NAME and not self.roles[at - 1] & UNSURE
+        if word.capitals and not usual and self._is_plain(at):
             return False
         return word.capital and len(word.plain) > 2 and (not word.capitals or not self._before_disease(at))
 
@@ -459,13 +486,17 @@ class _Reader:
             len(self.words[at].plain) == 1 and self._end(at) > self.words[at].end for at in range(first, last)
         )
         if all(self.words[at].capitals for at in parts):
-            return (initial and len(self.words[parts[0]].plain) > 3) or (
-                len(parts) > 1 and all(self._is_rare(at) and len(self.words[at].plain) > 3 for at in parts)
+            return (
+                self._as_a_person(first, last)
+                or (initial and len(self.words[parts[0]].plain) > 3)
+                or (len(parts) > 1 and all(self._is_rare(at) and len(self.words[at].plain) > 3 for at in parts))
             )
         if self._before_disease(last - 1) and not (
             self._is_possessive(last - 1, turkish=True) or (len(parts) > 1 and all(map(self._is_rare, parts)))
         ):
             return False
+        if self._is_irish(first):
+            return True
         rare = any(self._is_rare(at) for at in parts)
         if (len(parts) > 1 and rare) or initial or self._as_a_person(first, last) or self._in_brackets(first):
             return True
@@ -479,6 +510,11 @@ class _Reader:
             first -= 1
         joined = last - first > 1 and all(self._gap(at) == "-" for at in range(first, last - 1))
         return joined and any(self.roles[at] & Role.EPONYM for at in range(first, last))
+
+    def _is_irish(self, first: int) -> bool:
+        """Whether this is "O'Hara"."""
+        joined = self.words[first].plain == "o" and self._gap(first) == "'" if first + 1 < len(self.words) else False
+        return joined and self.words[first + 1].title
 
     def _is_thing(self, at: int) -> bool:
         """Whether a word is a drug, device or disease by what is said of it, or is listed beside one."""
@@ -517,9 +553,10 @@ class _Reader:
 
     def _as_a_person(self, first: int, last: int) -> bool:
         """Whether words stand as the one who is greeted, says, does or owns something."""
-        if self.words[first].capitals:
-            return False
         end = self.words[last - 1].end
+        if self.words[first].capitals:
+            rare = last - first == 1 and len(self.words[first].plain) > 3 and self._is_rare(first)
+            return rare and bool(cues.PERSON_AFTER.match(self.note.folded, end, end + cues.PERSON_AFTER_LENGTH))
         return bool(
             self.words[first].start in self.addressed
             or cues.PERSON_AFTER.match(self.note.folded, end, end + cues.PERSON_AFTER_LENGTH)
@@ -537,10 +574,11 @@ class _Reader:
         if last < len(self.words) and self._gap(last - 1) in {", ", "; "}:
             following = self.roles[last]
             return self.words[last].title and bool(following & Role.GIVEN) and not following & UNSURE
-        if last + 1 >= len(self.words) or self.words[last].plain not in {"and", "ve", "ile"}:
+        if last + 1 >= len(self.words) or self.words[last].plain not in _JOINING:
             return False
         following = self.roles[last + 1]
-        return self.words[last + 1].capital and bool(following & Role.GIVEN) and not following & UNSURE
+        sure = not following & UNSURE or (self._is_before_small(last + 1) and not following & Role.EPONYM)
+        return self.words[last + 1].capital and bool(following & Role.GIVEN) and sure
 
     def _stands_out(self, at: int) -> bool:
         """Whether a word has a capital where only a name has one, or is all that a heading is followed by."""

@@ -129,7 +129,8 @@ _SSN: Final = re.compile(
     r"|(?:\bssn\b|\bss(?=\s?[#:])|\bsocial\s?(?:security\b|(?=[:#]))"
     r"|\bs\.s\.n\b)[^\d\n]{0,30}(?P<number>[\dx*]{3}[ .-]?[\dx*]{2}[ .-]?\d{4}"
     r"|\d{4})(?!\d)"
-    r"|\blast\s(?:four|4)(?:\sdigits)?(?:\sof\s(?:his|her|the)?\s?(?:ssn|social))?(?:\sare|\sis)?[: ]{1,2}(?P<last>\d{4})(?!\d)"
+    r"|\blast\s(?:four|4)(?:\sdigits)?(?:\sof\s(?:his|her|the)?\s?(?:ssn|social))?(?:\sare"
+    r"|\sis)?[: ]{1,2}(?P<last>\d{4})(?!\d)"
 )
 
 
@@ -365,7 +366,8 @@ _RECORD: Final = re.compile(
 _BARE_RECORD: Final = re.compile(
     r"\b(?:mrn|lic|auth|authori[sz]ation|preauth|enrol?lment|protocol|bildirimi|unit|ref|dip|m\.r\.n"
     r"|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc"
-    r"|(?:takip|kayit|arsiv|yatis|basvuru|barcode|file|record|folder)(?=\s?[:#])|barcode|sgk|mbi|npi|dea|protokol[u]?|accession|acc|prot|dosya(?:si)?|kaydi|barkod[u]?|e-?recete|provizyon|member|policy|claim|chart|"
+    r"|(?:takip|kayit|arsiv|yatis|basvuru|barcode|file|record|folder)(?=\s?[:#])|barcode|sgk|mbi|npi|dea|protokol[u]?"
+    r"|accession|acc|prot|dosya(?:si)?|kaydi|barkod[u]?|e-?recete|provizyon|member|policy|claim|chart|"
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
     r"(?:\s?[:=#.-]{1,3}\s{0,2}"
     r"|\s)\s?(?P<number>(?=[a-z0-9./_-]{0,12}\d)(?:[a-z]{1,6}[ ./_-]?)?\d[a-z0-9]{3,24}(?:[./_-][a-z0-9]{1,12}){0,4}"
@@ -397,7 +399,8 @@ _USER: Final = re.compile(
     r"\b(?:kullanici\sadi|user\s?name|user\s?id|login|userid|rumuz|skype|instagram|twitter|handle|screen name)"
     r"(?:\s(?:is|was|olarak))?\s?[:=]?\s(?P<number>(?=[a-z0-9._-]{0,20}[\d._])[a-z0-9]"
     r"(?:[a-z0-9._-]{1,24})[a-z0-9])(?!\w)"
-    r"|\b(?:user\s?names?|user\s?id|kullanici\sadi|(?:login|user|kullanici)(?=\s?[:=]))(?:\s?[:=]|\s(?:is|was|olarak))?\s?"
+    r"|\b(?:user\s?names?|user\s?id|kullanici\sadi|(?:login|user|kullanici)(?=\s?[:=]))(?:\s?[:=]|\s(?:is|was"
+    r"|olarak))?\s?"
     r"(?P<word>[a-z][a-z0-9._-]{2,24})(?!\w)"
     r"|(?<![\w@.])@(?P<handle>[a-z][a-z0-9._]{2,29})(?!\w)"
     r"|(?<![\w@.-])(?P<named>[a-z]{2,20}[._]?[a-z0-9]{1,12})(?<=[._\d][a-z0-9])\s(?:kullanici(?:si|sinin)?"
@@ -411,7 +414,8 @@ _BARE: Final = re.compile(
     r"|u/|adet|mm|ml|mg|mcg|us?d\b|tl\b|eur|bin\b|units?\b|x\b|bytes?\b|counts?\b|events?\b|haneli))"
 )
 _COUNTED_BEFORE: Final = re.compile(
-    r"(?:sayac[a-z]{0,4}|count(?:er)?|kod[ui]?|codes?|phantom|fantom|version|surum|kalibrasyon|calibration|lot|ref|model"
+    r"(?:sayac[a-z]{0,4}|count(?:er)?|kod[ui]?|codes?|phantom|fantom|version|surum|kalibrasyon|calibration|lot|ref"
+    r"|model"
     r"|cpt|icd|ndc|gtin|sut|snomed(?:\sct)?|loinc|sct|umls|mesh|orpha|omim|deger[i]?|value|uid)\s?[:#.]?\s?$"
 )
 
@@ -477,7 +481,8 @@ _FOLLOWED: Final = re.compile(  # a MEDULA number, seven letters and digits
 )
 _GLUED: Final = re.compile(r"\b(?:mrn|prot|acc|dosya)(?P<number>\d{5,12})(?!\w)")
 _NEXT: Final = re.compile(
-    r"(?:\s?(?:[,;&/+]|->)\s?|\s(?:ve|and|ile|or|veya|into|to|with)\s)(?P<number>(?=[a-z0-9./_-]{0,12}\d{3})[a-z0-9]{1,12}"
+    r"(?:\s?(?:[,;&/+]|->)\s?|\s(?:ve|and|ile|or|veya|into|to"
+    r"|with)\s)(?P<number>(?=[a-z0-9./_-]{0,12}\d{3})[a-z0-9]{1,12}"
     r"(?:[./_-][a-z0-9]{1,12}){0,4})(?!\w)"
 )
 

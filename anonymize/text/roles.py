@@ -56,15 +56,11 @@ _MEDICAL: Final = re.compile(
     r"|romial|sefal[i]|cephal[yi]c?|genez|genesis|sitoz|cytosis|foni|fazi|phasi[ac]|taksi|pnea|pne|tensif|tensive|dermal|ektazi"
     r"|ectasi[as]|malaz[iy]|malaci[ac]|sklero[zt]ik|sclerotic|globins?|ometers?|genic|jenik|kinaz|adrenalin)"
 )
+_AFTER_SHORT: Final = re.compile(  # of verbs with a stem of three letters
+    r"(?:[iu][lnt]|[td][iu]r|m[ae])?(?:[iu]?yor|[dt][iu]|m[iu]s|[ae]c[ae][gk]|m[ae]|[aeiu]r|[ae]n|[iu]p|s[ae])"
+)
 _HARD: Final = {"g": "k", "d": "t", "b": "p", "c": "c"}  # "çocuğun" is of "çocuk"
 _LONGEST_ENDING: Final = 14
-_SUFFIXES: Final = frozenset(
-    "ler lar im in i u e a um un imiz umuz iniz unuz si su yi yu ye ya ni nu ne na de da te ta den dan ten tan nde nda "
-    "nden ndan nin nun yle yla le la li lu lik luk siz suz ci cu cik cuk ca ce sal sel ki mi mu me ma mek mak il ul "
-    "l n r is us dir dur tir tur t di du ti tu se sa yor iyor uyor ecek acak eceg acag er ar ir ur mis mus meli mali "
-    "en an yen yan dik duk tik tuk dig dug tig tug ip up yip yup erek arak ince unca ken arsa erse mez maz k m z lan "
-    "len las les ilm ulm lig lug yen yan inca madan meden".split()
-)
 _CASE: Final = re.compile(
     r"(?:(?:lar|ler|gil|giller)(?:i|in|a|e|da|de|dan|den)?|n?(?:in|un)|[yn]?(?:i|u|a|e)|n?(?:da|de|dan|den|ta|te"
     r"|tan|ten)|y?(?:la|le)|ca|ce)$"
@@ -116,7 +112,7 @@ def _is_inflected_turkish(plain: str) -> bool:
     words = _turkish()
     return any(
         (plain[:-cut] in words or plain[: -cut - 1] + _HARD.get(plain[-cut - 1], "-") in words)
-        and (len(plain) - cut >= _STEM or cut >= _STEM - 1)
+        and (len(plain) - cut >= _STEM or _AFTER_SHORT.match(plain[-cut:]) or _TURKISH_ENDING.fullmatch(plain[-cut:]))
         and _is_turkish_ending(plain[-cut:])
         for cut in range(1, min(_LONGEST_ENDING, len(plain) - _STEM + 1) + 1)
     )
@@ -168,9 +164,10 @@ def _turkish() -> frozenset[str]:
 
 def _is_turkish_ending(letters: str) -> bool:
     """Whether letters are a row of suffixes: of a noun's number, person, case, of a verb's mood, tense, person."""
+    suffixes = table("turkish_endings")
     ends = {0}  # where a suffix may begin
     for at in range(1, len(letters) + 1):
-        if any(at - length in ends and letters[at - length : at] in _SUFFIXES for length in range(1, 5)):
+        if any(at - length in ends and letters[at - length : at] in suffixes for length in range(1, 5)):
             ends.add(at)
     return len(letters) in ends
 
@@ -197,8 +194,8 @@ def _of_inflected_name(plain: str) -> int:
             return Role.GIVEN
     if plain.endswith("oglu") and len(plain) > 6:
         return Role.FAMILY
-    if plain.endswith("s") and plain[:-1] in _sure_names("english") and plain[:-1] in table("english_given"):
-        return Role.GIVEN
+    if plain.endswith("s") and plain[:-1] in _sure_names("english"):
+        return Role.GIVEN if plain[:-1] in table("english_given") else Role.FAMILY
     return Role.NONE
 
 

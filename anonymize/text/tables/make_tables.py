@@ -29,10 +29,23 @@ _ICD: Final = "ICD-10-CM (public domain; as packaged by simple-icd-10-cm, MIT)"
 _DRUGS: Final = "(public domain and CC0; as packaged by drug-named-entity-recognition, MIT)"
 _ENGLISH: Final = "(symspellpy's, MIT; names taken out by Webster's second edition, public domain, of english-words)"
 _RAREST: Final = 0.0005  # per cent of the census
+_FREQUENT: Final = 30_000  # ranks
 _ENDINGS: Final = ("s", "es", "ed", "d", "ing", "ly", "al")  # as in anonymize.text.roles
 _CURATED: Final = [
     *(f"{language}_{kind}" for language in ("english", "turkish") for kind in ("given", "family")),
-    *"ambiguous common eponyms everyday titles after_names kin persons particles places".split(),
+    *(
+        "ambiguous",
+        "common",
+        "eponyms",
+        "everyday",
+        "titles",
+        "after_names",
+        "kin",
+        "persons",
+        "particles",
+        "places",
+        "lands",
+    ),
 ]
 
 
@@ -76,13 +89,25 @@ def _strings(value: Any) -> list[str]:
 
 
 def _english(names: set[str]) -> set[str]:
-    """Words in use that are no name, or are in Webster's second edition with a small letter too."""
-    used = _words(line.split()[0] for line in _lines("symspellpy", "frequency_dictionary_en_82_765.txt"))
+    """Words in use that are no name: those in Webster's second edition with a small letter, by themselves, by their
+    stem or as two words in one, and frequent ones that are newer.
+    """
+    lines = _lines("symspellpy", "frequency_dictionary_en_82_765.txt")
+    rank = {word: at for at, line in enumerate(lines) for word in _words(line.split()[:1])}
     webster = pickle.loads(_path("english-words", "web2_alpha.pickle").read_bytes())  # noqa: S301
     small = {word for word in webster if word.islower()}
-    return {
-        word for word in used if word not in names or any(stem in small for stem in _stems(word, (*_ENDINGS, "er")))
-    }
+    newer = {word for word, at in rank.items() if at < _FREQUENT and word not in names}
+    return newer | {word for word in rank if _is_in(small, word) or (word not in names and _is_compound(small, word))}
+
+
+def _is_in(words: set[str], word: str) -> bool:
+    return any(stem in words or f"{stem}e" in words for stem in _stems(word, (*_ENDINGS, "er")))
+
+
+def _is_compound(words: set[str], word: str) -> bool:
+    return any(
+        word[:at] in words and _is_in(words, word[at:]) for at in range(_SHORTEST - 1, len(word) - _SHORTEST + 2)
+    )
 
 
 def _stems(word: str, endings: Collection[str]) -> Iterator[str]:
@@ -141,7 +166,7 @@ def main() -> None:
         clinical - curated - eponyms - known_words(),
     )
     _write("english_words", f"English words in use {_ENGLISH}.", _without_inflected(english) - known_words())
-    _write("turkish_words", f"Lemmas and stems of verbs {_ZEMBEREK}.", turkish - known_words())
+    _write("turkish_words", f"Lemmas and stems of verbs {_ZEMBEREK}.", turkish)
 
 
 def _without_inflected(words: set[str]) -> set[str]:
