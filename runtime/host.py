@@ -18,6 +18,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
+
 from runtime.backend import RemoteAccess
 from runtime.batcher import LaneFailed
 from runtime.cache import AnswerCache, key_of
@@ -38,6 +40,8 @@ from runtime.package import DESCRIPTION, ModelDescription, ModelPackage, Route
 from runtime.tensors import check_finite_inputs, count_samples, forms
 from runtime.watch import DriftReport, Watch, guarded
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
@@ -50,7 +54,7 @@ class HostSettings:
     cache_bytes: int = 0
     routes: Mapping[str, Sequence[Route]] = field(default_factory=dict)  # by model, in the place of its package's
     access: Mapping[str, RemoteAccess] = field(default_factory=dict)  # by the server's authority; others get no token
-    logs: bool = False  # what becomes of lanes, as a process of its own should; others hear of it by their errors
+    logs: bool = False  # what becomes of lanes, as a process that serves others should; else its errors tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class ModelHost:
         self._models: dict[str, dict[str, _Model]] = {}  # by name and version; the default version comes first
         try:
             for package in packages:
-                self.add(package)
+                self.add(package, alone=not settings.logs)
         except BaseException:
             self.close(0)
             raise
@@ -97,13 +101,14 @@ class ModelHost:
             if lane.running_seconds > seconds and lane.device is not Device.REMOTE
         )
 
-    def add(self, package: ModelPackage, *, default: bool = False) -> None:
+    def add(self, package: ModelPackage, *, default: bool = False, alone: bool = True) -> None:
         """Add a version of a model, which becomes its default if it is the first, or `default`.
 
         Unless the host is lazy, its first route that can be gone is opened. A package that is there is not added again.
 
         Raises `PackageError` for another package of the same name and version, one that is not what it declares, or
-        that fails on zeros or its own check; `RouteUnavailable` if this machine can go none of its routes.
+        that fails on zeros or its own check; `RouteUnavailable` if this machine can go none of its routes. Unless it
+        comes `alone`, that keeps no others from being served: it is logged, and whoever asks hears `NoRoute`.
         """
         found = self._models.get(package.name, {}).get(package.version)
         if found is not None and found.package.description != package.description:
@@ -112,7 +117,7 @@ class ModelHost:
         model = found or _Model(package, Watch.of(package), tuple(self._lanes(package)))
         if found is None and not self._settings.lazy:
             try:
-                _open_first(model)
+                _open_first(model, needed=alone)
             except BaseException:
                 for lane in model.lanes:
                     lane.close(0)
@@ -205,9 +210,9 @@ class ModelHost:
         return versions[version]
 
 
-def _open_first(model: _Model) -> None:
+def _open_first(model: _Model, *, needed: bool) -> None:
     """Open the first lane that can be opened. A server that is away or memory that is short passes, so it is no error;
-    a wrong package is.
+    a wrong package is, and where it is `needed`, that this machine has nothing to run it.
     """
     obstacles: list[RuntimeFailure] = []
     for lane in model.lanes:
@@ -222,7 +227,10 @@ def _open_first(model: _Model) -> None:
     if not model.lanes:
         raise RouteUnavailable(f"{model.package.name}: no route of its package leads to the device that is demanded")
     if all(isinstance(obstacle, RouteUnavailable) for obstacle in obstacles):
-        raise obstacles[-1]
+        if needed:
+            raise obstacles[-1]
+        reasons = [str(obstacle) for obstacle in obstacles]
+        _log.error("model_has_no_route", model=model.package.name, version=model.package.version, reasons=reasons)
 
 
 class _Journey:

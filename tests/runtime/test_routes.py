@@ -367,6 +367,22 @@ def test_what_passes_does_not_keep_a_runtime_from_starting(tmp_path: Path, machi
         assert _ask(host).result(30).device is Device.CPU
 
 
+def test_a_model_that_this_machine_cannot_run_leaves_the_others_theirs(tmp_path: Path, machine: Machine) -> None:
+    """In a process of its own, which answers for all; whoever loads one model for itself hears it at once."""
+    machine.errors[Place.TENSORRT] = RouteUnavailable("no GPU since the last start")
+    other = make_package(tmp_path / "other", name="other", routes=[{"on": "tensorrt"}])
+    packages, settings = [other, _package(tmp_path)], HostSettings(threads=1, logs=True)
+    host = ModelHost(packages, settings)
+    try:
+        assert _ask(host).result(30).device is Device.CUDA
+        with pytest.raises(NoRoute, match="no GPU since the last start"):
+            host.submit("other", {"image": images(1)}, priority=10, timeout_seconds=30)
+    finally:
+        host.close(5)
+    with pytest.raises(RouteUnavailable):
+        ModelHost(packages, HostSettings(threads=1))
+
+
 def test_the_sites_own_routes_take_the_place_of_the_packages(tmp_path: Path, machine: Machine) -> None:
     package = _package(tmp_path)
     with _host(package, routes={"tiny": [Route(on=Place.CPU)]}) as host:
