@@ -147,7 +147,7 @@ def test_short_words_of_imaging_stay(text):
 
 @pytest.mark.parametrize(
     ("text", "kept"),
-    [("Ali thorax", "[-] thorax"), ("thorax NUR", "thorax [-]"), ("ece", "[-]"), ("oya/lea", "[-]/[-]")],
+    [("Ali thorax", "[-] thorax"), ("thorax NUR", "thorax [-]"), ("ece", "[-]"), ("oya/lea", "[-]/[NAME]")],
 )
 def test_a_usual_name_of_three_letters_is_not_too_short(text, kept):
     assert described(text) == kept
