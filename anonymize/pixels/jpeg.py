@@ -1,7 +1,8 @@
 """Takes metadata out of JPEG and JPEG-LS codestreams without decoding (ISO/IEC 10918-1 B, 14495-1 C).
 
-Comments and application segments go, and whatever stands after the end of the image; entropy-coded bytes are passed on
-as views. Three application segments say how to decode and are written anew, with that and nothing else in them:
+Comments and application segments go, tables that no scan uses, and whatever stands after the end of the image;
+entropy-coded bytes are passed on as views. Three application segments say how to decode and are written anew, with that
+and nothing else in them:
 
 - APP0 JFIF: the components are YCbCr. Its thumbnail and density go.
 - APP14 Adobe: which colour transform was used.
@@ -13,19 +14,21 @@ from collections.abc import Iterator
 from typing import Final
 
 from anonymize.pixels.errors import MalformedPixels, PixelReason
+from anonymize.pixels.jpeg_tables import FRAMES, SCAN, TABLES, Segment, without_unused
 from anonymize.pixels.words import Bytes
 
-_START, _END, _SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-_FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # SOFn, and SOF55 of JPEG-LS
-_LENGTHS: Final = {0xDC: 4, 0xDD: 4, 0xDF: 3}  # DNL, DRI, EXP
-_TABLES: Final = frozenset({0xC4, 0xCC, 0xDB, 0xDE, 0xF8})  # DHT, DAC, DQT, DHP, LSE
+_END, _COMMENT, _PRESETS, _RESTARTS = 0xD9, 0xFE, 0xF8, 0xDD
+_HIERARCHICAL: Final = 0xDE  # DHP, of the form of a frame
+_LENGTHS: Final = {0xDC: 4, _RESTARTS: 4, 0xDF: 3}  # DNL, DRI, EXP
+_CODING: Final = 1  # of the presets of JPEG-LS: parameters; the others are palettes, which DICOM keeps elsewhere
 _APPLICATION: Final = range(0xE0, 0xF0)
 
 _JFIF: Final = b"\xff\xe0\0\x10JFIF\0\1\2\0\0\1\0\1\0\0"
 _ADOBE: Final = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 _MRFX: Final = b"\xff\xe8\0\7mrfx"
 
-_NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # after a scan; restarts are part of it
+_NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")  # after a scan
+_NEXT_BUT_RESTARTS: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # which are part of it, where they are announced
 _NEXT_MARKER_LS: Final = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")  # there, a stuffed byte is any below 0x80
 
 
@@ -38,8 +41,12 @@ def strip_jpeg(stream: memoryview) -> tuple[Bytes, ...] | None:
     pieces: list[Bytes] = []
     kept_from = 0
     end = 0
-    for marker, start, end in _segments(stream):
-        kept = _kept(marker, stream[start:end])
+    segments = list(_segments(stream))
+    tables = without_unused(segments)
+    if tables is None:
+        raise _malformed("a segment of tables that holds something else, or a scan of no component of the image")
+    for marker, start, end, _ in segments:
+        kept = tables[start] if start in tables else _kept(marker, stream[start:end])
         if kept is None:
             continue
         pieces += [piece for piece in (stream[kept_from:start], kept) if len(piece)]
@@ -65,11 +72,11 @@ def _kept(marker: int, segment: memoryview) -> bytes | None:
     return None if kept == segment else kept
 
 
-def _segments(stream: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield (marker, start, end) of each segment up to the end of the image; a scan takes its coded bytes with it."""
+def _segments(stream: memoryview) -> Iterator[Segment]:
+    """Yield each segment up to the end of the image; a scan takes its coded bytes with it."""
     if bytes(stream[:2]) != b"\xff\xd8":
         raise _malformed("it does not begin as JPEG does")
-    position, lossless_ls = 2, False
+    position, lossless_ls, after_scan = 2, False, _NEXT_MARKER
     while position + 2 <= len(stream):
         start = position
         if stream[position] != 0xFF:
@@ -81,36 +88,41 @@ def _segments(stream: memoryview) -> Iterator[tuple[int, int, int]]:
         marker = stream[position]
         position += 1
         if marker == _END:
-            yield marker, start, position
+            yield Segment(marker, start, position, b"")
             return
         length = int.from_bytes(stream[position : position + 2], "big")
         end = position + length
         if end > len(stream):
             break
+        content = bytes(stream[position + 2 : end])
+        _check(marker, length, content)
         lossless_ls = lossless_ls or marker == 0xF7
-        _check(marker, length, stream[position + 2 : end])
-        if marker == _SCAN:
-            found = (_NEXT_MARKER_LS if lossless_ls else _NEXT_MARKER).search(stream, end)
+        if marker == _RESTARTS and any(content):
+            after_scan = _NEXT_BUT_RESTARTS
+        if marker == SCAN:
+            found = (_NEXT_MARKER_LS if lossless_ls else after_scan).search(stream, end)
             if found is None:
                 break
             end = found.start()
             while stream[end - 1] == 0xFF and end - 1 > position:  # fill bytes belong to the marker
                 end -= 1
-        yield marker, start, end
+        yield Segment(marker, start, end, content)
         position = end
     raise _malformed("it has no end")
 
 
-def _check(marker: int, length: int, content: memoryview) -> None:
+def _check(marker: int, length: int, content: bytes) -> None:
     """Refuse markers that no codestream has, and segments longer than what they say that they hold."""
-    if marker in _FRAMES:
+    if marker in FRAMES or marker == _HIERARCHICAL:
         sound = length >= 11 and length == 8 + 3 * content[5]
-    elif marker == _SCAN:
+    elif marker == SCAN:
         sound = length >= 8 and length == 6 + 2 * content[0]
     elif marker in _LENGTHS:
         sound = length == _LENGTHS[marker]
+    elif marker == _PRESETS:
+        sound = length == 13 and content[0] == _CODING
     else:
-        sound = length >= 2 and (marker in _TABLES or marker in _APPLICATION or marker == _COMMENT)
+        sound = length >= 2 and (marker in TABLES or marker in _APPLICATION or marker == _COMMENT)
     if not sound:
         raise _malformed("a segment is not of the length, or not of a kind, that the standard knows")
 

@@ -1,21 +1,35 @@
 """Takes metadata out of JPEG 2000 and HTJ2K codestreams without decoding (ISO/IEC 15444-1 A and I).
 
-Comments of the main header go; those of tile-parts are overwritten with zeros, so that the lengths that SOT and TLM
-hold stay true. Of a JP2 file, which PS3.5 A.4.4 does not foresee but devices write, only the boxes that decoding
-needs stay, and a colour profile becomes the enumerated colour space: what is decoded are samples, to which
-DICOM's own Photometric Interpretation applies.
+Comments of the main header go, and what only says where components and packets are (CRG, PLM, and TLM that is not
+true); those of tile-parts are overwritten with zeros, so that the lengths that SOT and TLM hold stay true, and packet
+lengths (PLT) become such comments. Packed packet headers, which nobody writes into images, are refused. Of a JP2 file,
+which PS3.5 A.4.4 does not foresee but devices write, only the boxes that decoding needs stay, and a colour profile
+becomes the enumerated colour space: what is decoded are samples, to which DICOM's own Photometric Interpretation
+applies.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from anonymize.pixels.errors import MalformedPixels, PixelReason
+from anonymize.pixels.jpeg2000_segments import (
+    TILE_LENGTHS,
+    Header,
+    TilePart,
+    are_of_the_image,
+    components_of,
+    is_sound,
+    most_levels,
+    tells_tile_parts,
+    tiles_of,
+)
 from anonymize.pixels.words import Bytes
 
 _COMMENT, _TILE_PART, _DATA = 0x64, 0x90, 0x93
-_MAIN: Final = frozenset({*range(0x50, 0x54), 0x55, 0x56, 0x57, 0x59, *range(0x5C, 0x61), 0x63, _COMMENT})
-_TILE: Final = frozenset({0x52, 0x53, 0x58, 0x5C, 0x5D, 0x5E, 0x5F, 0x61, _COMMENT})
+_WHERE: Final = frozenset({0x57, 0x58, 0x63, _COMMENT})  # PLM, PLT, CRG
+_MAIN: Final = frozenset({*range(0x50, 0x54), 0x55, 0x56, 0x57, 0x59, *range(0x5C, 0x60), 0x63, _COMMENT})
+_TILE: Final = frozenset({0x52, 0x53, 0x58, 0x5C, 0x5D, 0x5E, 0x5F, _COMMENT})
 _END: Final = re.compile(rb"\xff\xd9")  # packets hold no byte pair above FF8F
 
 _BOXES: Final = frozenset({b"jP  ", b"ftyp"})
@@ -43,26 +57,61 @@ def _strip_codestream(stream: memoryview) -> tuple[tuple[Bytes, ...] | None, int
     """The pieces without metadata (None where nothing was to be taken out), and how many bytes the codestream takes."""
     if bytes(stream[:4]) != b"\xff\x4f\xff\x51":
         raise _malformed("it does not begin as a codestream does")
-    pieces: list[Bytes] = []
-    kept_from, position = 0, 2
-    for marker, start, end in _markers(stream, 2, _MAIN):
-        position = end
-        if marker == _COMMENT:
-            pieces.append(stream[kept_from:start])
-            kept_from = end
+    cuts: list[tuple[int, int, bytes]] = []
+    main = list(_markers(stream, 2, _MAIN))
+    position = main[-1][2]
     if bytes(stream[position : position + 2]) != b"\xff\x90":
         raise _malformed("no tile-part follows the header")
+    contents = [(marker, bytes(stream[start + 4 : end])) for marker, start, end in main if marker not in _WHERE]
+    components = components_of(contents[0][1])
+    levels = most_levels(contents, components)
+    _check(Header(contents, components), levels)
+    parts: list[TilePart] = []
     while bytes(stream[position : position + 2]) == b"\xff\x90":
         start, position = position, _tile_part_end(stream, position)
-        for marker, first, last in _markers(stream, start + 12, _TILE):
-            if marker == _COMMENT and any(stream[first + 4 : last]):
-                pieces += [stream[kept_from : first + 4], bytes(last - first - 4)]
-                kept_from = last
+        segments = list(_markers(stream, start + 12, _TILE))
+        within = [(marker, bytes(stream[first + 4 : last])) for marker, first, last in segments if marker not in _WHERE]
+        _check(Header(within, components), max(levels, most_levels(within, components)))
+        tile = int.from_bytes(stream[start + 4 : start + 6], "big")
+        parts.append(TilePart(tile, stream[start + 10], stream[start + 11], position - start))
+        cuts += [
+            (first, last, _blank(stream[first:last]))
+            for marker, first, last in segments
+            if marker in _WHERE and (marker != _COMMENT or any(stream[first + 4 : last]))
+        ]
+    if not are_of_the_image(parts, tiles_of(contents[0][1])):
+        raise _malformed("a tile-part is of no tile of the image, or one too many")
     if bytes(stream[position : position + 2]) == b"\xff\xd9":
         position += 2
     elif len(stream) - position > 1 or any(stream[position:]):  # some encoders leave the end out
         raise _malformed("bytes after the last tile-part")
-    return ((*pieces, stream[kept_from:position]) if pieces else None), position
+    told = tells_tile_parts([content for marker, content in contents if marker == TILE_LENGTHS], parts)
+    cuts += [
+        (start, end, b"") for marker, start, end in main if marker in _WHERE or (marker == TILE_LENGTHS and not told)
+    ]
+    return _without(stream[:position], sorted(cuts)) if cuts else None, position
+
+
+def _without(stream: memoryview, cuts: Sequence[tuple[int, int, bytes]]) -> tuple[Bytes, ...]:
+    """The pieces of `stream` with something else in the place of `cuts`: start, end, and what."""
+    pieces: list[Bytes] = []
+    kept_from = 0
+    for start, end, instead in cuts:
+        pieces += [stream[kept_from:start], instead]
+        kept_from = end
+    return tuple(piece for piece in (*pieces, stream[kept_from:]) if len(piece))
+
+
+def _check(header: Header, levels: int) -> None:
+    if not is_sound(header, levels):
+        raise _malformed("a marker segment is not as long as it says, of no component, or there too often")
+
+
+def _blank(segment: memoryview) -> bytes:
+    """A comment of zeros, as long as `segment`."""
+    if len(segment) < 6:
+        raise _malformed("a marker segment of a tile-part is too short to hold anything")
+    return b"\xff\x64" + bytes(segment[2:4]) + bytes(len(segment) - 4)
 
 
 def _markers(stream: memoryview, position: int, known: frozenset[int]) -> Iterator[tuple[int, int, int]]:
