@@ -25,8 +25,6 @@ class TilePart(NamedTuple):
     """What SOT says of a tile-part, and how long it is."""
 
     tile: int
-    number: int
-    of: int  # 0 where it is not said
     length: int
 
 
@@ -38,18 +36,6 @@ def tiles_of(size: bytes) -> int:
     if not tile_width or not tile_height or left >= width or top >= height:
         return 0
     return -((tiles_left - width) // tile_width) * -((tiles_top - height) // tile_height)
-
-
-def are_of_the_image(parts: Sequence[TilePart], tiles: int) -> bool:
-    """Whether all tile-parts are of tiles that there are, in order, and no more than they say."""
-    seen: dict[int, int] = {}
-    most: dict[int, int] = {}
-    for tile, number, of, _ in parts:
-        most[tile] = of or most.get(tile, 0)
-        if tile >= tiles or number != seen.get(tile, 0) or (most[tile] and number >= most[tile]):
-            return False
-        seen[tile] = number + 1
-    return True
 
 
 def components_of(size: bytes) -> int:

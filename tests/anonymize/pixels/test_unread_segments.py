@@ -135,11 +135,6 @@ HIDDEN_IN_JPEG_2000 = {
         b"\xff\x90\0\x0a\0\7" + struct.pack(">I", 14 + len(SECRET)) + b"\0\1\xff\x93" + SECRET,
         False,
     ),
-    "one tile-part too many": (
-        0xD9,
-        b"\xff\x90\0\x0a\0\0" + struct.pack(">I", 14 + len(SECRET)) + b"\1\0\xff\x93" + SECRET,
-        False,
-    ),
 }
 
 
