@@ -226,6 +226,16 @@ class ObjectStore:
         """The objects that have their final name, in no meaningful order."""
         return self._listed(batch.folder)
 
+    def filled_at(self, batch: Batch) -> float:
+        """When the batch was last added to, by the file system's clock."""
+        with store_errors(batch.folder):
+            return (self.root / batch.folder).stat().st_mtime
+
+    def stored_at(self, ref: ObjectRef) -> float:
+        """When the object was written, by the file system's clock; never, for one that is gone."""
+        with store_errors(f"object {ref}"):
+            return _modified_at(ref.path(self.root))
+
     def derived_objects(self) -> Iterator[ObjectRef]:
         """All derived objects."""
         for shelf in self._subfolders(DERIVED):

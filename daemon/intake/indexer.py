@@ -7,7 +7,7 @@ patient's key, so an erasure can never miss one.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -38,6 +38,9 @@ DOES_NOT_OPEN: Final = "the object does not open"
 _PATIENCE_SECONDS: Final = 600.0
 _COMPARING_SECONDS: Final = 1.0
 """How long a pass waits for images that are being compared: everything else waits that long with it."""
+
+_BATCHES_AT_ONCE: Final = 64
+"""Whose objects are put in order together: more than are ever open, few enough when a whole store is read again."""
 
 _OBJECTS_PER_TRANSACTION = 32
 _BYTES_PER_TRANSACTION = 64 << 20
@@ -118,12 +121,16 @@ class Indexer:
         """
         started = time.time()
         self._keep_lease()
+        receivers = self._node.store.receivers()
+        dead = [
+            one for one in receivers if not self._node.store.is_live(one)
+        ]  # asked before listing: nothing is missed
+        batches = self._unfinished(receivers)
         found = 0
-        for receiver_id in self._node.store.receivers():
-            live = self._node.store.is_live(receiver_id)  # asked before listing: what comes later is not missed
-            found += self._read_receiver(receiver_id)
-            if not live:
-                self._mark_lost(receiver_id)
+        for start in range(0, len(batches), _BATCHES_AT_ONCE):
+            found += self._read_batches(batches[start : start + _BATCHES_AT_ONCE])
+        for receiver_id in dead:
+            self._mark_lost(receiver_id)
         self._index_compared()
         if not self._unread:
             self.indexed_until = started
@@ -139,21 +146,29 @@ class Indexer:
             self._commit(self._waiting.pop(compared))
             self._keep_lease()
 
-    def _read_receiver(self, receiver_id: str) -> int:
+    def _unfinished(self, receivers: Iterable[str]) -> list[Batch]:
+        """The batches that are not known to be complete, of all receivers in the order in which they were filled."""
+        store = self._node.store
+        batches = (batch for one in receivers for batch in store.batches(one))
+        unfinished = [batch for batch in batches if batch.number > self._complete.get(batch.receiver_id, -1)]
+        return sorted(unfinished, key=lambda batch: (store.filled_at(batch), batch))
+
+    def _read_batches(self, batches: Sequence[Batch]) -> int:
+        """Index what is new in them, in the order in which it was stored, whichever receiver did: after an outage, what
+        corrects a study must not be placed before what it corrects.
+        """
         store, found = self._node.store, 0
-        last = self._complete.get(receiver_id, -1)
-        for batch in store.batches(receiver_id):
-            if batch.number <= last:
-                continue
-            complete = store.is_complete(batch)
-            new = self._new_objects(batch)
-            for group in self._groups(new):
-                self._commit(group)
-                found += len(group)
-            unread = {ref.id for ref in new if ref.id in self._unread}
-            self._seen[batch].update(ref.id for ref in new if ref.id not in unread)
+        complete = {batch: store.is_complete(batch) for batch in batches}
+        new = {batch: self._new_objects(batch) for batch in batches}
+        in_order = sorted((ref for refs in new.values() for ref in refs), key=store.stored_at)
+        for group in self._groups(in_order):
+            self._commit(group)
+            found += len(group)
+        for batch in sorted(new):
+            unread = {ref.id for ref in new[batch] if ref.id in self._unread}
+            self._seen[batch].update(ref.id for ref in new[batch] if ref.id not in unread)
             all_indexed = not unread and self._seen[batch].isdisjoint(self._waiting)
-            if complete and all_indexed and batch.number == self._complete.get(receiver_id, -1) + 1:
+            if complete[batch] and all_indexed and batch.number == self._complete.get(batch.receiver_id, -1) + 1:
                 self._finish(batch)
         return found
 

@@ -120,6 +120,27 @@ def test_a_correction_that_is_indexed_before_what_it_corrects_stands(installatio
 
 
 @WITH_ANY_DATABASE
+def test_corrections_that_came_while_nobody_indexed_are_clear_all_the_same(installation: Installation):
+    here, other = installation.receiver, IntakeWriter(installation.node.store, "receiver-0", objects_per_batch=64)
+    studies = []
+    for _ in range(6):
+        first = image()
+        studies.append([first, another(first)])
+    for patient in (A, B):
+        for study in studies:
+            for number, one in enumerate(study):  # objects have random names, and lie in the folders of two receivers
+                installation.receiver = (here, other)[(number + (patient is B)) % 2]
+                association = Association(installation)
+                association.store(of(patient, one))
+                association.release()
+    installation.receiver = here
+    other.close()
+    for _ in range(2):
+        installation.indexer.pass_once()
+    assert installation.standings() == ["corrected"] * 12 + ["current"] * 12
+
+
+@WITH_ANY_DATABASE
 @pytest.mark.parametrize("patient_id", ["", "0", "ANONYMOUS"])
 def test_no_study_is_taken_from_its_patient_by_what_names_nobody(installation: Installation, patient_id: str):
     first = image()
