@@ -24,7 +24,24 @@ from anonymize.text import name_cues as cues
 from anonymize.text.finding import Finding, Note, TextClass, Word, table
 from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_curated, is_in_use, role_of
 
-_ARTICLES: Final = {"the", "an", "some", "using", "uses", "used", "wears", "drank", "drinks"}  # before things
+_BEFORE_THINGS: Final = frozenset(
+    (
+        "the",
+        "an",
+        "some",
+        "using",
+        "uses",
+        "used",
+        "wears",
+        "drank",
+        "drinks",
+        "given",
+        "received",
+        "takes",
+        "taking",
+        "prescribed",
+    )
+)
 _NUMERALS: Final = {"ii", "iii", "iv"}
 _JOINING: Final = {"and", "or", "ve", "veya", "ile"}
 _VERBS: Final = {"may", "will", "mark", "bill", "drew", "sue", "grant", "can"}  # in small letters, rather than names
@@ -304,7 +321,8 @@ class _Reader:
         if gap in {", ", ","}:
             following = self.roles[at + 1]
             alike = self.words[at].title == self.words[at + 1].title and len(self.words[at + 1].plain) > 2
-            given = following & Role.GIVEN and not following & UNSURE
+            item = at + 2 < len(self.words) and self._gap(at + 1) == ", " and self.words[at + 2].capital
+            given = following & Role.GIVEN and not following & UNSURE and not item
             if alike and self._is_rare(at) and (given or (known and self._is_rare(at + 1))):
                 return True
             return bool(
@@ -593,7 +611,12 @@ class _Reader:
         before = self.words[at - 1]
         if self.words[at].plain in table("lands"):
             return False
-        if before.plain in _ARTICLES or before.capital or len(before.plain) < 2 or self._gap(at - 1) not in {" ", ", "}:
+        if (
+            before.plain in _BEFORE_THINGS
+            or before.capital
+            or len(before.plain) < 2
+            or self._gap(at - 1) not in {" ", ", "}
+        ):
             return False
         return at + 1 == len(self.words) or not (self.words[at + 1].capital and self._gap(at) in {" ", "-"})
 
