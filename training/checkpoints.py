@@ -34,7 +34,8 @@ class Checkpoints(Callback):
     ) -> None:
         """Add what the run is."""
         versions = {name: version(name) for name in ("torch", "lightning", "monai")}
-        checkpoint[_ABOUT] = {**self._about, "epochs_done": trainer.current_epoch + 1, "made_with": versions}
+        done = {"epochs_done": trainer.current_epoch + 1, "ended_early": bool(trainer.should_stop)}
+        checkpoint[_ABOUT] = {**self._about, **done, "made_with": versions}
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, _module: lightning.LightningModule) -> None:
         """Write, then clean up. Every process takes part in making the state; the first one writes."""
@@ -72,9 +73,24 @@ def forget(folder: Path) -> None:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself: config, data digest, epochs done, versions."""
+    """What a checkpoint says of itself: config, data digest, epochs done, whether the run ended early, versions."""
+    return dict(_read(path)[_ABOUT])
+
+
+def finished_weights(path: Path, epochs: int) -> dict[str, torch.Tensor] | None:
+    """The weights that a run of so many epochs, or one that ended early, came to; None if it has more to do."""
+    checkpoint = _read(path)
+    known = checkpoint[_ABOUT]
+    if known["epochs_done"] < epochs and not known["ended_early"]:
+        return None
+    return dict(checkpoint["state_dict"])  # where there is an average, that
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True)[_ABOUT])
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        known = checkpoint[_ABOUT]
+        return {**checkpoint, _ABOUT: {"ended_early": False, **known}}
     except Exception as error:
         raise CheckpointError(f"{path.name}: is no checkpoint of this program ({type(error).__name__})") from error
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from training.augmentation import Augmentation
-from training.checkpoints import Checkpoints, forget, latest
+from training.checkpoints import Checkpoints, finished_weights, forget, latest
 from training.config import Numbers, OptimisationConfig, Schedule, TrainingConfig
 from training.network import ChestXrayNetwork
 
@@ -63,9 +63,9 @@ def fit(
 ) -> ChestXrayNetwork:
     """Train on `train`, images of `base_size`; return the averaged network, on the CPU and in evaluation mode.
 
-    Checkpoints go to `folder`. With `resume` the last of them is continued, else those there are removed; `until` ends
-    the run after that epoch, as a time limit of a cluster would. Raises `CheckpointError` for a checkpoint of other
-    settings or other data.
+    Checkpoints go to `folder`. With `resume` the last of them is continued, or read where its run had ended, else those
+    there are removed; `until` ends the run after that epoch, as a time limit of a cluster would. Raises
+    `CheckpointError` for a checkpoint of other settings or other data.
     """
     settings = config.optimisation
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # devices it did not find, its maker's products
@@ -76,6 +76,10 @@ def fit(
     torch.manual_seed(settings.seed)  # initial weights
     sampler = BalancedSampler(train.labels, classes, config)
     module = Classifier(config, classes, len(sampler) // settings.batch_size)
+    finished = finished_weights(checkpoint, settings.epochs) if checkpoint else None
+    if finished is not None:  # Lightning would go on for an epoch, or hand back the last weights and not their average
+        module.load_state_dict(finished)
+        return module.network.cpu().eval()
     trainer = lightning.Trainer(
         accelerator=config.device.accelerator,
         devices=config.device.devices,
@@ -255,7 +259,9 @@ def _callbacks(config: TrainingConfig, folder: Path, data_digest: str, report: R
     settings = config.optimisation
     chosen: list[Callback] = [_Average(settings.ema_decay)] if settings.ema_decay else []
     if settings.patience:
-        chosen.append(EarlyStopping(_VALIDATION_LOSS, patience=settings.patience, mode="min"))
+        # After validation: at the end of the epoch it would count after the checkpoint was written, and without it.
+        early = EarlyStopping(_VALIDATION_LOSS, patience=settings.patience, mode="min", check_on_train_epoch_end=False)
+        chosen.append(early)
     if _is_terminal():
         chosen.append(RichProgressBar())
     return [*chosen, _Log(report, settings.epochs), Checkpoints(folder, config, data_digest)]

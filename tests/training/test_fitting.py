@@ -89,6 +89,26 @@ def test_a_run_that_gets_no_better_ends_early(tmp_path):
     assert len(lines) < 40
 
 
+@pytest.mark.parametrize("more", [[], ["optimisation.ema_decay=0.0"]])
+def test_a_run_that_is_finished_is_read_and_not_continued(tmp_path, more):
+    lines = []
+    finished = run(tmp_path, *more)
+    assert same(finished, run(tmp_path, *more, resume=True, lines=lines))
+    assert lines == []
+
+
+def test_a_run_that_ends_early_ends_there_however_often_it_is_interrupted(tmp_path):
+    still = ["optimisation.learning_rate=0", "optimisation.epochs=40", "optimisation.patience=2"]
+    lines, again, more = [], [], []
+    straight = run(tmp_path / "straight", *still, lines=lines)
+    assert 2 < len(lines) < 40
+    run(tmp_path / "parts", *still, until=len(lines) - 1, lines=again)
+    assert same(straight, run(tmp_path / "parts", *still, resume=True, lines=again))
+    assert len(again) == len(lines)
+    assert same(straight, run(tmp_path / "parts", *still, resume=True, lines=more))
+    assert more == []
+
+
 def test_the_rate_warms_up_and_falls_as_its_schedule_says():
     cosine = config("optimisation.epochs=11").optimisation
     assert [rate(step, 10, cosine) for step in (0, 9, 10, 60, 110)] == pytest.approx([0.1, 1, 1, 0.5, 0], abs=1e-9)
