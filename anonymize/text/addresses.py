@@ -38,7 +38,7 @@ _MORE: Final = re.compile(
 _DISTRICT_LAST: Final = re.compile(r"(?<=[\da-z]),?\s(?P<district>[a-z]{3,20})(?=[.,;'\n)]|\s?$)")
 _NUMBER_BEFORE: Final = re.compile(r"(?:\d{1,5}[./]?(?:\s?\d{1,4}\.)?\s?)$")
 _DISTRICT_PROVINCE: Final = re.compile(
-    rf"(?<![a-z])(?P<district>[a-z]{{3,20}})\s?[/,]\s?(?P<province>{PROVINCE})(?![a-z])"
+    rf"(?<![a-z])(?P<district>[a-z]{{2,20}})\s?[/,]\s?(?P<province>{PROVINCE})(?![a-z])"
 )
 
 _SUFFIXES_US: Final = (
@@ -61,6 +61,11 @@ _US: Final = re.compile(
 _TAIL: Final = re.compile(
     rf"(?:,\s?|\s|\n)(?P<city>{_CITY}),?\s(?P<state>{STATE})(?![a-z\d])"
     rf"|,\s?(?P<only>{_CITY})(?=\s*[,.;\n]|$|\s[a-z]{{1,2}}\d)|\sin\s(?P<town>{_CITY})(?=\s*[,.;\n]|$)"
+)
+_UNIT_BEFORE: Final = re.compile(r"(?<![a-z])(?:apt|apartment|unit|suite|flat|no)\.? ?#?[a-z]?\d{1,5}[a-z]?,? $")
+_SMALL_STREET: Final = re.compile(
+    r"(?<![\w'])(?P<name>[a-z]{3,20}) (?:mah\.?|mahallesi|cad\.?|caddesi|sok\.?|sokak|sokagi|bulvari)"
+    r" (?=\d|no\b|[a-z]{3,20} (?:cad|so?k))"
 )
 _DOCTOR: Final = re.compile(r"\.? ?[^\W\d_a-zçğıöşü]")
 _ROUTE: Final = re.compile(r"\b(?:Route|Rte\.?|Highway|Hwy\.?|Interstate) \d{1,3}[A-Z]?\b")
@@ -109,7 +114,7 @@ _TURKISH_PLACE: Final = re.compile(
 
 def addresses(note: Note) -> Iterator[Finding]:
     """Addresses and places smaller than a province or state."""
-    for start, end in (*_turkish(note), *_american(note), *_places(note)):
+    for start, end in (*_turkish(note), *_small_turkish(note), *_american(note), *_places(note)):
         yield Finding(start, end, TextClass.ADDRESS, "address")
 
 
@@ -128,6 +133,16 @@ def _turkish(note: Note) -> Iterator[tuple[int, int]]:
             continue
         done = _onward(note, match.end())
         yield start, done
+
+
+def _small_turkish(note: Note) -> Iterator[tuple[int, int]]:
+    """Addresses typed in small letters: a quarter or street, and a number after it."""
+    done = 0
+    for match in _SMALL_STREET.finditer(note.folded):
+        role = role_of(match["name"], capital=True)
+        if match.start() >= done and not role & _NO_PLACE and note.text[match.start()].islower():
+            done = _onward(note, match.end())
+            yield match.start(), done
 
 
 def _onward(note: Note, end: int) -> int:
@@ -161,7 +176,8 @@ def _american(note: Note) -> Iterator[tuple[int, int]]:
     for match in _US.finditer(note.folded):
         if not _names_a_street(note, match):
             continue
-        yield match.start(), _with_city(note, match.end())
+        unit = _UNIT_BEFORE.search(note.folded, max(0, match.start() - 20), match.start())
+        yield unit.start() if unit else match.start(), _with_city(note, match.end())
     for match in _NAMED_STREET.finditer(note.folded):
         start = capitals_before(note, match.start(), 3)
         if start < match.start() and note.text[match.start()].isupper():
@@ -188,6 +204,10 @@ def _names_a_street(note: Note, match: re.Match[str]) -> bool:
     if match["kind"].startswith("dr") and "i" not in match["kind"] and _DOCTOR.match(note.text, match.end("kind")):
         return False
     before = note.text[match.start() : match.start("kind")].rstrip(" .").rsplit(" ", 1)[-1]
+    if match["kind"] in {"ave", "blvd", "st"} and re.match(
+        r"\d{3,5} [a-z]{3,20} ", note.folded[match.start() : match.end()]
+    ):
+        return True
     return before[:1].isupper() or before[:1].isdigit() or match["kind"] in {"street", "avenue", "road", "lane"}
 
 

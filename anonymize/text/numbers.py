@@ -19,6 +19,10 @@ from anonymize.text.roles import is_in_use
 _EMAIL: Final = re.compile(
     r"(?<![\w.+-])[\w+%-](?:[\w.+%'-]{0,63})\s?@\s?(?:[a-z0-9](?:[a-z0-9-]{0,62})\.){1,8}[a-z]{2,24}(?![\w-])"
 )
+_SPELT_EMAIL: Final = re.compile(  # "jsmith at example dot org"
+    r"(?<![\w.+-])[a-z0-9][\w.+-]{1,40} (?:at|\(at\)|\[at\]) [a-z0-9-]{2,40}"
+    r" (?:dot|nokta|\(dot\)|\[dot\]) [a-z]{2,6}(?!\w)"
+)
 _URL: Final = re.compile(
     r"""(?:\b(?:https?|ftps?|sftp)://|\bwww\.)[^\s<>"'()]{2,2000}"""
     r"""|(?<![\w@.-])(?:[a-z0-9][a-z0-9-]{0,62}\.){1,6}(?:com|org|net|edu|gov|bel|info|io|health|tr|uk|de)"""
@@ -34,6 +38,8 @@ def emails(note: Note) -> Iterator[Finding]:
     if "@" in note.folded:
         for match in _EMAIL.finditer(note.folded):
             yield Finding(*match.span(), TextClass.EMAIL, "email")
+    for match in _SPELT_EMAIL.finditer(note.folded):
+        yield Finding(*match.span(), TextClass.EMAIL, "email, spelt")
 
 
 def urls(note: Note) -> Iterator[Finding]:
@@ -259,6 +265,7 @@ _ZIP_BEFORE_QUARTER: Final = re.compile(
 _ZIP_BEFORE_DISTRICT: Final = re.compile(
     r"(?<![\d.,])(?P<number>(?:0[1-9]|[1-7]\d|8[01])\d{3}),?\s(?P<district>[a-z]{3,20})(?![a-z])"
 )
+_CANADIAN_ZIP: Final = re.compile(r"(?<![\w-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![\w-])")
 _BRITISH_ZIP: Final = re.compile(r"(?<![\w-])[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}(?![\w-])")
 
 
@@ -276,6 +283,8 @@ def zips(note: Note) -> Iterator[Finding]:
     for match in _ZIP_BEFORE_DISTRICT.finditer(note.folded):
         if match["district"] in table("places") and note.text[match.start("district")].isupper():
             yield Finding(*match.span("number"), TextClass.ZIP, "turkish zip")
+    for match in _CANADIAN_ZIP.finditer(note.text):
+        yield Finding(*match.span(), TextClass.ZIP, "canadian postal code")
     for match in _BRITISH_ZIP.finditer(note.text):
         yield Finding(*match.span(), TextClass.ZIP, "british postcode")
 
@@ -366,7 +375,7 @@ _RECORD: Final = re.compile(
 _BARE_RECORD: Final = re.compile(
     r"\b(?:mrn|lic|auth|authori[sz]ation|preauth|enrol?lment|protocol|bildirimi|unit|ref|dip|m\.r\.n"
     r"|mr(?=\s?[#:])|hicn|visit(?=\s?[#:])|order(?=\s?[#:])|csn|fin|har|hn|pid|uhid|nhs|bht|sut|enc"
-    r"|(?:takip|kayit|arsiv|yatis|basvuru|barcode|file|record|folder)(?=\s?[:#])|barcode|sgk|mbi|npi|dea|protokol[u]?"
+    r"|prescription(?=\s\d{4})|badge(?=\s\d{4})|docket|report(?=\s\d{2}-\d{4})|medi-?cal|(?:takip|kayit|arsiv|yatis|basvuru|barcode|file|record|folder)(?=\s?[:#])|barcode|sgk|mbi|npi|dea|protokol[u]?"
     r"|accession|acc|prot|dosya(?:si)?|kaydi|barkod[u]?|e-?recete|provizyon|member|policy|claim|chart|"
     r"specimen|numune|rx|medical\srecord|case|account|acct|encounter|license|licence)"
     r"(?:\s?[:=#.-]{1,3}\s{0,2}"
@@ -391,7 +400,7 @@ _SUBJECT: Final = re.compile(rf"\b(?:record|file|subject|tescil)(?:\s?[:#=]|\s)\
 _DEVICE: Final = re.compile(
     r"\b(?:s/n|sn|seri|serial|lot/serial|udi|imei|vin|sasi|chassis|tracking|account|acct|kargo|hesap)\b"
     r"(?:\s?(?:no|nr|numarasi|number|num|id)\b)?\.?(?:\s(?:is|was))?\s?[:#=.]{0,2}\s{0,2}"
-    rf"(?P<number>{_CODE}(?: \d{{4}}(?!\w)){{0,3}})(?!\w)"
+    rf"(?P<number>(?:[a-z]{{2,4}} )?{_CODE}(?: \d{{4}}(?!\w)){{0,3}})(?!\w)"
 )
 _CARD: Final = re.compile(r"(?<![\d-])[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\d-])")
 _MAC: Final = re.compile(r"(?<![\w:-])(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}(?![\w:-])")
@@ -467,6 +476,7 @@ _NUMBER_FIRST: Final = re.compile(
 _MIXED: Final = re.compile(
     r"(?<![\w.,/#:-])(?:[A-Z]{1,4}\d{5,12}[A-Z]{0,2}(?: \d{2,6}(?!\w)){0,3}|[A-Z]{1,4}-\d{5,12}"
     r"|[A-Z]\d{4}(?:(?: \d{2,6}){2}| \d{5})"
+    r"|\d{2}-[A-Z]{2}-\d{3,6}|\(01\)\d{14}"
     r"|[A-Z]{2,5}9{0,3} \d{6} [A-Z][A-Z\d]{4}"  # a British driver's
     r"|[A-Z]{1,4}[-/]\d{2,4}[-/]\d{2,8}|\d[A-Z\d]{8,16}(?<=\d)(?: \d{4}(?!\w)){0,3})(?![\w-]|[.,]\d)"
 )
