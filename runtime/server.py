@@ -293,7 +293,7 @@ def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None
         _log.warning("answer_not_written", reason=type(error).__name__)
         _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
         return
-    header = wire.InferReply.model_construct(  # whose parts were checked before
+    header = wire.InferReply(
         tensors=headers,
         model=result.model,
         version=result.version,

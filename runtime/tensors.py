@@ -118,7 +118,7 @@ def check_outputs(description: ModelDescription, outputs: Tensors, samples: int)
         found = outputs.get(spec.name)
         if found is None:
             raise BackendFailure(f"{description.name}: the backend gave no output {spec.name!r}")
-        if found.dtype.name != spec.dtype or found.shape != (samples, *spec.sample_shape):
+        if found.dtype != spec.dtype.numpy or found.shape != (samples, *spec.sample_shape):
             raise BackendFailure(
                 f"{description.name}: output {spec.name!r} is {found.dtype.name} {list(found.shape)} for {samples} "
                 f"samples, declared as {spec.dtype} {_declared(spec)}"
