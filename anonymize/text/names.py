@@ -87,26 +87,40 @@ class _Reader:
     def _imagine_capitals(self) -> None:
         """Read the usual names as if they had capitals, and what stands beside a title, an initial or one of them."""
         words = list(self.words)
-        expected = False
+        told = named = False  # whether a title or kin stands before the word, or a name
         for at, word in enumerate(words):
             role = self.roles[at] or role_of(word.plain, capital=True)
-            usual = role & NAME and not role & (UNSURE | NEVER)
-            expected = expected or (word.start in self.addressed and bool(role & Role.GIVEN))
+            told = told or (word.start in self.addressed and bool(role & Role.GIVEN))
             initial = at > 0 and len(words[at - 1].plain) == 1 and self._gap(at - 1) in {". ", "."}
-            if word.capital or self._is_suffix(at) or not (usual or expected or initial):
-                expected = self._announces(at)
+            if word.capital or self._is_suffix(at) or not self._is_small_name(at, role, told or initial, named):
+                told, named = self._announces(at), False
                 continue
-            rare = role == Role.NONE and len(word.plain) > 3 and not is_in_use(word.plain, turkish=self.note.turkish)
-            sure = usual and (is_curated(word.plain) or not is_in_use(word.plain, turkish=self.note.turkish))
-            if sure or ((expected or initial) and (rare or (role & NAME and word.plain not in _VERBS))):
-                words[at] = replace(word, capital=True, title=True)
-                self.roles[at] = role
-                if initial:
-                    words[at - 1] = replace(words[at - 1], capital=True)
-                expected = bool(role & NAME) and at + 1 < len(words) and self._gap(at) == " "
-            else:
-                expected = self._announces(at)
+            words[at] = replace(word, capital=True, title=True)
+            self.roles[at] = role
+            if initial:
+                words[at - 1] = replace(words[at - 1], capital=True)
+            named = told = bool(role & NAME) and at + 1 < len(words) and self._gap(at) == " "
         self.words = words
+
+    def _is_small_name(self, at: int, role: int, told: bool, named: bool) -> bool:
+        """Whether a word in small letters is a part of a name: a usual name, or what follows a title or a name."""
+        word = self.words[at]
+        if named and len(word.plain) == 1:
+            return self.note.text[word.end : word.end + 1] == "."
+        in_use = is_in_use(word.plain, turkish=self.note.turkish)
+        if role & NAME and not role & (UNSURE | NEVER) and (is_curated(word.plain) or not in_use):
+            return True
+        if told and ((role & NAME and word.plain not in _VERBS) or (role == Role.NONE and len(word.plain) > 3)):
+            return bool(role & NAME) or not in_use or (named and self._ends_a_name(at))
+        return False
+
+    def _ends_a_name(self, at: int) -> bool:
+        """Whether what follows a word in small letters makes a name of it: a suffix after an apostrophe, "isimli"."""
+        if at + 1 == len(self.words):
+            return False
+        if self.words[at + 1].plain in {"isimli", "adli", "tarafindan", "hanim", "bey"}:
+            return True
+        return self._gap(at).startswith(("'", " (", " |"))
 
     def _announces(self, at: int) -> bool:
         """Whether a word is a title or one of kin, with a name after it where the next word may be one."""
