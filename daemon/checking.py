@@ -13,6 +13,7 @@ from daemon.pipelines import UnknownPipeline, open_pipelines
 from daemon.settings import FhirDestination, Loaded, PacsDestination, Problem
 from runtime import ModelPackage, PackageError
 from runtime.package.signing import read_public_key
+from runtime.watch import Watch
 
 
 def problems_in_files(loaded: Loaded) -> list[Problem]:
@@ -70,6 +71,8 @@ def _problems_of_packages(loaded: Loaded) -> Iterator[Problem]:
     for directory in settings.runtime.packages:
         try:
             package = load(directory)
+            if not package.sealed:
+                Watch.of(package)
         except PackageError as error:
             unusable = True
             yield problem("runtime.packages", str(error))

@@ -1,5 +1,6 @@
 """The way from a model to a package: read it, try it, describe it, store it."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from runtime.importing.sources import Source, read_file
 from runtime.importing.trial import Trial, try_model
 from runtime.package import DESCRIPTION, Admission, ModelPackage, copy_package, store_package, write_arrays
 from runtime.package.files import opened
+from runtime.watch import Watch
 
 CHECK_FILE: Final = "check.npz"
 TOLERANCE: Final = 1e-3
@@ -56,7 +58,13 @@ def import_model(
     if trial.weights is not None:
         files[str(read.weights)] = trial.weights
     description = _description(place, read, known, trial, files)
-    return store_package(into / f"{known['name']}-{known['version']}", description, files, site_key)
+    package = store_package(into / f"{known['name']}-{known['version']}", description, files, site_key)
+    try:
+        Watch.of(package)
+    except PackageError:
+        shutil.rmtree(package.directory)  # a gate or a reference that is none: it could never be served
+        raise
+    return package
 
 
 def _read(source: Path | str, details: Mapping[str, Any], access: RemoteAccess) -> Source:

@@ -16,10 +16,11 @@ from daemon.models import admission, site_key
 from daemon.pipelines import load_packages
 from daemon.settings import ApiKeySettings, ConsoleSettings, load_settings
 from daemon.settings.defaults import bundled_packages
-from runtime import LocalRuntime, ModelPackage, PackageError
+from runtime import LocalRuntime, ModelPackage, PackageError, write_package
+from runtime.gate import fit_gate
 from tests.cli.conftest import Run
 from tests.peers.process import free_port
-from tests.runtime.packages import classifier, make_package
+from tests.runtime.packages import classifier, description, images, make_package
 
 SAID = ("--version", "1.0.0", "--intended-use", "Tests only.", "--licence", "Apache-2.0", "--training-data", "None.")
 
@@ -127,7 +128,8 @@ def test_a_description_goes_before_the_file_and_options_before_both(
         'name = "described"\nversion = "0.1.0"\nresearch_only = false\n'
         '[gate]\nfile = "gate.npz"\n[metrics]\nauroc = 0.5\n'
     )
-    (tmp_path / "gate.npz").write_bytes(b"gate")
+    gate = fit_gate(images(40))
+    gate.write(tmp_path / "gate.npz")
     imported = run(
         *("--config", config, "models", "import", model, "--into", tmp_path / "models", *SAID),
         *("--describe", describe, "--json"),
@@ -135,7 +137,29 @@ def test_a_description_goes_before_the_file_and_options_before_both(
     found = json.loads(imported.out)
     assert (found["name"], found["version"], found["research_only"]) == ("described", "1.0.0", False)
     assert found["metrics"] == {"auroc": 0.5}
-    assert (Path(found["directory"]) / "gate.npz").read_bytes() == b"gate"
+    assert (Path(found["directory"]) / "gate.npz").read_bytes() == gate.to_bytes()
+
+
+def test_a_gate_or_a_reference_that_is_none_is_found_before_it_is_served(
+    run: Run, tmp_path: Path, model: Path, config: Path
+) -> None:
+    run("models", "keygen", tmp_path / "maker.pem")
+    describe, into = tmp_path / "describe.toml", tmp_path / "models"
+    (tmp_path / "gate.npz").write_bytes(b"gate")
+    (tmp_path / "reference.json").write_text("{}")
+    for table, file in (("gate", "gate.npz"), ("reference", "reference.json")):
+        describe.write_text(f'[{table}]\nfile = "{file}"\n')
+        asked = ("--config", config, "models", "import", model, "--into", into, *SAID, "--describe", describe)
+        imported = run(*asked, columns=400)
+        assert (imported.code, file in imported.err) == (1, True)
+        assert not list(into.iterdir())
+    package = make_package(tmp_path / "tiny")
+    (package.directory / "gate.npz").write_bytes(b"gate")
+    write_package(package.directory, description(gate={"file": "gate.npz"}))
+    served = ("--set", f'runtime.packages=["{package.directory}"]', "--set", "pipelines=[]")
+    checked = run(*served, "config", "check", "--json")
+    (problem,) = json.loads(checked.out)["problems"]
+    assert "gate.npz" in problem["message"]
 
 
 def test_what_is_missing_or_wrong_is_one_line(run: Run, tmp_path: Path, model: Path, config: Path) -> None:
