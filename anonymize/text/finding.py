@@ -84,7 +84,7 @@ class Note:
                 match[0],
                 text[start].isupper(),
                 end - start > 1 and text[start:end].isupper(),
-                _is_title(text[start:end]),
+                text[start].isupper() and _is_title(text[start:end]),
             )
             for match in _LETTERS.finditer(self.folded)
         )
@@ -98,7 +98,7 @@ class Note:
 
 
 def _is_title(word: str) -> bool:
-    return len(word) > 1 and word[0].isupper() and (word[1:].islower() or bool(_CAPITAL_WITHIN.fullmatch(word)))
+    return word[1:].islower() or bool(_CAPITAL_WITHIN.fullmatch(word))
 
 
 _TURKISH_LETTERS: Final = re.compile("[ığşĞŞİçöüÇÖÜ]")

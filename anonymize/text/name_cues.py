@@ -6,7 +6,9 @@ All of these look at folded text, and only a few dozen characters of it, so that
 import re
 from typing import Final
 
-LABEL: Final = re.compile(
+# Headings, with a colon or a dash: only looked for where a text has one.
+HEADING_MARK: Final = re.compile(r"[:=]|-\s")
+HEADING: Final = re.compile(
     r"\b(?P<name>(?:hasta(?:nin)?\s)?(?:adi?|isim|ismi|soyad[i]?|soyisim"
     r"|soyismi)(?:\s?[,/-]?\s?(?:ve\s)?(?:soyad[i]?|soyisim|soyismi))?"
     r"|(?:patient(?:'s)?\s|full\s|first\s|last\s|middle\s|maiden\s|sur|given\s|family\s|legal\s"
@@ -28,7 +30,9 @@ LABEL: Final = re.compile(
     r"|anesthesia|anestezi|ekibi|cerrahi ekip|ebe|eczaci|diyetisyen|fizyoterapist|sekreter|arayan|bilgi veren|ogrenci"
     r"|stajyer)"
     r"(?:\s(?:by|adi|eden|doktor[u]?|hekim[i]?|kisi(?:si)?))?\s{0,3}(?:[:=]|-(?=\s))\s{0,4}"
-    r"|\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
+)
+LABEL: Final = re.compile(
+    r"\b(?:signed|reported|dictated|reviewed|interpreted|verified|performed|transcribed|seen|examined|evaluated"
     r"|read|referred|ordered|approved|"
     r"authorized|accompanied|attested|finalized|cosigned|prepared|administered|entered|witnessed|requested|treated"
     r"|operated|managed|followed|assisted|brought in)\sby\s(?:our\s|his\s|her\s)?"

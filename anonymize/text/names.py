@@ -8,7 +8,11 @@ A word is taken for a name by the first of these that applies, read from left to
 3. after an initial ("A. Yılmaz"), or before a given name and comma ("Smith, John")
 4. a usual given or family name, with the capitalised words that go on from it
 5. an unknown word with a capital that stands like a name: two together, with an initial, as the one who does or owns
-   something ("Seamus called", "Hester's"), alone between brackets
+   something ("Seamus called", "Hester's"), alone between brackets; and a rare one, in no dictionary either, within a
+   sentence, at its beginning or after a heading, unless what is said of it makes it a drug, a device or a disease
+
+Then, in the whole text: a telling part of a name found elsewhere, and an item of a list beside a name. In a text typed
+without capitals, usual names and what stands beside titles, kin, initials and names are read as if they had one.
 
 Words that are also everyday words (Deniz, Will) or stand for a disease (Behçet, Parkinson) need another part of a
 name or one of the first two beside them; words that are never part of a name (tables/common.txt) end one. What is
@@ -66,7 +70,9 @@ class _Reader:
         self.words: Sequence[Word] = note.words
         in_expression = {at for match in cues.EXPRESSION.finditer(note.folded) for at in range(*match.span())}
         self.roles = [self._role(word, in_expression) for word in self.words]
-        self.labels = {match.end(): match["name"] is not None for match in cues.LABEL.finditer(note.folded)}
+        self.labels = {match.end(): False for match in cues.LABEL.finditer(note.folded)}
+        if cues.HEADING_MARK.search(note.folded):
+            self.labels |= {match.end(): match["name"] is not None for match in cues.HEADING.finditer(note.folded)}
         self.labels |= {match.end(): True for match in cues.BARE_LABEL.finditer(note.folded)}
         self.addressed = {match.end() for match in cues.PERSON_BEFORE.finditer(note.folded)}
         if self._is_without_capitals():

@@ -19,6 +19,7 @@ from anonymize.text.roles import is_in_use
 _EMAIL: Final = re.compile(
     r"(?<![\w.+-])[\w+%-](?:[\w.+%'-]{0,63})\s?@\s?(?:[a-z0-9](?:[a-z0-9-]{0,62})\.){1,8}[a-z]{2,24}(?![\w-])"
 )
+_DOT: Final = re.compile(r" [(\[]?(?:dot|nokta)")
 _SPELT_EMAIL: Final = re.compile(  # "jsmith at example dot org"
     r"(?<![\w.+-])[a-z0-9][\w.+-]{1,40} (?:at|\(at\)|\[at\]) [a-z0-9-]{2,40}"
     r" (?:dot|nokta|\(dot\)|\[dot\]) [a-z]{2,6}(?!\w)"
@@ -38,7 +39,7 @@ def emails(note: Note) -> Iterator[Finding]:
     if "@" in note.folded:
         for match in _EMAIL.finditer(note.folded):
             yield Finding(*match.span(), TextClass.EMAIL, "email")
-    for match in _SPELT_EMAIL.finditer(note.folded):
+    for match in _SPELT_EMAIL.finditer(note.folded) if _DOT.search(note.folded) else ():
         yield Finding(*match.span(), TextClass.EMAIL, "email, spelt")
 
 
@@ -404,6 +405,7 @@ _DEVICE: Final = re.compile(
 )
 _CARD: Final = re.compile(r"(?<![\d-])[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\d-])")
 _MAC: Final = re.compile(r"(?<![\w:-])(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}(?![\w:-])")
+_USER_MARK: Final = re.compile("user|kullanici|login|rumuz|skype|instagram|twitter|handle|screen name|@")
 _USER: Final = re.compile(
     r"\b(?:kullanici\sadi|user\s?name|user\s?id|login|userid|rumuz|skype|instagram|twitter|handle|screen name)"
     r"(?:\s(?:is|was|olarak))?\s?[:=]?\s(?P<number>(?=[a-z0-9._-]{0,20}[\d._])[a-z0-9]"
@@ -452,7 +454,7 @@ def accounts_and_devices(note: Note) -> Iterator[Finding]:
     for match in _CARD.finditer(note.folded):
         if luhn.is_valid(re.sub(r"\D", "", match[0])):
             yield Finding(*match.span(), TextClass.OTHER, "payment card")
-    for match in _USER.finditer(note.folded):
+    for match in _USER.finditer(note.folded) if _USER_MARK.search(note.folded) else ():
         which = next(name for name in ("number", "word", "handle", "named") if match[name])
         if which != "word" or not is_in_use(match["word"], turkish=note.turkish):
             yield Finding(*match.span(which), TextClass.OTHER, "user name")

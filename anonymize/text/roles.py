@@ -1,8 +1,9 @@
 """What a word can be in or beside a person's name, by tables of usual names and of words that are none.
 
 A word of no role at all is unknown: neither a usual name nor in the vocabulary of prose and of the standard. That is
-what rare names look like, and `anonymize.text.names` takes one for a name where it stands like one. Tables hold
-folded words.
+what rare names look like, and `anonymize.text.names` takes one for a name where it stands like one. Beside the roles
+are dictionaries (`is_in_use`): a word of those may be part of a name next to another part, but is no rare name alone.
+Tables hold folded words; where the long ones come from: tables/make_tables.py.
 """
 
 import re
