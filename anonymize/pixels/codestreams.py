@@ -11,13 +11,13 @@ from typing import Final
 
 from anonymize.pixels.errors import MalformedPixels, PixelReason
 from anonymize.pixels.fragments import Encapsulated, ExtendedOffsets, Written, write_fragments
-from anonymize.pixels.image import ImageDescription
+from anonymize.pixels.image import ImageDescription, Shape
 from anonymize.pixels.jpeg import strip_jpeg
 from anonymize.pixels.jpeg2000 import strip_jpeg2000
 from anonymize.pixels.rle import strip_rle
 from anonymize.pixels.words import Bytes
 
-Strip = Callable[[memoryview], tuple[Bytes, ...] | None]
+Strip = Callable[..., tuple[Bytes, ...] | None]
 
 RLE_LOSSLESS: Final = "1.2.840.10008.1.2.5"
 _JPEG: Final = (50, 51, 57, 70, 80, 81, *range(52, 57), *range(58, 67))  # the retired processes too
@@ -35,7 +35,8 @@ def strip_codestreams(received: Encapsulated, image: ImageDescription, extended:
 
     Raises `MalformedPixels` for a codestream that is not what the transfer syntax says, or of a kind not known here.
     """
-    strip = _STRIPS.get(image.transfer_syntax_uid)
+    known = _STRIPS.get(image.transfer_syntax_uid)
+    strip = None if known is None else partial(known, shape=Shape(image.rows, image.columns, image.samples_per_pixel))
     if image.transfer_syntax_uid == RLE_LOSSLESS:
         segments = image.samples_per_pixel * image.bits_allocated // 8
         strip = partial(strip_rle, segments=segments, segment_pixels=image.rows * image.columns)

@@ -22,6 +22,7 @@ from anonymize.pixels.words import Bytes
 from anonymize.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 
 _LONGEST: Final = 0xFFFFFFFE
+_LARGEST_FRAME: Final = 0x7FFFFFFF  # bytes; of a larger one, decoders end the process
 _DECODED_BY: Final = (  # pydicom's options, which are named as what they describe
     *("rows", "columns", "samples_per_pixel", "photometric_interpretation", "planar_configuration"),
     *("bits_allocated", "bits_stored", "pixel_representation"),
@@ -76,6 +77,8 @@ class CompressedFrames:
 
     def _decoded(self, index: int) -> Pixels:
         image = self._image
+        if image.rows * image.columns * image.samples_per_pixel * image.bits_allocated // 8 > _LARGEST_FRAME:
+            raise MalformedPixels(PixelReason.UNDECODABLE, "a frame is larger than decoders can count")
         shape = (image.rows, image.columns, 3) if image.samples_per_pixel == 3 else (image.rows, image.columns)
         source = encapsulate([bytes(self._received.frame(index))], has_bot=False)
         options: Any = {name: getattr(image, name) for name in _DECODED_BY} | {"number_of_frames": 1}

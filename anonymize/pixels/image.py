@@ -6,7 +6,7 @@ Nothing here identifies a patient.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from anonymize.pixels.errors import IncompleteDescription
 from anonymize.transfer_syntaxes import NATIVE
@@ -42,6 +42,14 @@ DESCRIBING_TAGS: Final = PALETTE_TAGS | {
     *(_WINDOW_CENTER, _WINDOW_WIDTH, _RESCALE_INTERCEPT, _RESCALE_SLOPE),
 }
 """The top-level attributes whose raw values `ImageDescription.read` takes."""
+
+
+class Shape(NamedTuple):
+    """How many pixels a frame has, and samples a pixel."""
+
+    rows: int
+    columns: int
+    samples: int
 
 
 @dataclass(frozen=True, slots=True, order=True)

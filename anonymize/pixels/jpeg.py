@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from anonymize.pixels.errors import MalformedPixels, PixelReason
+from anonymize.pixels.image import Shape
 from anonymize.pixels.jpeg_tables import FRAMES, SCAN, TABLES, Segment, without_unused
 from anonymize.pixels.words import Bytes
 
@@ -32,16 +33,20 @@ _NEXT_BUT_RESTARTS: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # which ar
 _NEXT_MARKER_LS: Final = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")  # there, a stuffed byte is any below 0x80
 
 
-def strip_jpeg(stream: memoryview) -> tuple[Bytes, ...] | None:
+def strip_jpeg(stream: memoryview, shape: Shape | None = None) -> tuple[Bytes, ...] | None:
     """Give the pieces of `stream` without metadata, None where it has none and can stay as it is.
 
-    Raises `MalformedPixels` for a stream that does not end, and for segments whose length does not fit their kind: the
-    room left in them could hold anything.
+    Raises `MalformedPixels` for a stream that does not end or has another `shape`, where one is given, and for segments
+    whose length does not fit their kind: the room left in them could hold anything.
     """
     pieces: list[Bytes] = []
     kept_from = 0
     end = 0
     segments = list(_segments(stream))
+    if shape is not None and {_shape_of(segment.content) for segment in segments if segment.marker in FRAMES} != {
+        shape
+    }:
+        raise _malformed("its image is not as large as the one described")
     tables = without_unused(segments)
     if tables is None:
         raise _malformed("a segment of tables that holds something else, or a scan of no component of the image")
@@ -55,6 +60,10 @@ def strip_jpeg(stream: memoryview) -> tuple[Bytes, ...] | None:
     if not pieces and (not len(rest) or (bytes(rest) == b"\0" and not len(stream) & 1)):
         return None
     return (*pieces, stream[kept_from:end])
+
+
+def _shape_of(frame: bytes) -> Shape:
+    return Shape(int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big"), frame[5])
 
 
 def _kept(marker: int, segment: memoryview) -> bytes | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from anonymize.pixels.errors import MalformedPixels, PixelReason
+from anonymize.pixels.image import Shape
 from anonymize.pixels.jpeg2000_segments import (
     TILE_LENGTHS,
     Header,
@@ -20,6 +21,7 @@ from anonymize.pixels.jpeg2000_segments import (
     components_of,
     is_sound,
     most_levels,
+    shape_of,
     tells_tile_parts,
     tiles_of,
 )
@@ -36,23 +38,23 @@ _HEADER_BOXES: Final = frozenset({b"ihdr", b"bpcc", b"pclr", b"cmap", b"cdef"})
 _ENUMERATED: Final = {1: 17, 3: 16}  # components to the colour space of that name: greyscale, sRGB (I.5.3.3)
 
 
-def strip_jpeg2000(stream: memoryview) -> tuple[Bytes, ...] | None:
+def strip_jpeg2000(stream: memoryview, shape: Shape | None = None) -> tuple[Bytes, ...] | None:
     """Give the pieces of `stream` (a codestream or a JP2 file) without metadata, None where it can stay as it is.
 
-    Raises `MalformedPixels` for markers, lengths and boxes that do not fit.
+    Raises `MalformedPixels` for markers, lengths and boxes that do not fit, and for another `shape` where one is given.
     """
     if bytes(stream[4:8]) == b"jP  ":
-        file = _strip_file(stream)
+        file = _strip_file(stream, shape)
         length = sum(map(len, file))
         return None if b"".join(file) + bytes(length & 1) == stream else file
-    pieces, used = _strip_codestream(stream)
+    pieces, used = _strip_codestream(stream, shape)
     rest = stream[used:]
     if pieces is None and (not len(rest) or (bytes(rest) == b"\0" and not len(stream) & 1)):
         return None
     return pieces if pieces is not None else (stream[:used],)
 
 
-def _strip_codestream(stream: memoryview) -> tuple[tuple[Bytes, ...] | None, int]:
+def _strip_codestream(stream: memoryview, shape: Shape | None) -> tuple[tuple[Bytes, ...] | None, int]:
     """The pieces without metadata (None where nothing was to be taken out), and how many bytes the codestream takes."""
     if bytes(stream[:4]) != b"\xff\x4f\xff\x51":
         raise _malformed("it does not begin as a codestream does")
@@ -65,6 +67,8 @@ def _strip_codestream(stream: memoryview) -> tuple[tuple[Bytes, ...] | None, int
     components = components_of(contents[0][1])
     levels = most_levels(contents, components)
     _check(Header(contents, components), levels)
+    if shape not in (None, shape_of(contents[0][1])):
+        raise _malformed("its image is not as large as the one described")
     parts: list[TilePart] = []
     while bytes(stream[position : position + 2]) == b"\xff\x90":
         start, position = position, _tile_part_end(stream, position)
@@ -144,11 +148,11 @@ def _tile_part_end(stream: memoryview, start: int) -> int:
     return found.start()
 
 
-def _strip_file(stream: memoryview) -> tuple[Bytes, ...]:
+def _strip_file(stream: memoryview, shape: Shape | None) -> tuple[Bytes, ...]:
     pieces: list[Bytes] = []
     for kind, box, content in _boxes(stream):
         if kind == b"jp2c":
-            codestream, used = _strip_codestream(content)
+            codestream, used = _strip_codestream(content, shape)
             kept = codestream if codestream is not None else (content[:used],)
             return (*pieces, _box_head(kind, kept), *kept)
         if kind == b"jp2h":

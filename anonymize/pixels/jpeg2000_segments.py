@@ -6,6 +6,8 @@ hold anything.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from anonymize.pixels.image import Shape
+
 CAPABILITIES, SIZE, CODING, CODING_OF_COMPONENT = 0x50, 0x51, 0x52, 0x53
 TILE_LENGTHS, PROFILE, CORRESPONDING_PROFILE = 0x55, 0x56, 0x59
 QUANTIZATION, QUANTIZATION_OF_COMPONENT, REGION, PROGRESSION = 0x5C, 0x5D, 0x5E, 0x5F
@@ -36,6 +38,12 @@ def tiles_of(size: bytes) -> int:
     if not tile_width or not tile_height or left >= width or top >= height:
         return 0
     return -((tiles_left - width) // tile_width) * -((tiles_top - height) // tile_height)
+
+
+def shape_of(size: bytes) -> Shape:
+    """The shape of the image that the content of a SIZ segment describes."""
+    columns, rows, left, top = (int.from_bytes(size[at : at + 4], "big") for at in (2, 6, 10, 14))
+    return Shape(rows - top, columns - left, components_of(size))
 
 
 def components_of(size: bytes) -> int:

@@ -1,4 +1,5 @@
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from anonymize.pixels import (
     TextPolicy,
     clean_pixels,
 )
+from anonymize.pixels.detection import Detection
 from anonymize.pixels.fragments import read_fragments
 from anonymize.pixels.jpeg import strip_jpeg
 from anonymize.pixels.jpeg2000 import strip_jpeg2000
@@ -24,7 +26,8 @@ from tests.anonymize.pixels.pixel_files import FOLDER, decoded, raw_elements, sh
 
 NOBODY_LOOKS = TextPolicy(Look.NEVER)
 SECRET = b"ORNEK^AYSE 4471902"
-COMPRESSED = [file for file in shipped() if file.image.encapsulated]
+DAMAGED = "JPEG2000-embedded-sequence-delimiter.dcm"  # by the delimiter of fragments where its width should be
+COMPRESSED = [file for file in shipped() if file.image.encapsulated and file.path.name != DAMAGED]
 
 
 def frame_of(name: str) -> bytes:
@@ -64,6 +67,44 @@ def test_what_was_stripped_is_passed_on_untouched_the_next_time(file) -> None:
     twice = clean_pixels(PixelElement(once), file.image, NOBODY_LOOKS)
     assert len(twice.pieces) == 1
     assert twice.pieces[0] is once
+
+
+def test_a_codestream_of_another_size_than_described_is_a_reason() -> None:
+    file = next(file for file in shipped() if file.path.name == DAMAGED)
+    assert clean_pixels(file.pixels, file.image, NOBODY_LOOKS).reason is PixelReason.MALFORMED_CODESTREAM
+    for name in ("SC_rgb_jpeg_dcmtk.dcm", "MR_small_jpeg_ls_lossless.dcm", "693_J2KI.dcm"):
+        file = next(file for file in COMPRESSED if file.path.name == name)
+        for other in (
+            replace(file.image, rows=file.image.rows - 1),
+            replace(file.image, columns=file.image.columns + 1),
+            replace(file.image, rows=file.image.columns, columns=file.image.rows + 1),
+        ):
+            outcome = clean_pixels(file.pixels, other, NOBODY_LOOKS)
+            assert outcome.reason is PixelReason.MALFORMED_CODESTREAM
+
+
+def test_a_frame_that_no_decoder_can_count_is_never_decoded() -> None:
+    stream = bytearray(frame_of("MR_small_jpeg_ls_lossless.dcm"))
+    at = stream.index(b"\xff\xf7") + 5
+    stream[at : at + 4] = b"\xff" * 4
+    pixels = encapsulate([bytes(stream)], has_bot=False) + bytes.fromhex("feffdde000000000")
+    image = ImageDescription(
+        transfer_syntax_uid="1.2.840.10008.1.2.4.80",
+        rows=65535,
+        columns=65535,
+        bits_allocated=8,
+        bits_stored=8,
+        high_bit=7,
+    )
+    outcome = clean_pixels(PixelElement(memoryview(pixels)), image, TextPolicy(Look.ALWAYS), detector=_Nothing())
+    assert outcome.reason is PixelReason.UNDECODABLE
+
+
+class _Nothing:
+    """Sees no text."""
+
+    def find(self, _picture: object) -> list[Detection]:
+        return []
 
 
 def test_there_were_files_of_every_family() -> None:
