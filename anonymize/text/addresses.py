@@ -91,6 +91,8 @@ _LIVES: Final = (
     r"|school|clinic"
     r"|church|shelter|retired|based|resident|native|town|village|moved|travell?ed|drove|comes?|came"
     r"|transferred|flew|going"
+    r"|(?:daughters?|sons?|wife|husband|parents|sister|brother|partner|roommate|driver|teacher|farmer)"
+    r"(?=\s(?:in|from)\b)"
     r"|mother|family|referred)\s)?"
 )
 _IN_PLACE: Final = re.compile(rf"{_LIVES}\b(?P<how>in|from|near|outside|of|to)\s(?P<place>{_CITY})(?![a-z'-])")
@@ -99,6 +101,23 @@ _TOWN: Final = re.compile(
     r"|mouth|stead"
     r"|bridge|view|wick|chester|boro|borough|town|ridge|minster|hurst|combe|thorpe|water|bluff|bay|hollow"
     r"|heights|corners)"
+)
+_SECOND_OF_TOWN: Final = frozenset(
+    (
+        "spring",
+        "springs",
+        "rock",
+        "rapids",
+        "beach",
+        "hills",
+        "island",
+        "grove",
+        "valley",
+        "mills",
+        "lake",
+        "city",
+        "harbor",
+    )
 )
 _BEFORE_TOWN: Final = re.compile(
     "upper|lower|north|south|east|west|new|old|great|little|big|port|fort|mount|lake|saint|st|santa|san|el|la|los|las"
@@ -255,7 +274,8 @@ def _end_of_place(note: Note, match: re.Match[str]) -> int:
             or (role & (NEVER | NAME) and not town and not _BEFORE_TOWN.fullmatch(word[0]))
         ):
             break
-        if role == Role.NONE and (lives or town or match["how"] in {"from", "near", "outside"}):
+        two = end and word[0] in _SECOND_OF_TOWN
+        if (two or role == Role.NONE) and (lives or town or match["how"] in {"from", "near", "outside"}):
             unknown = 1
         end = stop
     return end if unknown and not (match["how"] in {"of", "to"} and not lives) else 0

@@ -220,7 +220,8 @@ class _Reader:
             return True
         usual = self.roles[at + 1] & NAME and not self.roles[at + 1] & UNSURE
         begins = at == 0 or "." in self._gap(at - 1)
-        return begins and bool(usual or len(following.plain) == 1) and is_in_use(word.plain, turkish=self.note.turkish)
+        part = usual or len(following.plain) == 1 or self._is_rare(at + 1)
+        return begins and bool(part) and is_in_use(word.plain, turkish=self.note.turkish)
 
     def _is_small_family_and_given(self, at: int) -> bool:
         """Whether this is the first word of "smith,john"."""
