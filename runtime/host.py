@@ -36,7 +36,7 @@ from runtime.health import LaneState, ModelHealth, RuntimeUsage
 from runtime.inference import Array, Device, InferenceResult
 from runtime.lanes import DEVICES, Lane, Surroundings
 from runtime.memory import MemoryBudget, default_limits
-from runtime.package import DESCRIPTION, ModelDescription, ModelPackage, Route
+from runtime.package import DESCRIPTION, ModelDescription, ModelPackage, Place, Route
 from runtime.tensors import check_finite_inputs, count_samples, forms
 from runtime.watch import DriftReport, Watch, guarded
 
@@ -108,7 +108,8 @@ class ModelHost:
 
         Raises `PackageError` for another package of the same name and version, one that is not what it declares, or
         that fails on zeros or its own check; `RouteUnavailable` if this machine can go none of its routes. Unless it
-        comes `alone`, that keeps no others from being served: it is logged, and whoever asks hears `NoRoute`.
+        comes `alone`, that keeps no others from being served, nor does a server that has another model now: it is
+        logged, and whoever asks hears `NoRoute`.
         """
         found = self._models.get(package.name, {}).get(package.version)
         if found is not None and found.package.description != package.description:
@@ -212,14 +213,16 @@ class ModelHost:
 
 def _open_first(model: _Model, *, needed: bool) -> None:
     """Open the first lane that can be opened. A server that is away or memory that is short passes, so it is no error;
-    a wrong package is, and where it is `needed`, that this machine has nothing to run it.
+    a wrong package is. Where it is `needed`, so are a machine that has nothing to run it, and a server that has another
+    model now: that no package here can help.
     """
     obstacles: list[RuntimeFailure] = []
     for lane in model.lanes:
         try:
             lane.open().result()
         except LaneFailed as failed:
-            if not isinstance(failed.cause, RouteUnavailable) and not failed.cause.retryable:
+            passes = isinstance(failed.cause, RouteUnavailable) or failed.cause.retryable
+            if not passes and (needed or lane.route.on is not Place.REMOTE):
                 raise failed.cause from None
             obstacles.append(failed.cause)
         else:

@@ -383,6 +383,22 @@ def test_a_model_that_this_machine_cannot_run_leaves_the_others_theirs(tmp_path:
         ModelHost(packages, HostSettings(threads=1))
 
 
+def test_a_server_that_has_another_model_now_takes_no_others_down(tmp_path: Path, machine: Machine) -> None:
+    machine.errors[Place.REMOTE] = PackageError(tmp_path, "outputs", "the server has another model")
+    remote = {"url": "http://localhost:1", "model": "m", "tolerance": 0.1}
+    away = make_package(tmp_path / "away", name="away", remote=remote, routes=[{"on": "remote"}])
+    host = ModelHost([away, _package(tmp_path)], HostSettings(threads=1, logs=True))
+    try:
+        assert _ask(host).result(30).device is Device.CUDA
+        with pytest.raises(NoRoute, match="another model"):
+            host.submit("away", {"image": images(1)}, priority=10, timeout_seconds=30).result(30)
+    finally:
+        host.close(5)
+    machine.errors[Place.CUDA] = PackageError(tmp_path, "check", "our own copy answers otherwise")
+    with pytest.raises(PackageError, match="our own copy"):
+        ModelHost([_package(tmp_path / "wrong")], HostSettings(threads=1, logs=True))
+
+
 def test_the_sites_own_routes_take_the_place_of_the_packages(tmp_path: Path, machine: Machine) -> None:
     package = _package(tmp_path)
     with _host(package, routes={"tiny": [Route(on=Place.CPU)]}) as host:
