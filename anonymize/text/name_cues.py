@@ -91,7 +91,8 @@ BARE_LABEL: Final = re.compile(
 )
 # Where what is written before a word takes a person for its object or greets one.
 PERSON_BEFORE: Final = re.compile(
-    r"(?<![a-z])(?:by|told|rang|phoned|paged|thanks?|hi|hey|hello|dear|named|goes by|nicknamed|known as|calls?\s(?:him|her|them)|thx|ty|signed"
+    r"(?<![a-z])(?:by|told|rang|phoned|paged|thanks?|hi|hey|hello|dear|named|goes by|nicknamed|known as"
+    r"|calls?\s(?:him|her|them)|thx|ty|signed"
     r"|cosigned|approved|typed|cc|yours|cheers|warmly|best"
     r"|informed"
     r"|notified|asked|met|per|give\s(?:it\s)?to|given\sto|belongs\sto|spoke\s(?:to|with)|talked\s(?:to|with)"
