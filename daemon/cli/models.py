@@ -168,7 +168,11 @@ def import_(
     from runtime.package.toml import parse_toml
 
     said = dict(zip(_DETAILS, (name, version, intended_use, licence, training_data), strict=True))
-    token = token_file.read_text(encoding="ascii").strip() if token_file else None
+    try:
+        token = token_file.read_text(encoding="ascii").strip() if token_file else None
+        access = RemoteAccess(bearer_token=token, authorities=authorities)
+    except ValueError:  # its own, or of a character beyond ASCII: both could quote the token
+        raise typer.BadParameter("holds no token: one word of printable ASCII", param_hint="--token-file") from None
     try:
         settings = options(context).settings(secrets=False)
         details = parse_toml(describe, describe.read_bytes()) if describe else {}
@@ -180,7 +184,7 @@ def import_(
             site_key=site_key(settings) if encrypt else None,
             # What is copied may be signed afterwards; it is not served before.
             admission=replace(admission(settings, opens_sealed=encrypt), require_signatures=False),
-            access=RemoteAccess(bearer_token=token, authorities=authorities),
+            access=access,
         )
     except (RuntimeFailure, KeyStoreError) as error:
         raise _failed(error) from None

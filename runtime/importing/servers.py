@@ -66,7 +66,7 @@ def _over_rest(remote: Remote, access: RemoteAccess) -> dict[str, Any]:
     version = f"/versions/{quote(remote.version, safe='')}" if remote.version else ""
     address = f"{remote.url.rstrip('/')}{_REST_PATH}{quote(remote.model, safe='')}{version}"
     headers = {"Authorization": f"Bearer {access.bearer_token}"} if access.bearer_token else {}
-    trusted = ssl.create_default_context(cafile=access.authorities) if access.authorities else True
+    trusted = _trusted(access.authorities) if access.authorities else True
     try:
         answer = httpx.get(address, headers=headers, timeout=access.timeout_seconds, trust_env=False, verify=trusted)
         answer.raise_for_status()
@@ -76,6 +76,13 @@ def _over_rest(remote: Remote, access: RemoteAccess) -> dict[str, Any]:
     except (httpx.HTTPError, ValueError) as error:
         raise RemoteUnavailable(f"{address}: no answer that can be read ({type(error).__name__})") from None
     return metadata if isinstance(metadata, dict) else {}
+
+
+def _trusted(authorities: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError:  # what `ssl` raises is one, too
+        raise PackageError(authorities, "", "cannot be read, or holds no certificates in PEM form") from None
 
 
 def _over_grpc(remote: Remote, access: RemoteAccess) -> dict[str, Any]:

@@ -179,6 +179,25 @@ def test_what_is_missing_or_wrong_is_one_line(run: Run, tmp_path: Path, model: P
     assert (again.code, "exists" in again.err.lower()) == (1, True)
 
 
+@pytest.mark.parametrize("content", ["two words", "", "ş"])
+def test_a_file_that_holds_no_token_is_named(run: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content, encoding="utf-8")
+    url = "http://127.0.0.1:1/v2/models/tiny"
+    answer = run("models", "import", url, "--into", tmp_path, *SAID, "--token-file", tmp_path / "token", columns=200)
+    assert answer.code == 2
+    assert "--token-file" in answer.err
+    assert "two words" not in answer.err
+
+
+def test_authorities_that_are_none_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "authorities.pem").write_text("none")
+    url = "https://127.0.0.1:1/v2/models/tiny"
+    authorities = ("--authorities", tmp_path / "authorities.pem")
+    answer = run("models", "import", url, "--into", tmp_path, *SAID, *authorities, columns=200)
+    assert answer.code == 1
+    assert "authorities.pem" in answer.err
+
+
 def test_what_comes_with_the_program_is_served_where_signatures_are_demanded_once_a_copy_is_signed(
     run: Run, tmp_path: Path, config: Path
 ) -> None:
