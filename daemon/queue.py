@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
-from daemon.database import Database, database_now
+from daemon.database import CLOCK_TOLERANCE_SECONDS, Database, database_now
 from daemon.database.schema import task as _t
 
 MAXIMUM_ATTEMPTS = 12
@@ -197,7 +197,13 @@ def _claim(
     connection.execute(
         sa.update(_t)
         .where(_t.c.id.in_(sa.select(expired.c.id)))
-        .values(state=TaskState.READY, lease_owner=None, lease_until=None, updated_at=database_now())
+        .values(
+            state=TaskState.READY,
+            not_before=sa.case((_t.c.not_before > database_now(), database_now()), else_=_t.c.not_before),
+            lease_owner=None,
+            lease_until=None,
+            updated_at=database_now(),
+        )
     )
     lease = f"{owner}#{secrets.token_hex(6)}"
     due = due_tasks(kinds).limit(limit).with_for_update(skip_locked=True).cte("due")
@@ -223,16 +229,19 @@ def due_tasks(kinds: Collection[str]) -> sa.Select[tuple[int]]:
     """The ids of the tasks that may run now, in the order in which they run."""
     return (
         sa.select(_t.c.id)
-        .where(_t.c.state == TaskState.READY, _t.c.not_before <= database_now(), _t.c.kind.in_(kinds))
+        .where(_t.c.state == TaskState.READY, _has_come(_t.c.not_before), _t.c.kind.in_(kinds))
         .order_by(_t.c.priority, _t.c.not_before, _t.c.id)
     )
 
 
 def _expired(kinds: Collection[str]) -> sa.Select[tuple[int]]:
     """The ids of the tasks whose lease ran out."""
-    return sa.select(_t.c.id).where(
-        _t.c.state == TaskState.RUNNING, _t.c.lease_until <= database_now(), _t.c.kind.in_(kinds)
-    )
+    return sa.select(_t.c.id).where(_t.c.state == TaskState.RUNNING, _has_come(_t.c.lease_until), _t.c.kind.in_(kinds))
+
+
+def _has_come(moment: sa.ColumnElement[float | None]) -> sa.ColumnElement[bool]:
+    """Whether it is past, or was set before the clock was set back: then nobody knows, and now is soon enough."""
+    return sa.or_(moment <= database_now(), _t.c.updated_at > database_now() + CLOCK_TOLERANCE_SECONDS)
 
 
 def complete(connection: sa.Connection, *tasks: Task) -> None:

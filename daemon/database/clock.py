@@ -2,11 +2,14 @@
 time.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Double
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
+
+CLOCK_TOLERANCE_SECONDS: Final = 60.0
+"""Clocks of hosts may differ by this. What is noted as later than that was noted before the clock was set back."""
 
 
 class database_now(GenericFunction[float]):  # noqa: N801 - reads as the SQL function it is

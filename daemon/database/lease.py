@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from daemon.database.clock import database_now
+from daemon.database.clock import CLOCK_TOLERANCE_SECONDS, database_now
 from daemon.database.schema import lease as _lease
 
 
@@ -22,8 +22,12 @@ class Lease:
 
 
 def acquire(connection: sa.Connection, name: str, owner: str, seconds: float) -> Lease | None:
-    """Take a lease that is free, has run out or is `owner`'s already; None while another holds it."""
-    free = sa.or_(_lease.c.until <= database_now(), _lease.c.owner == owner)
+    """Take a lease that is free, has run out or is `owner`'s already; None while another holds it.
+
+    One that lasts longer than any is granted for was granted before the clock was set back: it is free, too.
+    """
+    longest = database_now() + seconds + CLOCK_TOLERANCE_SECONDS
+    free = sa.or_(_lease.c.until <= database_now(), _lease.c.until > longest, _lease.c.owner == owner)
     taken = connection.execute(
         sa.update(_lease)
         .where(_lease.c.name == name, free)

@@ -9,20 +9,21 @@ The first rule that applies closes it:
 report says so.
 
 Quiet is measured against how far the index has read, not against the clock: an instance that was acknowledged but is
-not indexed yet keeps its revision open, and so does one that is still compared with another image. Nothing is ever
-discarded.
+not indexed yet keeps its revision open, and so does one that is still compared with another image. Where the clock was
+set back, quiet begins anew. Nothing is ever discarded.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from time import time
 
 import sqlalchemy as sa
 
 from daemon import queue
 from daemon.audit import AuditWriter
-from daemon.database import Database, database_now
+from daemon.database import CLOCK_TOLERANCE_SECONDS, Database, database_now
 from daemon.database import schema as t
 from daemon.settings import Settings, SourceDefaults
 from daemon.states import RevisionState, Standing, move
@@ -81,6 +82,7 @@ def close_due(
     """Close each revision whose time has come, with the task that follows. `waiting` are tags of studies of which
     something that was acknowledged is not indexed yet, whatever `indexed_until` is.
     """
+    _begin_quiet_anew(database, write, indexed_until)
     with database.read() as connection:
         candidates = connection.execute(
             sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source, t.study.c.uid_tag)
@@ -101,6 +103,27 @@ def close_due(
                 indexed_until=indexed_until,
             )
             write(close)
+
+
+def _begin_quiet_anew(database: Database, write: Write, indexed_until: float) -> None:
+    """Where the last instance seems to come from the future, the clock was set back since: quiet is counted from now,
+    or the study would wait until then.
+    """
+    ahead = (
+        t.revision.c.state.in_((RevisionState.ASSEMBLING, RevisionState.HELD)),
+        t.revision.c.closed_at.is_(None),
+        t.revision.c.last_instance_at > time() + CLOCK_TOLERANCE_SECONDS,
+    )
+    with database.read() as connection:
+        found = connection.execute(sa.select(t.revision.c.id).where(*ahead).limit(1)).first()
+    if found is not None:
+        earlier = sa.case((t.revision.c.opened_at > indexed_until, indexed_until), else_=t.revision.c.opened_at)
+        change = sa.update(t.revision).where(*ahead).values(last_instance_at=indexed_until, opened_at=earlier)
+
+        def begin(connection: sa.Connection) -> None:
+            connection.execute(change)
+
+        write(begin)
 
 
 def facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_until: float) -> Facts:
@@ -127,7 +150,7 @@ def facts(connection: sa.Connection, revision_id: str, study_id: str, indexed_un
         new_instances=new_instances,
         expected=revision.expected_instances,
         open_associations=still_open,
-        last_association_closed_at=last_closed,
+        last_association_closed_at=last_closed if (last_closed or 0.0) <= time() + CLOCK_TOLERANCE_SECONDS else None,
         indexed_until=indexed_until,
     )
 

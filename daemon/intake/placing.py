@@ -20,12 +20,13 @@ Runs inside the indexer's transaction and does nothing outside it.
 
 import uuid
 from dataclasses import dataclass
+from time import time
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from daemon.audit import AETitle, AuditEvent, AuditWriter, Detail, Id, Kind
-from daemon.database import database_now
+from daemon.database import CLOCK_TOLERANCE_SECONDS, database_now
 from daemon.database import schema as t
 from daemon.intake.arrival import Arrival, ArrivalKind
 from daemon.states import MOVES, DeliveryState, RevisionState, Standing, move
@@ -183,7 +184,7 @@ def _judge(connection: sa.Connection, arrival: Arrival, study_id: str, patient_i
     wanted = Standing.CURRENT if arrival.kind is ArrivalKind.IMAGE else Standing.UNSELECTED
     for twin in in_use:
         if twin.identity_tag != arrival.identity_tag:
-            if arrival.received_at < twin.received_at:  # indexed later, but received before
+            if _came_before(arrival, twin):  # indexed later, but received before
                 return _Verdict(Standing.CORRECTED, "a later correction of its identity is here")
             return _Verdict(wanted, replaces=twin.id)
         return _Verdict(Standing.VARIANT)
@@ -196,10 +197,17 @@ def _of_another_patient(arrival: Arrival, twins: list[sa.Row[Any]]) -> _Verdict:
         for twin in twins
         if twin.standing in IN_USE and twin.series_tag == arrival.series_tag and twin.id in arrival.same_pixels
     ]
-    if any(twin.received_at > arrival.received_at for twin in same):  # indexed later, but received before
+    if any(_came_before(arrival, twin) for twin in same):  # indexed later, but received before
         return _Verdict(Standing.CORRECTED, "a later correction of its patient is here")
     corrects = same and not arrival.names_nobody  # what names nobody says nothing against a patient who was named
     return _Verdict(Standing.CONFLICT, TWO_PATIENTS, repeats=same[0].id if corrects else None)
+
+
+def _came_before(arrival: Arrival, twin: sa.Row[Any]) -> bool:
+    """Whether it was received before what is here. What seems to come from the future was received before the clock
+    was set back: so not.
+    """
+    return bool(arrival.received_at < twin.received_at <= time() + CLOCK_TOLERANCE_SECONDS)
 
 
 def _is_ours(connection: sa.Connection, pseudonym: str) -> bool:

@@ -96,6 +96,13 @@ def test_nobody_takes_a_lease_during_a_transaction_that_confirmed_it(log: Log):
         assert taken.result(timeout=20) is None  # … and then finds the lease renewed
 
 
+def test_a_lease_of_before_the_clock_was_set_back_is_free(database: Database):
+    with database.write() as connection:
+        assert acquire(connection, "test", "first", 15.0)
+        connection.execute(sa.update(lease).values(until=lease.c.until + 7200.0))
+        assert acquire(connection, "test", "second", 15.0)
+
+
 def test_a_lease_passes_on_with_a_greater_generation(database: Database):
     with database.write() as connection:
         first = acquire(connection, "a", "one", 60)

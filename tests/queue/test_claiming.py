@@ -53,6 +53,16 @@ def test_a_task_is_not_claimed_before_its_time_nor_by_a_worker_for_other_kinds(d
     assert [task.key for task in claim(database)] == ["now"]
 
 
+def test_nothing_waits_for_a_clock_that_was_set_back(database: Database):
+    add(database, "leased")
+    claim(database)
+    add(database, "ready")
+    ahead = {name: task_table.c[name] + 86400.0 for name in ("not_before", "lease_until", "updated_at")}
+    with database.write() as connection:
+        connection.execute(sa.update(task_table).values(ahead))
+    assert sorted(task.key for task in claim(database)) == ["leased", "ready"]
+
+
 def test_the_same_kind_and_key_is_one_task_even_after_it_was_done(database: Database):
     assert add(database, "once") is True
     assert add(database, "once") is False

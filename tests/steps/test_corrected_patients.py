@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from time import time
 from typing import Any
 
 import pytest
@@ -138,6 +139,24 @@ def test_corrections_that_came_while_nobody_indexed_are_clear_all_the_same(insta
     for _ in range(2):
         installation.indexer.pass_once()
     assert installation.standings() == ["corrected"] * 12 + ["current"] * 12
+
+
+@WITH_ANY_DATABASE
+def test_a_correction_that_came_after_the_clock_was_set_back_is_not_taken_for_the_earlier_one(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    first = image()
+    with monkeypatch.context() as later:
+        later.setattr("tests.steps.installation.time", lambda: time() + 7200)
+        installation.send(first)
+    installation.indexer.pass_once()
+    assert installation.revisions() == ["closed"], "nor does it wait until then"
+    installation.work()
+    assert reports(installation) == {A.family: "partial"}
+    installation.send(of(B, first))
+    settle(installation)
+    assert installation.revisions()[-1] == "held", "nothing tells which of the two was first: a person decides"
+    assert installation.standings() == ["conflict", "current"]
 
 
 @WITH_ANY_DATABASE
