@@ -18,6 +18,7 @@ from anonymize.elements import PIXEL_DATA, SHORT_VRS, UNDEFINED_LENGTH, Element,
 from anonymize.encoding import LONGEST_SHORT_VALUE, encode, encode_head, encode_item
 from anonymize.errors import MalformedDataSet, QuarantineReason
 from anonymize.facts import DECISIVE, SPECIFIC_CHARACTER_SET, Facts
+from anonymize.identifiers import SOURCES
 from anonymize.image_cleaning import (
     IMAGE_TAGS,
     OFFSET_TABLES,
@@ -198,6 +199,8 @@ class DataSetWriter:
         for inner in elements:  # over all of it
             if inner.kind is Kind.SEQUENCE_END and inner.depth == element.depth:
                 break
+            if inner.tag in SOURCES and inner.kind is _VALUE:
+                self._facts.note_within(inner.tag, self._bytes(inner))
         if verdict.action not in _WITHOUT_VALUE:  # and this has no value
             verdict = Verdict(Action.REMOVE, Rule.VR_CONFLICT)
         _DONE_BY[verdict.action](self, element, verdict)
@@ -254,6 +257,8 @@ class DataSetWriter:
         if element.depth == 0:
             self._facts.note(tag, value)
             self.image.note(tag, value)
+        elif tag in SOURCES:
+            self._facts.note_within(tag, value)
         elif tag in WAVEFORM_TAGS:
             container.waveform.note(tag, value, element.encoding.order)
         elif container.parent == ULTRASOUND_REGIONS and element.depth == 1:

@@ -43,9 +43,8 @@ def strip_jpeg(stream: memoryview, shape: Shape | None = None) -> tuple[Bytes, .
     kept_from = 0
     end = 0
     segments = list(_segments(stream))
-    if shape is not None and {_shape_of(segment.content) for segment in segments if segment.marker in FRAMES} != {
-        shape
-    }:
+    shapes = {_shape_of(segment.content) for segment in segments if segment.marker in FRAMES}
+    if shape is not None and not shapes <= {shape}:
         raise _malformed("its image is not as large as the one described")
     tables = without_unused(segments)
     if tables is None:

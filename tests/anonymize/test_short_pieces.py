@@ -6,7 +6,18 @@ from contextlib import suppress
 import pytest
 
 from anonymize import BASIC, Option, Policy, Quarantine, deidentify
-from tests.anonymize.encoded import PATIENT, encoded, even, explicit, identified, inserted, item, parsed, received
+from tests.anonymize.encoded import (
+    PATIENT,
+    encoded,
+    even,
+    explicit,
+    identified,
+    inserted,
+    item,
+    parsed,
+    received,
+    sequence,
+)
 
 DESCRIPTORS = Policy(frozenset({Option.CLEAN_DESCRIPTORS}))
 CONTENT = Policy(frozenset({Option.CLEAN_STRUCTURED_CONTENT}))
@@ -92,6 +103,31 @@ def test_the_digits_of_a_number_with_letters_are_the_number_where_nothing_is_cle
     data = inserted(encoded(made), explicit(0x00200013, "IS", b"7718293 "))
     with pytest.raises(Quarantine, match="known-identifier"):
         deidentify(received(data), PATIENT)
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        sequence(0x00101002, explicit(0x00100020, "LO", b"7718293 ")),  # Other Patient IDs
+        sequence(0x00400275, explicit(0x00080050, "SH", b"PX7718293 ")),  # the accession of a request
+        sequence(0x04000561, sequence(0x04000550, explicit(0x00100020, "LO", b"7718293 "))),  # before a merge
+    ],
+    ids=["another ID", "a request", "a former ID"],
+)
+@pytest.mark.parametrize("policy", [BASIC, DESCRIPTORS], ids=["basic", "descriptors"])
+def test_what_items_call_the_patient_is_found_too(within, policy):
+    number = explicit(0x00181150, "IS", b"7718293 ")
+    data = encoded(identified())
+    assert deidentify(received(inserted(data, number)), PATIENT, policy)
+    with pytest.raises(Quarantine, match="known-identifier"):
+        deidentify(received(inserted(data, number + within)), PATIENT, policy)
+
+
+def test_a_former_name_is_found_in_what_stays():
+    within = sequence(0x04000561, sequence(0x04000550, explicit(0x00100010, "PN", b"AXIAL^QW")))
+    data = inserted(encoded(identified()), within)
+    with pytest.raises(Quarantine, match="known-identifier"):
+        deidentify(received(inserted(data, explicit(0x00180022, "CS", b"AXIAL HELICAL "))), PATIENT)
 
 
 @pytest.mark.parametrize(
