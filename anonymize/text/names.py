@@ -52,6 +52,7 @@ _VERBS: Final = {"may", "will", "mark", "bill", "drew", "sue", "grant", "can"}  
 _LISTING: Final = {", ", "; ", ",\n", "\n"}
 _FIELD_ENDS: Final = re.compile(r"\n| {2}|\.?(?: ?\n|$)|;|,? \(")
 _WORDS_A_CAPITAL: Final = 20  # fewer than one capitalised word in so many: typed without them
+_MOST_JOINED: Final = 4  # by hyphens, to either side
 _MOST_TITLES: Final = 8  # before one name; without an end, a text of titles alone takes time squared
 
 
@@ -543,9 +544,10 @@ class _Reader:
 
     def _is_hyphened_eponym(self, first: int, last: int) -> bool:
         """Whether all of it is joined to an eponym by hyphens: "Howell-Jolly", "Charcot-Marie-Tooth"."""
-        while last < len(self.words) and self._gap(last - 1) == "-" and self.words[last].capital:
+        lowest, highest = max(0, first - _MOST_JOINED), min(len(self.words), last + _MOST_JOINED)
+        while last < highest and self._gap(last - 1) == "-" and self.words[last].capital:
             last += 1
-        while first and self._gap(first - 1) == "-" and self.words[first - 1].capital:
+        while first > lowest and self._gap(first - 1) == "-" and self.words[first - 1].capital:
             first -= 1
         joined = last - first > 1 and all(self._gap(at) == "-" for at in range(first, last - 1))
         return joined and any(self.roles[at] & Role.EPONYM for at in range(first, last))

@@ -199,6 +199,17 @@ def test_folding_keeps_offsets(text):
         "tc no ",
         "a1-",
         ":0",
+        "Abc-",
+        "Zorvane, ",
+        "Zorvane and ",
+        "ahmet zorvane ",
+        "O'Z",
+        "sis",
+        "ler",
+        "dr. ",
+        "1.1-",
+        "a at b dot ",
+        "ZORVANE ",
     ],
 )
 def test_time_is_linear(piece):
