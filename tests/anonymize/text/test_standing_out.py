@@ -21,6 +21,10 @@ def names(text):
     [
         ("Blood was drawn when Zorvane arrived.", ["Zorvane"]),
         ("Anesthesia: Quillbrack   EBL 150 mL", ["Quillbrack"]),
+        ("Runner: Quillbrack   Bay 2", ["Quillbrack"]),
+        ("Zorvane slumped over.", ["Zorvane"]),
+        ("Mr. Zorvane rests. Alert; ZORVANE, 4 West", ["Zorvane", "ZORVANE"]),
+        ("Yazarken Ahmet düştü.", ["Ahmet"]),
         ("Surgeon - Quillbrack. Scrub - Zorvane.", ["Quillbrack", "Zorvane"]),
         ("Seen today: Zorvane, Olivia, Tarnis.", ["Zorvane", "Olivia", "Tarnis"]),
         ("Zorvane Quillbrack is stable. The daughter of Quillbrack rang.", ["Zorvane Quillbrack", "Quillbrack"]),
@@ -43,7 +47,7 @@ def test_where_a_word_stands_makes_a_name_of_it(text, expected):
 @pytest.mark.parametrize(
     "text",
     [
-        "He was given Zorvamet and Lasix; Zorvalin was stopped.",
+        "He was given Zorvamet and Lasix; then Zorvalin was stopped.",
         "Sutured with a Zorvex stent; the Zorvex filter is in place.",
         "Howell-Jolly bodies, Charcot-Marie-Tooth disease, Martin-Gruber anastomosis.",
         "smokes one pack per day; may drew blood; will mark the site",
