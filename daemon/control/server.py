@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 
 from daemon.audit import AuditEvent, EventError, Kind, Name
@@ -22,6 +23,9 @@ from daemon.control.errors import CommandFailed
 from daemon.node import Node
 
 _MAXIMUM_REQUEST_BYTES = 1 << 16
+_NO_DATABASE = (
+    "the database cannot be used now (its disk full, locked, or away), so nothing was done; see the daemon's log"
+)
 _log = structlog.get_logger(__name__)
 
 Command = Callable[..., Any]
@@ -66,6 +70,9 @@ class _Conversation(socketserver.StreamRequestHandler):
             self._send({"error": str(error), "exit_code": error.exit_code})
         except _ClientLeft:
             raise
+        except sa.exc.OperationalError as error:
+            _log.exception("command_failed", exc_info=error)
+            self._send({"error": _NO_DATABASE, "exit_code": 1})
         except Exception as error:  # noqa: BLE001 - the client must hear that it failed; details go to the log
             _log.exception("command_failed", exc_info=error)
             self._send({"error": f"internal error ({type(error).__name__}); see the daemon's log", "exit_code": 1})
