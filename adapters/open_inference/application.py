@@ -148,8 +148,10 @@ class _Application:
         return JSONResponse({"name": "kopru", "version": self._version, "extensions": ["binary_tensor_data"]})
 
     async def _index(self, request: Request) -> Response:  # noqa: ARG002 - Starlette gives it
-        models = await self._models()
-        return JSONResponse([{"name": m.name, "version": m.version, "state": "READY", "reason": ""} for m in models])
+        models, askable = await self._models(), await self._askable()
+        states = ["READY" if (model.name, model.version) in askable else "UNAVAILABLE" for model in models]
+        listed = zip(models, states, strict=True)
+        return JSONResponse([{"name": m.name, "version": m.version, "state": s, "reason": ""} for m, s in listed])
 
     async def _metadata(self, request: Request) -> Response:
         model = await self._model(request)
@@ -158,9 +160,13 @@ class _Application:
 
     async def _model_ready(self, request: Request) -> Response:
         model = await self._model(request)
-        health = await anyio.to_thread.run_sync(self._runtime.health)
-        ready = any(_can_be_asked(one) for one in health if (one.model, one.version) == (model.name, model.version))
+        ready = (model.name, model.version) in await self._askable()
         return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
+
+    async def _askable(self) -> set[tuple[str, str]]:
+        """The models and versions of which a route can answer."""
+        health = await anyio.to_thread.run_sync(self._runtime.health)
+        return {(one.model, one.version) for one in health if _can_be_asked(one)}
 
     async def _models(self) -> tuple[ModelDescription, ...]:
         """The models that are served, as of a moment ago."""

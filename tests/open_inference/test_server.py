@@ -149,6 +149,8 @@ def test_a_model_that_no_route_can_answer_for_is_not_ready_until_it_may_be_tried
         ):
             monkeypatch.setattr(runtime, "health", lambda lanes=lanes: (replace(model, lanes=lanes),))
             assert client.is_model_ready("tiny", headers=dict(HEADERS)) is ready
+            (listed,) = client.get_model_repository_index(headers=dict(HEADERS))
+            assert (listed["name"], listed["state"]) == ("tiny", "READY" if ready else "UNAVAILABLE")
 
 
 def test_tritonclient_hears_why_a_request_is_refused(client: triton.InferenceServerClient) -> None:
