@@ -10,6 +10,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from adapters.keys import MasterKey
+from daemon.equipment import device_uid
 from tests.peers.fault_proxy import Fault, FaultProxy, Instead
 from tests.system.kopru import SYSTEM, Kopru
 from tests.system.radiographs import MadeUpPatient, as_dx, drawn_image, save
@@ -184,7 +186,8 @@ def test_a_rejection_note_takes_the_report_back_when_nothing_is_left(kopru: Kopr
 
 def test_what_we_made_ourselves_ends_as_own_result(kopru: Kopru):
     before = kopru.ask("status")["instances"]
-    send_one(kopru, MadeUpPatient(7), Manufacturer="kopru")
+    ours = device_uid(MasterKey.from_file(kopru.data / "master.key"))
+    send_one(kopru, MadeUpPatient(7), Manufacturer="kopru", DeviceUID=ours)
     expected = before | {"own-result": before.get("own-result", 0) + 1}
     wait_until(lambda: kopru.ask("status")["instances"] == expected, "the own result in the index")
     assert kopru.studies() == []
