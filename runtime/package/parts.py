@@ -1,6 +1,5 @@
 """The parts of a package's description, one class for each table of `model.toml`, and what each alone must fulfil."""
 
-import functools
 import ipaddress
 import math
 import re
@@ -93,7 +92,7 @@ class TensorSpec(Part):
             raise ValueError("one sample would take more than 4 GiB")
         return self
 
-    @functools.cached_property
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         """The shape of one sample, without the batch dimension."""
         return tuple(size for size in self.shape if size != "batch")
