@@ -82,8 +82,9 @@ class ObjectStore:
             return opened.receipt
 
     def key_of(self, ref: ObjectRef) -> KeyName:
-        """Which key opens the object now."""
-        return self._wrap(ref).key
+        """Which key opens the object now. Raises `ObjectDamaged` where its header does not say so for certain."""
+        with self._file(ref) as (_, header):
+            return (self._logged_wrap(ref) or header.wrap).key
 
     # Keys
 
