@@ -33,4 +33,4 @@ class Facts:
     @property
     def identifiers(self) -> Identifiers:
         """What the data set calls its patient."""
-        return Identifiers({tag: b"\\".join(values) for tag, values in self._names.items() if values})
+        return Identifiers({tag: tuple(values) for tag, values in self._names.items() if values})

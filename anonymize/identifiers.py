@@ -6,7 +6,7 @@ protocol, a number in a software version. It can only find what the data set nam
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from anonymize.bulk_search import SHORTEST, BulkSearch
@@ -63,8 +63,8 @@ def folded(text: str) -> str:
 class Identifiers:
     """The identifiers of one data set. Holds identified values; never handed out."""
 
-    def __init__(self, values: Mapping[int, bytes]) -> None:
-        """`values` are those of `SOURCES`, as encoded."""
+    def __init__(self, values: Mapping[int, Collection[bytes]]) -> None:
+        """`values` are those of `SOURCES`, as encoded, each for itself: one that cannot be read spoils no other."""
         self._values = values
 
     def are_in(self, texts: Iterable[bytes], character_sets: Sequence[str], decoded: Iterable[str] = ()) -> bool:
@@ -83,7 +83,7 @@ class Identifiers:
         """A search for the parts of these as they were encoded, of six bytes or more, and as they stand in words of 16
         bits of the other byte order.
         """
-        parts = {part for value in self._values.values() for part in _PARTS.split(value)}
+        parts = {part for values in self._values.values() for value in values for part in _PARTS.split(value)}
         parts |= {_swapped(part[start:]) for part in parts if _tells_swapped(part) for start in (0, 1)}
         return BulkSearch(part for part in parts if len(part) >= SHORTEST)
 
@@ -92,7 +92,7 @@ class Identifiers:
         return frozenset(self._words(character_sets))
 
     def _words(self, character_sets: Sequence[str]) -> Iterator[str]:
-        for tag, value in self._values.items():
+        for tag, value in ((tag, value) for tag, values in self._values.items() for value in values):
             text = decode(value, character_sets)
             if text is None:  # unreadable text is no reason to look for nothing
                 text = value.decode("latin-1")

@@ -4,7 +4,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from anonymize import Option, Policy, deidentify
+from anonymize import Option, Policy, Quarantine, deidentify
 from tests.anonymize.encoded import EXPLICIT, IMPLICIT, PATIENT, encoded, identified, parsed, received
 
 DESCRIPTORS = Policy(frozenset({Option.CLEAN_DESCRIPTORS}))
@@ -70,3 +70,14 @@ def test_the_patients_own_name_is_found_in_whatever_character_set_the_item_has(c
     file = b"".join(result.instance.pieces)
     assert parsed(file).RequestAttributesSequence[0].ScheduledProcedureStepDescription == "[-]"
     assert CHEST.encode(codec) not in file
+
+
+def test_a_name_in_an_item_that_cannot_be_read_hides_none_at_the_top():
+    made = identified()
+    made.PatientName = "AXÏAL^QW"
+    former = Dataset()
+    former.add_new(0x00100010, "PN", "GÖL^ÖRNEK".encode("latin-1"))
+    made.OtherPatientIDsSequence = Sequence([former])
+    made.ScanOptions = ["AXIAL", "HELICAL"]
+    with pytest.raises(Quarantine, match="known-identifier"):
+        deidentify(received(encoded(made)), PATIENT)

@@ -14,7 +14,7 @@ def in_words_of_the_other_order(text: bytes) -> bytes:
 @pytest.mark.parametrize("before", [b"\1\2", b"\1\2\3"])
 @pytest.mark.parametrize("value", [b"QWXZEL", b"QWXZELK", b"PX7718293", b"19611123"])
 def test_an_identifier_is_found_in_either_byte_order_wherever_it_begins(value: bytes, before: bytes) -> None:
-    search = Identifiers({NAME: value}).in_bulk()
+    search = Identifiers({NAME: [value]}).in_bulk()
     bulk = before + value + b"\4\5\6\7"
     bulk += b"\0" * (len(bulk) % 2)
     assert search.finds([bulk])
@@ -24,5 +24,5 @@ def test_an_identifier_is_found_in_either_byte_order_wherever_it_begins(value: b
 
 
 def test_a_short_number_is_not_looked_for_in_the_other_byte_order() -> None:
-    search = Identifiers({NUMBER: b"771829"}).in_bulk()
+    search = Identifiers({NUMBER: [b"771829"]}).in_bulk()
     assert not search.finds([in_words_of_the_other_order(b"\1\2771829\3\4")])
