@@ -13,6 +13,8 @@ _SOME: Final = re.compile(r"&#?\w|%[0-9A-Fa-f]{2}|\\[ux][0-9A-Fa-f]{2}")
 _CODE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
 _NO_TEXT: Final = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")  # what no escape may bring into a text
 _DEEPEST: Final = 8  # escapes of escapes
+_WORDS: Final = re.compile(r"&(?=(?:lt|gt|not)(?![;\w]))", re.IGNORECASE)  # RT&LT: sides, and no escape without its end
+_NUMBER: Final = re.compile(r"&#0*(?=[0-9])([0-9]{1,8})[0-9]*")  # more digits are no character, but time without end
 
 
 def unescaped(text: str) -> str | None:
@@ -20,7 +22,8 @@ def unescaped(text: str) -> str | None:
     for _ in range(_DEEPEST):
         if not _SOME.search(text):
             return text
-        read = _CODE.sub(lambda match: chr(int(match[1] or match[2], 16)), unquote(html.unescape(text)))
+        read = html.unescape(_NUMBER.sub(r"&#\1", _WORDS.sub("&amp;", text)))
+        read = _CODE.sub(lambda match: chr(int(match[1] or match[2], 16)), unquote(read))
         if read == text:
             return text
         text = _NO_TEXT.sub(" ", read)

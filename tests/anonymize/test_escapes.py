@@ -46,6 +46,17 @@ def test_what_only_looks_like_an_escape_stays(said: str) -> None:
     assert described(said) == said
 
 
+@pytest.mark.parametrize("said", ["RT&LT KNEE", "rt&lt knee", "RT&LT", "L&GT", "mass &not seen"])
+def test_a_side_after_an_ampersand_is_no_sign_of_comparison(said: str) -> None:
+    assert unescaped(said) == said
+    assert described(f"{said}, Dr. Zorvane") == f"{said}, Dr. [NAME]"
+
+
+@pytest.mark.parametrize(("digits", "read"), [("0" * 5_000 + "65", "A"), ("1" * 5_000, "\ufffd")])
+def test_a_number_of_any_length_is_read(digits: str, read: str) -> None:
+    assert unescaped(f"&#{digits};") == read
+
+
 @pytest.mark.parametrize(
     "said", ["&#65;&#108;&#105;&#99;&#101;", "%41%6C%69%63%65", "&amp;amp;amp;amp;amp;amp;amp;amp;amp;amp;"]
 )
