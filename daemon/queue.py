@@ -174,8 +174,9 @@ def claim(database: Database, owner: str, kinds: Collection[str], limit: int, le
     """Lease up to `limit` due tasks of these kinds to `owner`, in a transaction of its own.
 
     Order: priority, then due time, then age. Tasks whose lease ran out are taken back first. The database's clock
-    decides, so hosts need not agree on the time. The worker must `extend` its leases well before they run out, also
-    those of tasks that it has not begun, or another worker begins the task beside it.
+    decides, so hosts need not agree on the time; where it was set back, a lease of before runs as long as a new one.
+    The worker must `extend` its leases well before they run out, also those of tasks that it has not begun, or another
+    worker begins the task beside it.
     """
     if len(owner) > _LONGEST_OWNER:
         raise ValueError(f"the worker's name has more than {_LONGEST_OWNER} characters")
@@ -186,14 +187,21 @@ def claim(database: Database, owner: str, kinds: Collection[str], limit: int, le
 
 def _anything_to_claim(database: Database, kinds: Collection[str]) -> bool:
     with database.read() as connection:
-        found = connection.execute(sa.select(due_tasks(kinds).exists() | _expired(kinds).exists())).scalar_one()
+        ended = sa.or_(_t.c.lease_until <= database_now(), _is_of_before())
+        running = sa.select(_t.c.id).where(_t.c.state == TaskState.RUNNING, ended, _t.c.kind.in_(kinds))
+        found = connection.execute(sa.select(due_tasks(kinds).exists() | running.exists())).scalar_one()
     return bool(found)
 
 
 def _claim(
     connection: sa.Connection, owner: str, kinds: Collection[str], limit: int, lease_seconds: float
 ) -> list[Task]:
-    expired = _expired(kinds).with_for_update(skip_locked=True).cte("expired")
+    running = (_t.c.state == TaskState.RUNNING, _t.c.kind.in_(kinds))
+    # Its worker may be at it: it has the time to extend the lease in which any other would.
+    anew = {"lease_until": database_now() + lease_seconds, "updated_at": database_now()}
+    connection.execute(sa.update(_t).where(*running, _is_of_before()).values(anew))
+    ran_out = sa.select(_t.c.id).where(*running, _t.c.lease_until <= database_now())
+    expired = ran_out.with_for_update(skip_locked=True).cte("expired")
     connection.execute(
         sa.update(_t)
         .where(_t.c.id.in_(sa.select(expired.c.id)))
@@ -226,22 +234,20 @@ def _claim(
 
 
 def due_tasks(kinds: Collection[str]) -> sa.Select[tuple[int]]:
-    """The ids of the tasks that may run now, in the order in which they run."""
+    """The ids of the tasks that may run now, in the order in which they run. A wait of before the clock was set back is
+    over: nobody knows for how long it was meant.
+    """
+    has_come = sa.or_(_t.c.not_before <= database_now(), _is_of_before())
     return (
         sa.select(_t.c.id)
-        .where(_t.c.state == TaskState.READY, _has_come(_t.c.not_before), _t.c.kind.in_(kinds))
+        .where(_t.c.state == TaskState.READY, has_come, _t.c.kind.in_(kinds))
         .order_by(_t.c.priority, _t.c.not_before, _t.c.id)
     )
 
 
-def _expired(kinds: Collection[str]) -> sa.Select[tuple[int]]:
-    """The ids of the tasks whose lease ran out."""
-    return sa.select(_t.c.id).where(_t.c.state == TaskState.RUNNING, _has_come(_t.c.lease_until), _t.c.kind.in_(kinds))
-
-
-def _has_come(moment: sa.ColumnElement[float | None]) -> sa.ColumnElement[bool]:
-    """Whether it is past, or was set before the clock was set back: then nobody knows, and now is soon enough."""
-    return sa.or_(moment <= database_now(), _t.c.updated_at > database_now() + CLOCK_TOLERANCE_SECONDS)
+def _is_of_before() -> sa.ColumnElement[bool]:
+    """Whether a task was last changed before the clock was set back: its times mean nothing any more."""
+    return _t.c.updated_at > database_now() + CLOCK_TOLERANCE_SECONDS
 
 
 def complete(connection: sa.Connection, *tasks: Task) -> None:

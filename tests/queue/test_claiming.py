@@ -53,14 +53,37 @@ def test_a_task_is_not_claimed_before_its_time_nor_by_a_worker_for_other_kinds(d
     assert [task.key for task in claim(database)] == ["now"]
 
 
+def set_clock_back(database: Database, seconds: float) -> None:
+    ahead = {name: task_table.c[name] + seconds for name in ("not_before", "lease_until", "updated_at")}
+    with database.write() as connection:
+        connection.execute(sa.update(task_table).values(ahead))
+
+
 def test_nothing_waits_for_a_clock_that_was_set_back(database: Database):
     add(database, "leased")
     claim(database)
     add(database, "ready")
-    ahead = {name: task_table.c[name] + 86400.0 for name in ("not_before", "lease_until", "updated_at")}
+    set_clock_back(database, 86400.0)
+    assert [task.key for task in claim(database)] == ["ready"]
+
+
+def test_a_lease_of_before_the_clock_was_set_back_runs_as_long_as_a_new_one(database: Database):
+    add(database, "leased")
+    claim(database)
+    set_clock_back(database, 86400.0)
+    assert [task.key for task in claim(database, lease_seconds=EXPIRED)] == ["leased"]
+
+
+def test_a_clock_that_is_set_back_takes_no_task_from_a_worker_that_is_at_it(database: Database):
+    add(database, "leased")
+    [task] = claim(database)
+    set_clock_back(database, 86400.0)
+    assert claim(database) == []
     with database.write() as connection:
-        connection.execute(sa.update(task_table).values(ahead))
-    assert sorted(task.key for task in claim(database)) == ["leased", "ready"]
+        queue.extend(connection, task, lease_seconds=LONG)
+    assert claim(database) == []
+    with database.write() as connection:
+        queue.complete(connection, task)
 
 
 def test_the_same_kind_and_key_is_one_task_even_after_it_was_done(database: Database):
