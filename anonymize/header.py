@@ -4,7 +4,7 @@ For the receiver and the indexer, inside the boundary: a `Header` is identified 
 decodes no pixels and changes nothing (PS3.5 7, PS3.3 C.2, C.7 and C.8 for the attributes).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -130,19 +130,27 @@ def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
     """
     encoded = encoded_data_set(data_set, transfer_syntax_uid)
     found: dict[int, Element] = {}
-    displaying: list[Element] = []
+    display = Display.of(encoded.data, _displaying(walk(encoded.data, encoded.encoding), found))
+    return _Reader(encoded.data, found).header(display, deflated=encoded.deflated)
+
+
+def _displaying(elements: Iterable[Element], found: dict[int, Element]) -> Iterator[Element]:
+    """Of all elements those that may say how pixels are displayed, one by one: a slide has a million. What else is
+    wanted of the top level is put into `found`.
+    """
     is_within = False
-    for element in walk(encoded.data, encoded.encoding):
+    for element in elements:
+        tag, kind = element.tag, element.kind
         if element.depth == 0:
-            if element.tag in _WANTED and element.kind in (Kind.VALUE, Kind.FRAGMENTS):
-                found[element.tag] = element
-            if element.tag in SEQUENCES:
-                is_within = element.kind is Kind.SEQUENCE
-            if element.tag in DISPLAYING or element.tag in SEQUENCES:
-                displaying.append(element)
-        elif is_within:
-            displaying.append(element)
-    return _Reader(encoded.data, found).header(Display.of(encoded.data, displaying), deflated=encoded.deflated)
+            if tag in _WANTED and kind in (Kind.VALUE, Kind.FRAGMENTS):
+                found[tag] = element
+            if tag in SEQUENCES:
+                is_within = kind is Kind.SEQUENCE
+                yield element
+            elif tag in DISPLAYING:
+                yield element
+        elif is_within and (kind is not Kind.VALUE or tag in DISPLAYING):
+            yield element
 
 
 class _Reader:

@@ -1,5 +1,6 @@
 """A header says who and what an instance is, or that it cannot be read; never a guess."""
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -74,6 +75,18 @@ def test_values_in_sequences_are_not_taken_for_those_of_the_instance():
     nested = explicit(0x00081140, "SQ", item(explicit(0x00100020, "LO", b"OTHERS")))
     data = nested + explicit(0x00100020, "LO", b"OWN ")
     assert read_header(data, EXPLICIT).patient_id == "OWN"
+
+
+def test_a_header_takes_no_memory_for_what_lies_in_functional_groups():
+    frame = item(b"".join(explicit(0x00180010 + 2 * number, "LO", b"") for number in range(100)))
+    data = encoded(identified()) + explicit(0x52009230, "SQ", frame * 300)
+    tracemalloc.start()
+    try:
+        read_header(data, EXPLICIT)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 20
 
 
 def test_a_break_deep_in_a_sequence_is_noticed():
