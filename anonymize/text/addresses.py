@@ -102,23 +102,6 @@ _TOWN: Final = re.compile(
     r"|bridge|view|wick|chester|boro|borough|town|ridge|minster|hurst|combe|thorpe|water|bluff|bay|hollow"
     r"|heights|corners)"
 )
-_SECOND_OF_TOWN: Final = frozenset(
-    (
-        "spring",
-        "springs",
-        "rock",
-        "rapids",
-        "beach",
-        "hills",
-        "island",
-        "grove",
-        "valley",
-        "mills",
-        "lake",
-        "city",
-        "harbor",
-    )
-)
 _BEFORE_TOWN: Final = re.compile(
     "upper|lower|north|south|east|west|new|old|great|little|big|port|fort|mount|lake|saint|st|santa|san|el|la|los|las"
 )
@@ -274,7 +257,7 @@ def _end_of_place(note: Note, match: re.Match[str]) -> int:
             or (role & (NEVER | NAME) and not town and not _BEFORE_TOWN.fullmatch(word[0]))
         ):
             break
-        two = end and word[0] in _SECOND_OF_TOWN
+        two = end and word[0] in table("second_of_town")
         if (two or role == Role.NONE) and (lives or town or match["how"] in {"from", "near", "outside"}):
             unknown = 1
         end = stop

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Final
 
-from anonymize.text.finding import Finding, Note, TextClass, fold
+from anonymize.text.finding import Finding, Note, TextClass, fold, table
 
 _TURKISH_MONTHS: Final = [
     "Ocak",
@@ -143,40 +143,6 @@ _DATED: Final = re.compile(
 _DATED_BEFORE_DAY: Final = frozenset(
     ("jan", "feb", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "march", "august")
 )
-_AMBIGUOUS: Final = frozenset(
-    (
-        "ocak",
-        "ekim",
-        "aralik",
-        "kasim",
-        "may",
-        "march",
-        "mar",
-        "mart",
-        "ara",
-        "eki",
-        "kas",
-        "tem",
-        "sub",
-        "haz",
-        "agu",
-        "nis",
-        "dec",
-        "oct",
-        "nov",
-        "jan",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "feb",
-        "apr",
-        "oca",
-        "eyl",
-        "sept",
-        "august",
-    )
-)
 
 
 def dates(note: Note) -> Iterator[Finding]:
@@ -244,7 +210,7 @@ def _around_month(note: Note, match: re.Match[str]) -> tuple[int, int] | None:
     capital = note.text[match.start()].isupper()
     if not (left or right_day or right_year):
         return None
-    if not capital and word in _AMBIGUOUS and not (right_year and (left or right_day or len(word) > 3)):
+    if not capital and word in table("unclear_months") and not (right_year and (left or right_day or len(word) > 3)):
         day = bool(left and left.groupdict().get("day"))
         if not (day and _DATED.match(note.folded, match.start())) and not (
             (right["day"] and word in _DATED_BEFORE_DAY) or (right["ordinal"] and "ayi" in right[0])

@@ -114,25 +114,6 @@ def table(name: str) -> frozenset[str]:
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
-_IN_PLACES: Final = frozenset(
-    [
-        "yeni",
-        "orta",
-        "ust",
-        "alt",
-        "saglik",
-        "merkez",
-        "kadin",
-        "cumhuriyet",
-        "genel",
-        "hastane",
-        "high",
-        "north",
-        "south",
-        "east",
-        "west",
-    ]
-)
 _ONE_BEFORE: Final = re.compile(r"(?<![^\W_])(?P<word>[^\W_][^\W_'-]{0,24})\.?(?:'[a-z]{1,3})? {1,2}$")
 
 
@@ -152,7 +133,7 @@ def capitals_before(note: Note, end: int, most: int, *, gap: str = "") -> int:
         first = low + before.start()
         word = before["word"]
         if not (note.text[first].isupper() or (word.isdigit() and count)) or (
-            word in table("common") and not (word in _IN_PLACES and not count)
+            word in table("common") and not (word in table("in_places") and not count)
         ):
             return start
         start = first

@@ -28,24 +28,6 @@ from anonymize.text import name_cues as cues
 from anonymize.text.finding import Finding, Note, TextClass, Word, table
 from anonymize.text.roles import NAME, NEVER, UNSURE, Role, is_curated, is_in_use, role_of
 
-_BEFORE_THINGS: Final = frozenset(
-    (
-        "the",
-        "an",
-        "some",
-        "using",
-        "uses",
-        "used",
-        "wears",
-        "drank",
-        "drinks",
-        "given",
-        "received",
-        "takes",
-        "taking",
-        "prescribed",
-    )
-)
 _NUMERALS: Final = {"ii", "iii", "iv"}
 _JOINING: Final = {"and", "or", "ve", "veya", "ile"}
 _VERBS: Final = {"may", "will", "mark", "bill", "drew", "sue", "grant", "can"}  # in small letters, rather than names
@@ -635,7 +617,7 @@ class _Reader:
         if self.words[at].plain in table("lands"):
             return False
         if (
-            before.plain in _BEFORE_THINGS
+            before.plain in table("before_things")
             or before.capital
             or len(before.plain) < 2
             or self._gap(at - 1) not in {" ", ", "}
