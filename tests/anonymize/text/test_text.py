@@ -175,6 +175,16 @@ def test_folding_keeps_offsets(text):
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
+    "word", ["Bibasilar", "Perihilar", "Hypodense", "Neuroforaminal", "Kardiyotorasik", "Perihiler"]
+)
+@pytest.mark.parametrize(
+    "text", ["{} opacities.", "There is {} change.", "{} oran artmış.", "Akciğerde {} alan mevcut."]
+)
+def test_words_of_radiologists_are_no_names(word, text):
+    assert find(text.format(word)) == ()
+
+
+@pytest.mark.parametrize(
     "piece",
     [
         "7",
