@@ -82,7 +82,7 @@ def close_due(
     """Close each revision whose time has come, with the task that follows. `waiting` are tags of studies of which
     something that was acknowledged is not indexed yet, whatever `indexed_until` is.
     """
-    _begin_quiet_anew(database, write, indexed_until)
+    _begin_quiet_anew(database, write)
     with database.read() as connection:
         candidates = connection.execute(
             sa.select(t.revision.c.id, t.revision.c.study_id, t.study.c.source, t.study.c.uid_tag)
@@ -105,20 +105,21 @@ def close_due(
             write(close)
 
 
-def _begin_quiet_anew(database: Database, write: Write, indexed_until: float) -> None:
+def _begin_quiet_anew(database: Database, write: Write) -> None:
     """Where the last instance seems to come from the future, the clock was set back since: quiet is counted from now,
     or the study would wait until then.
     """
+    now = time()  # and not how far the index has read: that may be of before, too, or long ago where a disk failed
     ahead = (
         t.revision.c.state.in_((RevisionState.ASSEMBLING, RevisionState.HELD)),
         t.revision.c.closed_at.is_(None),
-        t.revision.c.last_instance_at > time() + CLOCK_TOLERANCE_SECONDS,
+        t.revision.c.last_instance_at > now + CLOCK_TOLERANCE_SECONDS,
     )
     with database.read() as connection:
         found = connection.execute(sa.select(t.revision.c.id).where(*ahead).limit(1)).first()
     if found is not None:
-        earlier = sa.case((t.revision.c.opened_at > indexed_until, indexed_until), else_=t.revision.c.opened_at)
-        change = sa.update(t.revision).where(*ahead).values(last_instance_at=indexed_until, opened_at=earlier)
+        earlier = sa.case((t.revision.c.opened_at > now, now), else_=t.revision.c.opened_at)
+        change = sa.update(t.revision).where(*ahead).values(last_instance_at=now, opened_at=earlier)
 
         def begin(connection: sa.Connection) -> None:
             connection.execute(change)
