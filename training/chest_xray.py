@@ -223,7 +223,8 @@ class Run:
         named: dict[str, Any] = {"input:image": drawn, **{f"output:{name}": value for name, value in answers.items()}}
         (folder / "check.npz").write_bytes(write_arrays(named))
         calibration = train.inputs[:: max(1, len(train.inputs) // _CALIBRATION_IMAGES)]
-        variants = {"float32": VariantNumbers(cost(model, size), {}, _accuracy(on_test, test))}
+        threads = self.config.package.sample_threads or 2
+        variants = {"float32": VariantNumbers(cost(model, size, threads), {}, _accuracy(on_test, test))}
         tolerances = {}
         quantise = partial(write_int8, calibration=calibration, operators=cast(Explained, network).quantised)
         counts = self.config.network.kind is Kind.TEXTURE  # beyond what half precision can count
@@ -238,7 +239,9 @@ class Run:
                 apart = max(max(difference(run_onnx(file, inputs), them).values()) for inputs, them in seen)
                 tolerances[precision] = float(f"{_SLACK * apart:.2g}")
             there = run_onnx(file, test.inputs)
-            variants[precision] = VariantNumbers(cost(file, size), difference(there, on_test), _accuracy(there, test))
+            variants[precision] = VariantNumbers(
+                cost(file, size, threads), difference(there, on_test), _accuracy(there, test)
+            )
 
         gate = self._gate(network, model, train, validation)
         gate.write(folder / "gate.npz")

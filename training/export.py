@@ -34,7 +34,7 @@ Answers = dict[str, Images]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a file costs: its size, and the median time of one image on two threads of this machine's CPU."""
+    """What a file costs: its size, and the median time of one image on so many threads of this machine's CPU."""
 
     megabytes: float
     milliseconds: float
@@ -118,10 +118,10 @@ def check_parity(network: Calibrated, path: Path, images: Tensor) -> float:
     return worst["probabilities"]
 
 
-def cost(path: Path, size: int, runs: int = 30) -> Cost:
+def cost(path: Path, size: int, threads: int, runs: int = 30) -> Cost:
     """Measure the file, here and now: what else the machine does is in the figure."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     image = np.random.default_rng(0).random((1, 1, size, size), dtype=np.float32)
     times = []

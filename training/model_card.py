@@ -193,7 +193,7 @@ def _variants(numbers: CardNumbers) -> str:
         )
         for precision, one in numbers.variants.items()
     ]
-    head = ("", "size", "one image, two CPU threads", "test accuracy", "largest difference of a probability")
+    head = ("", "size", "one image, CPU", "test accuracy", "largest difference of a probability")
     return _table(head, rows) + "\n\nTimes are those of the machine that made it, and of what else that did."
 
 
