@@ -24,7 +24,8 @@ from daemon.node import Node
 
 _MAXIMUM_REQUEST_BYTES = 1 << 16
 _NO_DATABASE = (
-    "the database cannot be used now (its disk full, locked, or away), so nothing was done; see the daemon's log"
+    "the database cannot be used now (its disk full, locked, or away); see the daemon's log, and once it is back, what"
+    " was done before it failed, before you ask again"
 )
 _log = structlog.get_logger(__name__)
 

@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from daemon.audit import AuditEvent, Kind
 from daemon.control import CommandFailed, ControlClient, DaemonUnreachable
 from daemon.control import server as server_module
 from daemon.control.client import SOCKET_NAME
@@ -161,6 +163,16 @@ def test_an_actor_cannot_be_given_with_the_request(client: ControlClient, path: 
     assert events(node.database) == []
     tell(path, json.dumps({"command": "studies.list", "arguments": {}, "actor": "user:admin"}).encode() + b"\n")
     assert [event["actor"] for event in events(node.database)] == [ME]
+
+
+def test_a_command_that_fails_half_way_is_not_said_to_have_done_nothing(client: ControlClient, server: ControlServer):
+    def half(node: Node, actor: str) -> None:
+        node.database.retrying(lambda connection: node.audit.record(connection, AuditEvent(Kind.COMMAND, actor=actor)))
+        raise sa.exc.OperationalError("", {}, Exception())
+
+    server.commands = {"half": half}
+    with pytest.raises(CommandFailed, match="what was done before it failed"):
+        client.ask("half")
 
 
 @WITH_ANY_DATABASE
