@@ -19,6 +19,7 @@ from adapters.keys import KeyDestroyed, KeyMissing, KeyStoreCorrupt, KeyStoreErr
 from adapters.storage import Batch, ObjectDamaged, ObjectRef, Receipt, ReceiptKind, StoreError
 from anonymize import MalformedDataSet
 from daemon.audit import AuditEvent, Detail, Id, Kind
+from daemon.database import CLOCK_TOLERANCE_SECONDS
 from daemon.database import schema as t
 from daemon.database.lease import Lease, confirm
 from daemon.intake.arrival import Arrival
@@ -151,7 +152,7 @@ class Indexer:
         store = self._node.store
         batches = (batch for one in receivers for batch in store.batches(one))
         unfinished = [batch for batch in batches if batch.number > self._complete.get(batch.receiver_id, -1)]
-        return sorted(unfinished, key=lambda batch: (store.filled_at(batch), batch))
+        return sorted(unfinished, key=lambda batch: (_in_order(store.filled_at(batch)), batch))
 
     def _read_batches(self, batches: Sequence[Batch]) -> int:
         """Index what is new in them, in the order in which it was stored, whichever receiver did: after an outage, what
@@ -160,7 +161,9 @@ class Indexer:
         store, found = self._node.store, 0
         complete = {batch: store.is_complete(batch) for batch in batches}
         new = {batch: self._new_objects(batch) for batch in batches}
-        in_order = sorted((ref for refs in new.values() for ref in refs), key=store.stored_at)
+        in_order = sorted(
+            (ref for refs in new.values() for ref in refs), key=lambda ref: _in_order(store.stored_at(ref))
+        )
         for group in self._groups(in_order):
             self._commit(group)
             found += len(group)
@@ -349,6 +352,11 @@ class Indexer:
 def _forget(connection: sa.Connection, instance_id: str) -> None:
     """Remove the row of an object that was set aside, since it opens now and gets one of its own."""
     connection.execute(sa.delete(t.instance).where(t.instance.c.id == instance_id, t.instance.c.study_id.is_(None)))
+
+
+def _in_order(moment: float) -> tuple[bool, float]:
+    """A key to sort moments by. What seems to come from the future came before the clock was set back, so first."""
+    return moment <= time.time() + CLOCK_TOLERANCE_SECONDS, moment
 
 
 def is_indexed(connection: sa.Connection, object_id: str) -> bool:

@@ -205,9 +205,10 @@ def _of_another_patient(arrival: Arrival, twins: list[sa.Row[Any]]) -> _Verdict:
 
 def _came_before(arrival: Arrival, twin: sa.Row[Any]) -> bool:
     """Whether it was received before what is here. What seems to come from the future was received before the clock
-    was set back: so not.
+    was set back: so before all that does not.
     """
-    return bool(arrival.received_at < twin.received_at <= time() + CLOCK_TOLERANCE_SECONDS)
+    now = time() + CLOCK_TOLERANCE_SECONDS
+    return (arrival.received_at <= now, arrival.received_at) < (twin.received_at <= now, twin.received_at)
 
 
 def _is_ours(connection: sa.Connection, pseudonym: str) -> bool:

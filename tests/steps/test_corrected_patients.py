@@ -1,5 +1,6 @@
 """The Patient ID of a study is corrected: the study is its rightful patient's, and nothing stands about the other."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -157,6 +158,24 @@ def test_a_correction_that_came_after_the_clock_was_set_back_is_not_taken_for_th
     settle(installation)
     assert installation.revisions()[-1] == "held", "nothing tells which of the two was first: a person decides"
     assert installation.standings() == ["conflict", "current"]
+
+
+@WITH_ANY_DATABASE
+def test_what_came_before_the_clock_was_set_back_is_placed_before_what_came_after(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    first = image()
+    with monkeypatch.context() as later:
+        later.setattr("tests.steps.installation.time", lambda: time() + 7200)
+        before = Association(installation)
+        ref = before.store(first)
+        before.release()
+    os.utime(ref.path(installation.node.store.root), (time() + 7200,) * 2)
+    after = Association(installation)
+    after.store(of(B, first))
+    after.release()
+    settle(installation)
+    assert (installation.revisions(), reports(installation)) == (["held"], {}), "a person decides"
 
 
 @WITH_ANY_DATABASE
