@@ -227,9 +227,8 @@ class Settlement:
                 beat()
             with node.database.read() as connection:
                 refs = objects_of(connection, found.study_id, former.id)
-            node.store.rewrap(
-                node.store.with_keys(refs), rightful
-            )  # so that erasing the former takes nothing of the rightful one's
+            # So that erasing the former takes nothing of the rightful one's.
+            node.store.rewrap(node.store.with_keys(refs), rightful)
         arrivals.sort(key=lambda arrival: (arrival.received_at, arrival.instance_id))
         return cls(node, found, actor, former, rightful, tuple(arrivals), tags)
 

@@ -123,9 +123,8 @@ class Indexer:
         started = time.time()
         self._keep_lease()
         receivers = self._node.store.receivers()
-        dead = [
-            one for one in receivers if not self._node.store.is_live(one)
-        ]  # asked before listing: nothing is missed
+        # Asked before listing, so that nothing is missed.
+        dead = [receiver_id for receiver_id in receivers if not self._node.store.is_live(receiver_id)]
         batches = self._unfinished(receivers)
         found = 0
         for start in range(0, len(batches), _BATCHES_AT_ONCE):
