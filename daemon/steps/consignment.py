@@ -4,7 +4,7 @@ manifest, and all that the manifest is made of.
 It holds sealed columns opened under the patient's key, and lives no longer than the step that asked for it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -31,7 +31,7 @@ class Consignment:
     entry: PatientEntry
     members: list[Member]
     result: StudyResult
-    earlier: tuple[bytes, ...]
+    earlier: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
     def waiting(cls, node: Node, task: Task) -> Self | None:
