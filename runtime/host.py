@@ -228,7 +228,7 @@ def _open_first(model: _Model, *, needed: bool) -> None:
         else:
             return
     if not model.lanes:
-        raise RouteUnavailable(f"{model.package.name}: no route of its package leads to the device that is demanded")
+        obstacles = [RouteUnavailable(f"{model.package.name}: no route of its package leads to the demanded device")]
     if all(isinstance(obstacle, RouteUnavailable) for obstacle in obstacles):
         if needed:
             raise obstacles[-1]

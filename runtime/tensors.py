@@ -82,8 +82,12 @@ def is_finite(array: Array) -> bool:
     if array.dtype.kind != "f":
         return True
     flat = array.reshape(-1)
-    # One pass without memory for the answers; where squares add up to infinity though no number is, it must be asked.
-    return (array.dtype != np.float16 and math.isfinite(np.dot(flat, flat))) or bool(np.isfinite(flat).all())
+    if array.dtype != np.float16:
+        # One pass without memory for answers; squares can add up to infinity though no number is infinite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(np.dot(flat, flat)):
+                return True
+    return bool(np.isfinite(flat).all())
 
 
 def flaw(spec: OutputSpec, array: Array) -> str:

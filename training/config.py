@@ -162,7 +162,7 @@ class PackageConfig:
     input_size: int
     batch_size: int
     batch_wait_ms: int
-    sample_threads: int  # of a CPU, for each sample of a batch, which then run side by side; 0: all share the batch
+    sample_threads: int  # 1: of a CPU, for each sample of a batch, which then run side by side; 0: all share the batch
     variants: tuple[str, ...]  # which of float16 and int8 are put into the package; all are measured
     licence: str
     intended_use: str

@@ -132,8 +132,8 @@ class Indexer:
         for receiver_id in dead:
             self._mark_lost(receiver_id)
         self._index_compared()
-        if not self._unread:
-            self.indexed_until = started
+        # With something unread it stays, but not in the future when the clock was set back.
+        self.indexed_until = min(self.indexed_until, started) if self._unread else started
         waiting = {arrival.study_uid_tag for group in self._waiting.values() for arrival, *_ in group.arrivals}
         self._corrections.make_due(self._write, self._keep_lease, self.indexed_until, waiting)
         close_due(self._node.database, self._write, self._node.audit, self._node.settings, self.indexed_until, waiting)

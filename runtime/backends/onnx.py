@@ -50,7 +50,7 @@ class OnnxBackend:
     """One ONNX Runtime session."""
 
     def __init__(self, package: ModelPackage, form: Variant, place: Place, *, threads: int) -> None:
-        """Load the file of `form`; `threads` share a run on the CPU, or so many a sample as the package says."""
+        """Load the file of `form`; `threads` share a run on the CPU, or each takes a sample, as the package says."""
         self._package = package
         self.device = Device.CPU if place is Place.CPU else Device.CUDA
         self.precision = form.precision
@@ -58,14 +58,13 @@ class OnnxBackend:
         weights = package.read(form.file)
         self._weights_bytes = len(weights)
         on_device = self.device is Device.CUDA
-        each = min(threads, package.batch.sample_threads or threads)
-        self._session = _open_session(package, form, place, weights, each)
+        self._session = _open_session(package, form, place, weights, package.batch.sample_threads or threads)
         self._outputs = [spec.name for spec in package.outputs]
         fixed = _check_graph(package, form, self._session)
         if fixed > 1 and package.batch.sample_threads:
             problem = f"{form.file} takes {fixed} samples at once, which cannot run one by one"
             raise PackageError(package.directory, "batch.sample_threads", problem)
-        self._beside = SideBySide(threads // each) if package.batch.sample_threads and not on_device else None
+        self._beside = SideBySide(threads) if package.batch.sample_threads and not on_device else None
         self._sizes = (fixed,) if fixed else run_sizes(package.batch.size) if on_device else ()
         self._bound: dict[int, BoundTensors] = {}
 

@@ -17,7 +17,7 @@ A package looks like this (`write_package` fills in ``[files]``); all that the s
     [batch]
     size = 8                            # most samples in one run
     wait_ms = 5                         # longest wait of a request for others to join it
-    sample_threads = 1                  # optional: ONNX on a CPU runs samples side by side, each on so many threads
+    sample_threads = 1                  # optional: ONNX on a CPU runs samples side by side, each on one thread
 
     [[inputs]]
     name = "image"

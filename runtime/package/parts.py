@@ -145,14 +145,14 @@ class OutputSpec(TensorSpec):
 class Batch(Part):
     """How requests are joined: at most `size` samples in a run, at most `wait_ms` milliseconds of waiting for more.
 
-    With `sample_threads` an ONNX model runs the samples of a batch side by side on a CPU, each on so many threads;
+    With `sample_threads` 1 an ONNX model runs the samples of a batch side by side on a CPU, each on one thread;
     without, all threads share the batch as a whole. Side by side is faster where one sample's tensors fill a core's
     cache, and then no answer depends on what else is in the batch.
     """
 
     size: int = Field(ge=1, le=1024)
     wait_ms: float = Field(ge=0, le=1000)
-    sample_threads: int | None = Field(default=None, ge=1, le=256)
+    sample_threads: Literal[1] | None = None
 
 
 @unique

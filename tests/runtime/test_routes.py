@@ -383,6 +383,21 @@ def test_a_model_that_this_machine_cannot_run_leaves_the_others_theirs(tmp_path:
         ModelHost(packages, HostSettings(threads=1))
 
 
+def test_a_model_without_a_route_to_the_demanded_device_leaves_the_others_theirs(
+    tmp_path: Path, machine: Machine
+) -> None:
+    other = make_package(tmp_path / "other", name="other", routes=[{"on": "cuda"}])
+    host = ModelHost([other, _package(tmp_path)], HostSettings(threads=1, device=Device.CPU, logs=True))
+    try:
+        assert _ask(host).result(30).device is Device.CPU
+        with pytest.raises(NoRoute):
+            host.submit("other", {"image": images(1)}, priority=10, timeout_seconds=30)
+    finally:
+        host.close(5)
+    with pytest.raises(RouteUnavailable, match="demanded device"):
+        ModelHost([other], HostSettings(threads=1, device=Device.CPU))
+
+
 def test_a_server_that_has_another_model_now_takes_no_others_down(tmp_path: Path, machine: Machine) -> None:
     machine.errors[Place.REMOTE] = PackageError(tmp_path, "outputs", "the server has another model")
     remote = {"url": "http://localhost:1", "model": "m", "tolerance": 0.1}
