@@ -274,7 +274,7 @@ class Run:
             together = Proportion(sum(fold.hits for fold in folds), sum(fold.total for fold in folds))
             metrics[f"accuracy ({len(folds)} folds by patient)"] = round(together.value, 4)
         learnt_from = len(division.train) + (len(division.validation) if fitted.trial is not network else 0)
-        write_description(folder, self.config, thresholds, learnt_from, answers, tolerances, metrics)
+        write_description(folder, self.config, thresholds, learnt_from, data_digest, answers, tolerances, metrics)
         return tested
 
 

@@ -175,6 +175,16 @@ class PackageConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What is known of one set of images beside its files: it counts for a run on that very set, and no other."""
+
+    sha256: str  # as the card of a run on it says
+    images: str  # what they are, and where they come from
+    limits: str  # of what can be learnt from them
+    licences: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """A whole run. `folds` is 0 for one run on the split, or the number of folds of a patient-wise cross-validation."""
 
@@ -186,6 +196,7 @@ class TrainingConfig:
     optimisation: OptimisationConfig
     device: DeviceConfig
     package: PackageConfig
+    data: DataConfig
 
     def __post_init__(self) -> None:
         if self.network.kind is Kind.TEXTURE and "float16" in self.package.variants:
@@ -211,6 +222,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         "optimisation": OptimisationConfig,
         "device": DeviceConfig,
         "package": PackageConfig,
+        "data": DataConfig,
     }
     unknown = set(raw) - set(sections) - {"folds"}
     if unknown:
@@ -224,6 +236,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         optimisation=section("optimisation", raw, OptimisationConfig),
         device=section("device", raw, DeviceConfig),
         package=section("package", raw, PackageConfig),
+        data=section("data", raw, DataConfig),
     )
 
 

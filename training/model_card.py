@@ -13,13 +13,6 @@ from training.evaluation import Evaluation
 from training.export import Cost
 from training.radiographs import Division, Radiograph
 
-_BIAS = """\
-All COVID-19 images come from another source than the other two classes. A model can tell the source (device,
-processing, cropping, side markers) instead of the disease, and these figures cannot show how much of the COVID-19
-result is that. Normal and Pneumonia come from one source, so the figures under "Normal against Pneumonia" are free of
-this error, though not of others like it; their labels were extracted from reports by a program and are partly wrong.
-No image comes from the site where you read this."""
-
 _TEXTURE = """\
 **This model looks at nothing but texture at the size of single pixels: it can see no shape, no size, no opacity.** That
 the finest texture tells these labels apart better than shapes do, within one source too, means that much of what it
@@ -63,7 +56,7 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
     sections = [
         f"# {package.name} {package.version}\n\n{package.intended_use}",
         f"## Model\n\n{_model(config, labels, numbers)}",
-        "## Limits\n\n" + "\n\n".join([_BIAS, *([_TEXTURE] if _is_texture(config) else [])]),
+        "## Limits\n\n" + "\n\n".join([_limits(config, parts, numbers), *([_TEXTURE] if _is_texture(config) else [])]),
         *([f"## How the settings were chosen\n\n{package.remarks}"] if package.remarks else []),
         f"## Data\n\n{_data(parts, labels, numbers.data_sha256, config)}",
         f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_gate(numbers)}\n\n{_PLOTS}",
@@ -74,7 +67,7 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
         "## Results on the validation part\n\nSettings, thresholds and temperature were chosen here: these flatter."
         f"\n\n{_results(numbers.validation, labels)}",
         f"## Operating points\n\n{_operating_points(numbers)}",
-        f"## Licences\n\n{_licences(config)}",
+        f"## Licences\n\n{_licences(config, numbers)}",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -104,6 +97,18 @@ def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) 
     )
 
 
+def _limits(config: TrainingConfig, parts: dict[str, tuple[Radiograph, ...]], numbers: CardNumbers) -> str:
+    """What the data cannot show: in the settings' words where they are of these data, else by their sources."""
+    if numbers.data_sha256 == config.data.sha256:
+        return f"{config.data.limits}\nNo image comes from the site where you read this."
+    found = sorted({(one.label, one.source) for part in parts.values() for one in part})
+    return (
+        "Where a label's images come from a source of their own, a model can tell the source (device, processing, "
+        "cropping, side markers) instead of the disease, and these figures cannot show how much of the result is "
+        "that. The sources of these images are:\n\n" + _table(("label", "source"), found)
+    )
+
+
 def _data(parts: dict[str, tuple[Radiograph, ...]], labels: Sequence[str], digest: str, config: TrainingConfig) -> str:
     rows = [
         (name, *(str(sum(r.label == label for r in part)) for label in labels), str(len({r.patient for r in part})))
@@ -120,7 +125,7 @@ def _results(evaluation: Evaluation, labels: Sequence[str]) -> str:
     return "\n\n".join(
         (
             f"- Accuracy, three classes: {_percent(evaluation.accuracy)}\n"
-            f"- Normal against Pneumonia (one source): {_percent(evaluation.same_source_accuracy)}, "
+            f"- Normal against Pneumonia alone: {_percent(evaluation.same_source_accuracy)}, "
             f"AUROC {evaluation.same_source_auroc:.3f}\n"
             f"- Expected calibration error: {evaluation.calibration_error:.3f}",
             _table(
@@ -205,13 +210,10 @@ def _operating_points(numbers: CardNumbers) -> str:
     )
 
 
-def _licences(config: TrainingConfig) -> str:
-    return (
-        f"Weights: {config.package.licence}. Trained on NIH ChestX-ray8 (Wang et al., CVPR 2017; free use with "
-        "attribution: the NIH Clinical Center provided the images) and the COVID-19 Image Data Collection (Cohen et "
-        "al. 2020; a licence per image), as put together by Ozturk, Talo et al., Comput. Biol. Med. 121 (2020) 103792. "
-        "No image is part of this package."
-    )
+def _licences(config: TrainingConfig, numbers: CardNumbers) -> str:
+    known = numbers.data_sha256 == config.data.sha256
+    images = config.data.licences if known else "What the images that it learnt from may be used for is not known here."
+    return f"Weights: {config.package.licence}. {images} No image is part of this package."
 
 
 def _percent(proportion: Proportion) -> str:

@@ -51,6 +51,7 @@ def write_description(
     config: TrainingConfig,
     thresholds: Mapping[str, float],
     training_images: int,
+    data_sha256: str,
     answers: Answers,
     tolerances: Mapping[str, float],
     metrics: Mapping[str, float],
@@ -64,6 +65,8 @@ def write_description(
     batch: dict[str, Any] = {"size": package.batch_size, "wait_ms": package.batch_wait_ms}
     if package.sample_threads:
         batch["sample_threads"] = package.sample_threads
+    known = data_sha256 == config.data.sha256
+    images = config.data.images if known else "images, which MODEL_CARD.md has the sources of."
     labels: list[dict[str, Any]] = []
     for index, name in enumerate(LABELS):
         code, display = _CODES[name]
@@ -78,10 +81,7 @@ def write_description(
             "intended_use": package.intended_use,
             "research_only": True,
             "licence": package.licence,
-            "training_data": (
-                f"{training_images} frontal chest radiographs of NIH ChestX-ray8 (Normal, Pneumonia) and of the "
-                "COVID-19 Image Data Collection (COVID-19). One label comes from one source only: see MODEL_CARD.md."
-            ),
+            "training_data": f"{training_images} {images}",
             "batch": batch,
             "inputs": [{"name": INPUT_NAME, "dtype": "float32", "shape": ["batch", 1, size, size]}],
             "outputs": [

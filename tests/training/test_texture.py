@@ -152,7 +152,10 @@ def test_a_whole_run_packages_what_it_learnt(tmp_path):
     package = ModelPackage.load(folder)
     assert Gate.of(package) is not None
     assert package.metrics["accuracy (3 folds by patient)"] > 0.9
-    assert "| all | " in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "| all | " in card
+    assert f"| {LABELS[2]} | drawn |" in card  # and no word of the bundled model's images
+    assert "NIH" not in card + package.training_data
     numbers = json.loads((folder / "training.json").read_text(encoding="utf-8"))["numbers"]
     assert numbers["test"]["accuracy"]["hits"] >= 0.9 * numbers["test"]["accuracy"]["total"]
     with np.load(folder / "check.npz", allow_pickle=False) as check:
