@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 from runtime.tensors import is_finite
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @given(
     st.sampled_from([np.float16, np.float32, np.float64]).flatmap(
         lambda dtype: arrays.arrays(
@@ -23,7 +23,7 @@ def test_it_is_what_numpy_says_of_each_number(tensor: np.ndarray) -> None:
     assert is_finite(tensor) == bool(np.isfinite(tensor).all())
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_numbers_whose_squares_are_infinite_are_finite() -> None:
     assert is_finite(np.full(5, 3e38, np.float32))
     assert is_finite(np.full(5, -1e308))

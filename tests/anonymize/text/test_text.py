@@ -223,9 +223,15 @@ def test_words_of_radiologists_are_no_names(word, text):
     ],
 )
 def test_time_is_linear(piece):
-    """Four times the text takes about four times as long, and not sixteen: measured in this process's own time."""
-    short, long = (_seconds((piece * length)[:length]) for length in (12_000, 48_000))
-    assert long < 10 * max(short, 0.02)
+    """Four times the text takes about four times as long, and not sixteen: measured in this process's own time, in which
+    it collects garbage now and then; but not each time.
+    """
+
+    def grows_with_length() -> bool:
+        short, long = (_seconds((piece * length)[:length]) for length in (12_000, 48_000))
+        return long < 10 * max(short, 0.02)
+
+    assert any(grows_with_length() for _ in range(3))
 
 
 def _seconds(text: str) -> float:
