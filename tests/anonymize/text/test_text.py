@@ -223,8 +223,8 @@ def test_words_of_radiologists_are_no_names(word, text):
     ],
 )
 def test_time_is_linear(piece):
-    """Four times the text takes about four times as long, and not sixteen: measured in this process's own time, in which
-    it collects garbage now and then; but not each time.
+    """Four times the text takes about four times as long, and not sixteen: measured in this process's own time, in
+    which it collects garbage now and then, but not each time.
     """
 
     def grows_with_length() -> bool:
