@@ -94,6 +94,7 @@ def _english(names: set[str]) -> set[str]:
     """
     lines = _lines("symspellpy", "frequency_dictionary_en_82_765.txt")
     rank = {word: at for at, line in enumerate(lines) for word in _words(line.split()[:1])}
+    # Part of a package that somebody chose to install, and read on that person's machine only.
     webster = pickle.loads(_path("english-words", "web2_alpha.pickle").read_bytes())  # noqa: S301
     small = {word for word in webster if word.islower()}
     newer = {word for word, at in rank.items() if at < _FREQUENT and word not in names}
