@@ -4,18 +4,17 @@ TLS is always verified, identified data goes to no other address than the config
 identifier is ever logged or put into an error. RESTful API: FHIR R4 3.1.0.
 """
 
+import asyncio
 import json
 import os
 import re
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -35,6 +34,7 @@ T = TypeVar("T")
 _JSON = "application/fhir+json"
 _LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1
+_CONNECTING: Final = 0.5  # of the time of an exchange: so a server that is not there is told from one that is slow
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -42,6 +42,7 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 class FhirServerSettings:
     """Where a FHIR server is and how to talk to it.
 
+    `timeout_seconds` is for the whole of an exchange, from connecting to the last byte of the answer.
     `patient_systems` maps an issuer of Patient IDs to the system of the FHIR identifier. The bearer token is `token`,
     or what `token_file` holds at the time of a request, so that it can be renewed. `ca_file` (PEM) replaces the
     system's authorities. `client_certificate` (PEM, certificate and key) is for servers that want one. Raises
@@ -68,8 +69,10 @@ class FhirServerSettings:
 
 
 class FhirDestination:
-    """A FHIR R4 server that reports go to. One object serves many threads; close it when done.
+    """A FHIR R4 server that reports go to. One object serves many threads.
 
+    Each flow has a connection and an event loop of its own, since only there can the time of a whole exchange be
+    limited: time-outs on a socket begin anew with each byte, and a server that drips would hold the thread for ever.
     The caller sees to it that no two deliveries of one report run at once (DESIGN §2.6).
     """
 
@@ -78,27 +81,9 @@ class FhirDestination:
         self.settings = settings
         self._clock = clock
         self._base = settings.url.rstrip("/")
-        self._http = httpx.Client(
-            verify=_tls(settings),
-            timeout=httpx.Timeout(settings.timeout_seconds),
-            follow_redirects=False,
-            trust_env=False,  # no proxy, .netrc or authority that nobody configured here
-            headers={"Accept": _JSON, "User-Agent": "kopru"},
-        )
+        self._tls = _tls(settings)
         self._first_use = threading.Lock()
         self._known_devices: set[str] = set()
-
-    def __enter__(self) -> "FhirDestination":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def match_patient(self, identity: PatientIdentity) -> PatientMatch:
         """The one Patient that `identity` is, or why there is none. Raises nothing for what a server does."""
@@ -122,18 +107,29 @@ class FhirDestination:
             return outcome
 
     def _run(self, flow: Flow[T]) -> T:
-        try:
-            request = next(flow)
-            while True:
-                request = flow.send(self._exchange(request))
-        except StopIteration as end:
-            ended: T = end.value
-            return ended
+        return asyncio.run(self._carry_out(flow))
 
-    def _exchange(self, request: Request) -> Reply:
+    async def _carry_out(self, flow: Flow[T]) -> T:
+        async with httpx.AsyncClient(
+            verify=self._tls,
+            timeout=httpx.Timeout(None, connect=_CONNECTING * self.settings.timeout_seconds),
+            follow_redirects=False,
+            trust_env=False,  # no proxy, .netrc or authority that nobody configured here
+            headers={"Accept": _JSON, "User-Agent": "kopru"},
+        ) as client:
+            try:
+                request = next(flow)
+                while True:
+                    request = flow.send(await self._exchange(client, request))
+            except StopIteration as end:
+                ended: T = end.value
+                return ended
+
+    async def _exchange(self, client: httpx.AsyncClient, request: Request) -> Reply:
+        seconds = self.settings.timeout_seconds
         try:
-            with self._http.stream(**self._http_request(request)) as response:
-                body = _read(response, time.monotonic() + self.settings.timeout_seconds)
+            async with asyncio.timeout(seconds), client.stream(**self._http_request(request)) as response:
+                body = await _read(response)
                 return Answer(
                     response.status_code, self._clock(), response.headers.get("Retry-After"), _json_object(body)
                 )
@@ -141,6 +137,8 @@ class FhirDestination:
             return NoAnswer(str(error), may_have_arrived=False)
         except _NOT_SENT as error:
             return NoAnswer(f"no connection to the server ({type(error).__name__})", may_have_arrived=False)
+        except TimeoutError:
+            return NoAnswer(f"no complete answer from the server within {seconds:g} s", may_have_arrived=True)
         except (httpx.TransportError, httpx.DecodingError, _AnswerError) as error:
             # Only the class: the message of some of these quotes what came over the wire.
             return NoAnswer(f"no complete answer from the server ({type(error).__name__})", may_have_arrived=True)
@@ -156,7 +154,7 @@ class FhirDestination:
 
 
 class _AnswerError(Exception):
-    """The answer is longer, or takes longer, than any that we expect."""
+    """The answer is longer than any that we expect."""
 
 
 class _TokenError(Exception):
@@ -191,12 +189,12 @@ def _tls(settings: FhirServerSettings) -> ssl.SSLContext:
     return context
 
 
-def _read(response: httpx.Response, deadline: float) -> bytes:
-    """The body, if it comes before `deadline` (monotonic) and is no longer than anything that we asked for."""
+async def _read(response: httpx.Response) -> bytes:
+    """The body, if it is no longer than anything that we asked for."""
     body = bytearray()
-    for part in response.iter_bytes():
+    async for part in response.aiter_bytes():
         body += part
-        if len(body) > _LONGEST_ANSWER_BYTES or time.monotonic() > deadline:
+        if len(body) > _LONGEST_ANSWER_BYTES:
             raise _AnswerError
     return bytes(body)
 

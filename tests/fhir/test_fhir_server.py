@@ -56,8 +56,7 @@ KINDS = ("Device", "DiagnosticReport", "Media", "Observation", "Provenance")
 
 @pytest.fixture
 def destination(fhir_server: FhirServer):
-    with FhirDestination(FhirServerSettings("ehr", fhir_server.url, {ISSUER: SYSTEM})) as made:
-        yield made
+    return FhirDestination(FhirServerSettings("ehr", fhir_server.url, {ISSUER: SYSTEM}))
 
 
 @pytest.fixture
@@ -69,8 +68,7 @@ def proxy(fhir_server: FhirServer):
 @pytest.fixture
 def through_proxy(proxy: FaultProxy):
     settings = FhirServerSettings("ehr", proxy.url, {ISSUER: SYSTEM}, timeout_seconds=1.0)
-    with FhirDestination(settings) as made:
-        yield made
+    return FhirDestination(settings)
 
 
 def everything(server: FhirServer):
@@ -137,8 +135,7 @@ def test_second_delivery_changes_nothing(fhir_server, destination):
     assert destination.deliver(document()) == Delivered(200)
     before = everything(fhir_server)
     assert destination.deliver(document()) == Delivered(already=True)
-    with FhirDestination(destination.settings) as after_a_restart:
-        assert after_a_restart.deliver(document()) == Delivered(already=True)
+    assert FhirDestination(destination.settings).deliver(document()) == Delivered(already=True)  # after a restart
     assert everything(fhir_server) == before  # with meta.versionId and meta.lastUpdated
     assert all(fhir_server.versions(r) == 1 for found in before.values() for r in found)
 
@@ -284,9 +281,9 @@ def test_retry_after_is_handed_on(proxy, through_proxy, status):
 
 
 def test_server_that_is_not_there_means_later():
-    with FhirDestination(FhirServerSettings("ehr", "http://127.0.0.1:9/fhir", {ISSUER: SYSTEM})) as nobody:
-        assert isinstance(nobody.deliver(document()), Retry)
-        assert isinstance(nobody.match_patient(AYSE), Retry)
+    nobody = FhirDestination(FhirServerSettings("ehr", "http://127.0.0.1:9/fhir", {ISSUER: SYSTEM}))
+    assert isinstance(nobody.deliver(document()), Retry)
+    assert isinstance(nobody.match_patient(AYSE), Retry)
 
 
 def test_redirect_takes_identified_data_nowhere(proxy, through_proxy):
@@ -340,10 +337,10 @@ def test_bearer_token_is_sent_and_renewed_from_its_file_but_never_shown(proxy, t
     file = tmp_path / "token"
     file.write_text("first-token\n")
     settings = FhirServerSettings("ehr", proxy.url, token_file=file)
-    with FhirDestination(settings) as destination:
-        destination.deliver(document())
-        file.write_text("second-token")
-        destination.deliver(document(revision=2))
+    destination = FhirDestination(settings)
+    destination.deliver(document())
+    file.write_text("second-token")
+    destination.deliver(document(revision=2))
     sent = [request.headers["Authorization"] for request in proxy.seen]
     assert sent == ["Bearer first-token"] * 2 + ["Bearer second-token"] * 2
     assert "secret-token" not in repr(FhirServerSettings("ehr", proxy.url, token="secret-token"))
@@ -354,8 +351,7 @@ def test_unreadable_token_means_later_and_sends_nothing(proxy, tmp_path):
         FhirServerSettings("ehr", proxy.url, token_file=tmp_path / "missing"),
         FhirServerSettings("ehr", proxy.url, token="two words\r\nX: y"),
     ):
-        with FhirDestination(settings) as destination:
-            outcome = destination.deliver(document())
+        outcome = FhirDestination(settings).deliver(document())
         assert isinstance(outcome, Retry)
         assert "two words" not in outcome.reason
     assert proxy.seen == []
@@ -395,7 +391,6 @@ def test_server_must_prove_who_it_is(fhir_server, tmp_path, name, trusted, deliv
     context.load_cert_chain(certificate)
     with FaultProxy(fhir_server.url, context) as proxy:
         settings = FhirServerSettings("ehr", proxy.url, ca_file=certificate if trusted else None)
-        with FhirDestination(settings) as destination:
-            outcome = destination.deliver(document())
+        outcome = FhirDestination(settings).deliver(document())
         assert isinstance(outcome, Delivered if delivered else Retry)
         assert bool(proxy.seen) is delivered
