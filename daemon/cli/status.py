@@ -23,6 +23,13 @@ def status(context: typer.Context, json: Json = False) -> None:
         f"audit log {answer['audit']['sealed']} sealed, {answer['audit']['unsealed']} waiting"
     )
     _tell_index(answer["index"])
+    for one in answer["without_route"]:
+        model = " ".join(filter(None, (one["model"], one["version"], one["stage"] and f"({one['stage']})")))
+        say((f"{model} cannot answer, so studies wait: {one['reason']}", "bold red"))
+    for kind in answer["put_back"]:
+        since = cell("since_at", kind["since"])
+        say((f"{kind['count']} {kind['kind']} to be tried again, the oldest of ", "yellow"), since)
+        say((f"    {kind['last_error']}", "yellow"))
     if answer["needs_a_person"]:
         what = "needs a person" if answer["needs_a_person"] == 1 else "need a person"
         say((f"{answer['needs_a_person']} {what}: held, quarantined, failed or undelivered, as in", "bold yellow"))

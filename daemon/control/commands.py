@@ -27,6 +27,7 @@ from daemon.control.quarantine import (
 )
 from daemon.control.recalls import studies_recalled
 from daemon.control.results import studies_verify
+from daemon.control.routes import models_routes
 from daemon.control.server import Command
 from daemon.control.status import status
 from daemon.control.studies import studies_list, studies_reprocess, studies_show
@@ -55,6 +56,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "audit.export": audit_export,
     "models.list": models_list,
     "models.drift": models_drift,
+    "models.routes": models_routes,
     "models.versions": models_versions,
     "models.promote": models_promote,
     "models.rollback": models_rollback,

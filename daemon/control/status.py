@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from adapters.storage import StoreError
 from daemon import queue
 from daemon.audit import Kind
+from daemon.control.routes import without_route
 from daemon.database import schema as t
 from daemon.intake import Backlog, backlog
 from daemon.node import Node
+from daemon.queue import TaskState
 from daemon.states import NEEDS_A_PERSON, Standing
 from runtime import RuntimeFailure
 
@@ -22,6 +24,7 @@ _RECENT_SECONDS: Final = 86_400.0
 
 def status(node: Node, actor: str) -> dict[str, Any]:
     """How the daemon is: counts, what waits for a person, what was refused in the last day."""
+    runtime, models = _runtime_state(node)
     with node.database.read() as connection:
         revisions = _counted(connection, t.revision.c.state)
         instances = _counted(connection, t.instance.c.standing)
@@ -58,11 +61,13 @@ def status(node: Node, actor: str) -> dict[str, Any]:
         open_associations = connection.execute(
             sa.select(sa.func.count()).select_from(t.association).where(t.association.c.state == "open")
         ).scalar_one()
+        put_back = _put_back(connection)
     return {
         "node": node.settings.node.name,
         "revisions": revisions,
         "instances": instances,
         "tasks": tasks,
+        "put_back": put_back,
         "open_associations": open_associations,
         "set_aside": set_aside,
         "needs_a_person": sum(revisions.get(state, 0) for state in NEEDS_A_PERSON)
@@ -71,7 +76,8 @@ def status(node: Node, actor: str) -> dict[str, Any]:
         "index": _index_state(node),
         "audit": {"sealed": sealed, "unsealed": unsealed},
         "store_free_bytes": _store_free_bytes(node),
-        "runtime": _runtime_state(node),
+        "runtime": runtime,
+        "without_route": models,
     }
 
 
@@ -106,9 +112,24 @@ def _counted(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int
     return dict(counts.all())
 
 
-def _runtime_state(node: Node) -> str:
+def _put_back(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Of each kind of task: how many failed and are to be tried again, since when the first, what the last one said."""
+    waits = (t.task.c.state == TaskState.READY, t.task.c.last_error.is_not(None))
+    newest = sa.select(sa.func.max(t.task.c.updated_at)).where(*waits).group_by(t.task.c.kind)
+    counted = sa.select(t.task.c.kind, sa.func.count(), sa.func.min(t.task.c.created_at)).where(*waits)
+    said = connection.execute(
+        sa.select(t.task.c.kind, t.task.c.last_error).where(*waits, t.task.c.updated_at.in_(newest))
+    ).tuples()
+    last = dict(said.all())
+    rows = connection.execute(counted.group_by(t.task.c.kind).order_by(t.task.c.kind)).tuples()
+    return [{"kind": kind, "count": count, "since": since, "last_error": last[kind]} for kind, count, since in rows]
+
+
+def _runtime_state(node: Node) -> tuple[str, list[dict[str, Any]]]:
+    """`ready` or why not, and what cannot answer although it is."""
     try:
-        node.runtime.models()
+        health = node.runtime.health()
     except RuntimeFailure as error:
-        return type(error).__name__
-    return "ready"
+        return type(error).__name__, []
+    with node.database.read() as connection:
+        return "ready", without_route(connection, health)

@@ -52,6 +52,7 @@ from daemon.steps import Context
 from daemon.vault import open_column, seal_column
 from pipelines.identity import PatientIdentity
 from pipelines.results import StudyResult
+from runtime import ModelHealth
 from runtime.inference import InferenceResult
 from runtime.package import Role
 from runtime.verdict import Verdict
@@ -98,6 +99,7 @@ class Model:
         self.scores: dict[str, list[float]] = {}
         self.verdict: Verdict | None = Verdict.FITS
         self.heat: list[float] | None = None
+        self.routes: tuple[ModelHealth, ...] = ()
 
     def infer(self, model: str, inputs: Any, *, version: str, priority: int, timeout_seconds: float) -> InferenceResult:
         self.before()
@@ -113,6 +115,9 @@ class Model:
 
     def models(self) -> tuple[()]:
         return ()
+
+    def health(self) -> tuple[ModelHealth, ...]:
+        return self.routes
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""What an operator sees of the routes of models: how each is doing, and which model has none that could answer now.
+
+Of this host's runtime: another host may have a route where this one has none. Numbers and the runtime's own words only.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from daemon.control.errors import CommandFailed
+from daemon.database import schema as t
+from daemon.node import Node
+from daemon.registry import ExperimentState, Stage
+from daemon.registry.versions import answering
+from runtime import LaneState, ModelHealth, RuntimeFailure
+from runtime.counters import LATENCY_SECONDS
+
+_CANNOT_ANSWER: Final = frozenset({LaneState.FAILED, LaneState.UNAVAILABLE, LaneState.LOST})
+
+
+def models_routes(node: Node, actor: str, model: str | None = None) -> dict[str, Any]:
+    """Each route of each version that this host's runtime has, what loaded models hold, and what the cache is good for.
+
+    `latency` of a route counts requests by the upper bound of their time in seconds, from acceptance to answer; None is
+    for those that took longer than all of them.
+    """
+    try:
+        health, usage = node.runtime.health(), node.runtime.usage()
+    except RuntimeFailure as error:
+        raise CommandFailed(f"the model runtime does not answer ({type(error).__name__}); see the log") from None
+    there = sorted({one.model for one in health})
+    if model is not None and model not in there:
+        raise CommandFailed(f"this host has no such model; it has: {', '.join(there) or 'none'}", 2)
+    return {
+        "routes": [row for one in health if model in (None, one.model) for row in _rows(one)],
+        "memory": [asdict(one) for one in usage.memory],
+        "cache": asdict(usage.cache),
+    }
+
+
+def without_route(connection: sa.Connection, health: Sequence[ModelHealth]) -> list[dict[str, Any]]:
+    """The versions that answer studies and cannot now, each with the reason: then studies wait.
+
+    Those are the one in production and the challenger of an experiment. A name of which this host has no package at all
+    is none of its studies'.
+    """
+    loaded = {(one.model, one.version): one for one in health}
+    names = {one.model for one in health}
+    asked = [row for row in _asked(connection) if row[0] in names]
+    found = [
+        {"model": name, "version": version, "stage": stage, "reason": reason}
+        for name, version, stage in asked
+        if (reason := _obstacle(loaded.get((name, version))))
+    ]
+    nobody = "no version is in production; promote one with `kopru models promote`"
+    unserved = sorted(name for name, version in answering(connection).items() if version is None and name in names)
+    return found + [{"model": name, "version": None, "stage": None, "reason": nobody} for name in unserved]
+
+
+def _asked(connection: sa.Connection) -> list[tuple[str, str, str]]:
+    """Name, version and stage of all that are asked about studies, by name."""
+    challengers = sa.select(t.experiment.c.challenger_id).where(t.experiment.c.state == ExperimentState.RUNNING)
+    v = t.model_version.c
+    query = sa.select(v.name, v.version, v.stage).where(sa.or_(v.stage == Stage.PRODUCTION, v.id.in_(challengers)))
+    return list(connection.execute(query.order_by(v.name, v.imported_at)).tuples().all())
+
+
+def _obstacle(health: ModelHealth | None) -> str:
+    """Why a version cannot answer; empty if it can."""
+    if health is None:
+        return "the runtime of this host has not loaded it; is its package among runtime.packages?"
+    if any(lane.state not in _CANNOT_ANSWER for lane in health.lanes):
+        return ""
+    reasons = (f"{lane.on}: {lane.reason or lane.state}" for lane in health.lanes)
+    return "; ".join(reasons) or "no route of its package leads to the device of runtime.device"
+
+
+def _rows(health: ModelHealth) -> Iterator[Mapping[str, Any]]:
+    for lane in health.lanes:
+        values = asdict(lane)
+        counts = values.pop("latency_counts")
+        bounds = (*LATENCY_SECONDS, None)
+        histogram = [{"at_most": bound, "requests": count} for bound, count in zip(bounds, counts, strict=True)]
+        yield {"model": health.model, "version": health.version, **values, "latency": histogram}
