@@ -42,8 +42,8 @@ def test_a_study_whose_model_has_no_route_waits_visibly_and_goes_on_with_one(kop
     kopru.settings.write_text(kopru.settings.read_text().replace(NO_GPU_HERE, ""))
     kopru.start()
     kopru.wait_for_states({"delivered": 1})
-    answer = kopru.ask("models.routes", model="chest-xray-3class")
-    (route,) = answer["routes"]
-    assert (route["on"], route["state"], route["samples"]) == ("cpu", "ready", 1)
+    routes = kopru.ask("models.routes", model="chest-xray-3class")["routes"]
+    (route,) = (one for one in routes if one["on"] == "cpu")
+    assert (route["state"], route["samples"]) == ("ready", 1)
     assert sum(bucket["requests"] for bucket in route["latency"]) == 1
     assert kopru.ask("status")["without_route"] == kopru.ask("status")["put_back"] == []
