@@ -23,6 +23,7 @@ from pynetdicom.presentation import build_context
 
 from adapters.dicom.errors import AssociationAborted, AssociationRejected, PeerUnreachable, SendError
 from adapters.dicom.outgoing import Context
+from adapters.dicom.patience import Patience
 from adapters.dicom.peer_answers import abort, rejection, status_name
 
 MAXIMUM_CONTEXTS: Final = 128  # the ids are odd and below 256 (PS3.8 9.3.2.2)
@@ -30,7 +31,7 @@ MAXIMUM_CONTEXTS: Final = 128  # the ids are odd and below 256 (PS3.8 9.3.2.2)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An application entity that is called, and as whom; `timeout_seconds` bounds each silence."""
+    """An application entity that is called, and as whom; so long it may take nothing while it owes an answer."""
 
     called_ae: str
     host: str
@@ -196,8 +197,9 @@ class Checkpoint(threading.Event):
 class Opened:
     """An association with a peer that was asked for some contexts; `accepted` are those it took."""
 
-    def __init__(self, association: Association) -> None:
+    def __init__(self, association: Association, patience: Patience) -> None:
         self._association = association
+        self._patience = patience
         self._checkpoint = association._reactor_checkpoint = Checkpoint()
         self.accepted: frozenset[Context] = frozenset(
             (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
@@ -214,7 +216,8 @@ class Opened:
         """
         self._checkpoint.hold(_HOLDING_SECONDS)
         _config.STORE_SEND_CHUNKED_DATASET = True  # reads the data set as it is, instead of through pydicom
-        status = self._association.send_c_store(path)
+        with self._patience.waiting():
+            status = self._association.send_c_store(path)
         if "Status" not in status:
             return None
         comment = str(status.get("ErrorComment", ""))
@@ -225,21 +228,28 @@ class Opened:
 def associated(peer: Peer, contexts: Iterable[Context]) -> Iterator[Opened]:
     """An association in which at most 128 contexts were proposed, released in the end. Raises `SendError`."""
     entity = AE(ae_title=peer.calling_ae)
-    entity.acse_timeout = entity.dimse_timeout = peer.timeout_seconds
-    entity.network_timeout = entity.connection_timeout = peer.timeout_seconds
+    entity.dimse_timeout = None  # it counts from when the first byte of an instance leaves; `Patience`, from the last
+    entity.acse_timeout = entity.network_timeout = entity.connection_timeout = peer.timeout_seconds
     proposed = [build_context(*context) for context in dict.fromkeys(contexts)]
     heard = _Heard()
-    handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, heard.connection), (evt.EVT_PDU_RECV, heard.pdu)]
-    association = entity.associate(
-        peer.host, peer.port, contexts=proposed, ae_title=peer.called_ae, max_pdu=0, evt_handlers=handlers
-    )
-    if not association.is_established and not heard.accepted:
-        raise heard.error(peer)
-    try:
-        yield Opened(association)
-    finally:
-        if association.is_established:
-            association.release()
+    with Patience(peer.timeout_seconds) as patience:
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_CONN_OPEN, heard.connection),
+            (evt.EVT_PDU_RECV, heard.pdu),
+            *patience.handlers,
+        ]
+        with patience.waiting():
+            association = entity.associate(
+                peer.host, peer.port, contexts=proposed, ae_title=peer.called_ae, max_pdu=0, evt_handlers=handlers
+            )
+        if not association.is_established and not heard.accepted:
+            raise heard.error(peer)
+        try:
+            yield Opened(association, patience)
+        finally:
+            if association.is_established:
+                with patience.waiting():
+                    association.release()
 
 
 class _Heard:
