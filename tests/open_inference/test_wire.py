@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.open_inference import BadRequest
 from adapters.open_inference.wire import DATATYPES, read_request, write_answer
 from runtime import InferenceResult
-from tests.runtime.packages import make_package
+from tests.runtime.packages import images, make_package
 
 FLOATS = {"name": "x", "shape": [2, 2], "datatype": "FP32"}
 
@@ -140,3 +140,93 @@ def test_more_lists_or_values_than_a_batch_has_are_refused_before_they_are_parse
     for data in ("[" + "[]," * 9000 + "[]]", "[" + "0," * 9000 + "0]", "[" + "{}," * 9000 + "{}]"):
         with pytest.raises(BadRequest, match="more in the body"):
             read_request(b'{"inputs":[{"data":' + data.encode() + b"}]}", None, model)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data", "expected"),
+    [
+        ("FP32", [10**20, 0.5, 1, 2], [1e20, 0.5, 1, 2]),
+        ("FP64", [10**20, 2**63, -1, 0], [1e20, 2.0**63, -1, 0]),
+        ("INT64", [2**63 - 1, -(2**63), 2**53 + 1, 0], [2**63 - 1, -(2**63), 2**53 + 1, 0]),
+        ("INT32", [4.0, 1, -2.0, 0], [4, 1, -2, 0]),
+    ],
+)
+def test_a_number_is_taken_as_it_is_written(datatype: str, data: list[Any], expected: list[Any]) -> None:
+    """JavaScript writes 1e20 as 100000000000000000000."""
+    request = read_request(_body(FLOATS | {"datatype": datatype, "data": data}), None)
+    assert request.inputs["x"].ravel().tolist() == [np.float32(one) if datatype == "FP32" else one for one in expected]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data"),
+    [
+        ("FP32", [True, 0.5, 1.0, 2.0]),
+        ("FP32", [[0.5, 0.5], [0.5, False]]),
+        ("INT32", [1, True, 2, 3]),
+        ("FP64", [10**400, 0.5, 1, 2]),
+        ("FP32", [None, 0.5, 1, 2]),
+        ("FP32", [0.5, "1", 1, 2]),
+        ("FP32", [[[[[[[[[[0.5]]]]]]]]]]),
+        ("INT64", [2**63, 0, 0, 0]),
+        ("INT64", [2**53 + 1, 1.0, 0, 0]),
+        ("INT64", [2**63, -1, 0, 0]),
+    ],
+)
+def test_what_only_looks_like_a_number_and_what_would_become_another_is_refused(datatype: str, data: list[Any]) -> None:
+    with pytest.raises(BadRequest):
+        read_request(_body(FLOATS | {"datatype": datatype, "data": data}), None)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"parameters": {"timeout": -1}},
+        {"parameters": {"timeout": True}},
+        {"parameters": {"timeout": 0.5}},
+        {"parameters": {"binary_data_output": 1}},
+        {"outputs": [{"name": "p"}, {"name": "p"}]},
+        {"outputs": [{"name": "p", "parameters": {"binary_data": "true"}}]},
+        {"outputs": [{"name": "p", "parameters": {"classification": 2}}]},
+        {"outputs": [{"name": "p", "parameters": {"shared_memory_region": "mine"}}]},
+        {"inputs": [FLOATS | {"parameters": {"shared_memory_region": "mine"}, "data": [1, 2, 3, 4]}]},
+        {"inputs": [FLOATS | {"shape": [0, 1 << 40, 1 << 40], "data": []}]},
+        {"inputs": [FLOATS | {"shape": [0, 1 << 40, 1 << 40], "parameters": {"binary_data_size": 0}}]},
+        {"inputs": [FLOATS | {"data": [1, 2, 3, 4], "parameters": {"binary_data_size": 0}}]},
+        {"inputs": [FLOATS | {"shape": [True, 4], "data": [1, 2, 3, 4]}]},
+        {"id": 7},
+    ],
+)
+def test_what_is_not_done_here_is_refused_and_not_ignored(document: dict[str, Any]) -> None:
+    whole = {"inputs": [FLOATS | {"data": [1, 2, 3, 4]}], **document}
+    with pytest.raises(BadRequest):
+        read_request(json.dumps(whole).encode(), None)
+
+
+@pytest.mark.parametrize(("microseconds", "seconds"), [(0, None), (None, None), (2_000_000, 2.0)])
+def test_no_wish_for_a_time_and_a_wish_for_one_are_told_apart(microseconds: int | None, seconds: float | None) -> None:
+    wish = {"timeout": microseconds}
+    assert read_request(_body(FLOATS | {"data": [1, 2, 3, 4]}, parameters=wish), None).timeout_seconds == seconds
+
+
+def test_a_time_longer_than_any_is_no_fault() -> None:
+    body = _body(FLOATS | {"data": [1, 2, 3, 4]}, parameters={"timeout": 10**400})
+    assert (read_request(body, None).timeout_seconds or 0) > 3600
+
+
+def test_keys_that_may_be_left_out_may_be_null() -> None:
+    part = FLOATS | {"data": [1, 2, 3, 4], "parameters": None}
+    outputs = [{"name": "p", "parameters": None}]
+    request = read_request(_body(part, id=None, parameters=None, outputs=outputs), None)
+    assert (request.id, request.outputs, request.timeout_seconds) == ("", {"p": False}, None)
+    assert read_request(_body(part, outputs=None), None).outputs == {}
+
+
+def test_a_body_without_json_is_the_one_input_of_the_model(tmp_path: Path) -> None:
+    model = make_package(tmp_path / "tiny")
+    sent = images(2)
+    request = read_request(sent.astype("<f4").tobytes(), "0", model)
+    assert np.array_equal(request.inputs["image"], sent)
+    assert request.binary_by_default
+    for wrong in (b"", sent.tobytes()[:-1], b"{}"):
+        with pytest.raises(BadRequest):
+            read_request(wrong, "0", model)
