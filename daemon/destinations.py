@@ -9,14 +9,19 @@ report tells the patient itself; a PACS gets instances of a study that it has; a
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+import sqlalchemy as sa
+
 from adapters.dicom import MadeInstance, Outgoing
 from adapters.dicom.outgoing import Instance
 from adapters.directory import DirectoryDestination as Folder
 from adapters.fhir import FhirDestination, FhirServerSettings, PatientMatch
 from adapters.outcomes import DeliveryOutcome
 from anonymize import DeidentifiedInstance
+from daemon.database import Database
+from daemon.database import schema as t
 from daemon.settings import DicomDestination, DirectoryDestination, PacsDestination, Settings, StorageDestination
 from daemon.settings import FhirDestination as FhirSettings
+from daemon.states import DeliveryState
 from pipelines.identity import PatientIdentity
 
 if TYPE_CHECKING:
@@ -47,13 +52,24 @@ class Pacs(Protocol):
         """Store all of them; storing the same again changes nothing."""
 
 
-def open_destinations(settings: Settings) -> Mapping[str, Destination]:
-    """The destinations of reports, by name. Raises `adapters.fhir.DestinationSettingsError`."""
+def open_destinations(settings: Settings, with_reports: Collection[str] = ()) -> Mapping[str, Destination]:
+    """The destinations of reports, by name; to those `with_reports` some were delivered before.
+
+    Raises `adapters.fhir.DestinationSettingsError`.
+    """
     return {
-        destination.name: _open(destination)
+        destination.name: _open(destination, destination.name in with_reports)
         for destination in settings.destinations
         if not isinstance(destination, StorageDestination)
     }
+
+
+def delivered_to(database: Database) -> frozenset[str]:
+    """The destinations that something was sent to, and took it."""
+    delivery = t.delivery.c
+    taken = (delivery.state == DeliveryState.DELIVERED, delivery.attempts > 0)
+    with database.read() as connection:
+        return frozenset(connection.execute(sa.select(delivery.destination).where(*taken).distinct()).scalars())
 
 
 def open_archives(settings: Settings) -> Mapping[str, Archive]:
@@ -89,9 +105,9 @@ def _scp(destination: StorageDestination, settings: Settings, _takes: type[Insta
     return StorageScp(peer)
 
 
-def _open(destination: FhirSettings | DirectoryDestination) -> Destination:
+def _open(destination: FhirSettings | DirectoryDestination, has_reports: bool) -> Destination:
     if isinstance(destination, DirectoryDestination):
-        return Folder(destination.path, destination.patient_systems)
+        return Folder(destination.path, destination.patient_systems, has_reports=has_reports)
     return FhirDestination(
         FhirServerSettings(
             name=destination.name,

@@ -19,7 +19,7 @@ from adapters.storage import StoreError
 from daemon.audit import AuditError, AuditEvent, Kind, Name, Sealer, SigningKey
 from daemon.database.lease import Lease, acquire, release
 from daemon.deidentification import Recipes
-from daemon.destinations import open_archives, open_destinations, open_pacs
+from daemon.destinations import delivered_to, open_archives, open_destinations, open_pacs
 from daemon.engine.schedule import Schedule
 from daemon.engine.tasks import TaskLoop
 from daemon.engine.wakeup import WakeUp
@@ -52,7 +52,7 @@ class Engine:
             node,
             self._workers,
             open_pipelines(node.settings, packages),
-            open_destinations(node.settings),
+            open_destinations(node.settings, delivered_to(node.database)),
             open_archives(node.settings),
             open_pacs(node.settings),
             Recipes(node.settings),

@@ -44,6 +44,52 @@ def destination(tmp_path):
     return DirectoryDestination(tmp_path / "reports", {ISSUER: SYSTEM})
 
 
+def destination_files(destination):
+    return sorted(set(os.listdir(destination.path)) - {".kopru"})
+
+
+def lose(folder):
+    """As where its disk is not mounted any more: what it was mounted on is empty."""
+    folder.rename(folder.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("mounted_on_itself", [True, False])
+def test_folder_is_not_made_anew_in_the_place_of_a_disk_that_is_not_mounted(tmp_path, mounted_on_itself):
+    disk = tmp_path / "disk"
+    path = disk if mounted_on_itself else disk / "reports"
+    running = DirectoryDestination(path, {})
+    assert running.deliver(DOCUMENT) == Delivered()
+    lose(disk)
+    disk.mkdir()
+    later = document(subject=AYSE_TOLD, report_id=uuid4())
+    for destination in (running, DirectoryDestination(path, {}, has_reports=True)):  # the second, after a restart
+        outcome = destination.deliver(later)
+        assert isinstance(outcome, Retry)
+        assert "is its disk mounted" in outcome.reason
+        assert outcome.settled
+        assert os.listdir(disk) == []
+    disk.rmdir()
+    (tmp_path / "elsewhere").rename(disk)
+    assert running.deliver(later) == Delivered()
+    assert running.deliver(DOCUMENT) == Delivered(already=True)
+
+
+def test_folder_begins_anew_when_a_person_says_so(destination):
+    emptied = DirectoryDestination(destination.path, {}, has_reports=True)
+    destination.path.mkdir()
+    outcome = emptied.deliver(DOCUMENT)
+    assert isinstance(outcome, Retry)
+    assert "make the file .kopru in it" in outcome.reason
+    (destination.path / ".kopru").touch()
+    assert emptied.deliver(DOCUMENT) == Delivered()
+
+
+def test_folder_of_an_earlier_version_is_known_by_its_reports(destination):
+    destination.deliver(DOCUMENT)
+    (destination.path / ".kopru").unlink()
+    assert DirectoryDestination(destination.path, {}, has_reports=True).deliver(DOCUMENT) == Delivered(already=True)
+
+
 def test_patient_is_told_as_the_pacs_told_it(destination):
     assert destination.match_patient(AYSE) == AYSE_TOLD
     stranger = replace(AYSE, issuer="NEREDE")
@@ -60,7 +106,7 @@ def test_report_is_written_as_sent_and_as_a_page(destination):
 
 def test_files_are_for_their_owner_alone_and_named_for_nobody(destination):
     destination.deliver(DOCUMENT)
-    assert sorted(os.listdir(destination.path)) == [f"{REPORT_ID}.html", f"{REPORT_ID}.json"]
+    assert sorted(os.listdir(destination.path)) == [".kopru", f"{REPORT_ID}.html", f"{REPORT_ID}.json"]
     for file in destination.path.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(destination.path.stat().st_mode) == 0o700
@@ -93,10 +139,10 @@ def test_what_a_crash_left_is_listed_overwritten_and_cleared(destination):
         (destination.path / name).write_bytes(b"half a rep")
     assert [stored.report_id for stored in destination.reports()] == [REPORT_ID]
     assert destination.deliver(DOCUMENT) == Delivered()
-    assert len(os.listdir(destination.path)) == 2
+    assert len(destination_files(destination)) == 2
     (destination.path / leftovers[0]).write_bytes(b"half")
     destination.clear([REPORT_ID])
-    assert os.listdir(destination.path) == []
+    assert destination_files(destination) == []
 
 
 def test_clearing_takes_only_what_is_asked_for(destination):
@@ -129,7 +175,7 @@ def test_full_disk_means_later_and_names_no_patient(destination, monkeypatch):
 
     monkeypatch.setattr(os, "write", full)
     assert destination.deliver(DOCUMENT) == Retry("the folder cannot be written (ENOSPC)")
-    assert os.listdir(destination.path) == []
+    assert destination_files(destination) == []
 
 
 def test_reader_never_sees_half_a_document(destination):

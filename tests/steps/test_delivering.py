@@ -7,6 +7,7 @@ from adapters.fhir import Dead, Retry
 from daemon import queue
 from daemon.audit import AuditWriter, Kind
 from daemon.database import schema as t
+from daemon.destinations import delivered_to, open_destinations
 from daemon.queue import LeaseLost, Task
 from tests.steps.installation import EXPIRED, Installation, Instead, another, image, paused_after, records
 
@@ -220,3 +221,29 @@ def test_an_instance_and_a_report_that_lock_each_other_out_are_both_done_in_the_
     assert set(installation.deliveries().values()) == {"superseded"}
     installation.work()
     assert installation.revisions() == ["superseded", "delivered"]
+
+
+def test_a_report_waits_while_the_disk_of_its_folder_is_not_mounted(installation: Installation):
+    def restart():
+        opened = open_destinations(installation.settings, delivered_to(installation.database))
+        installation.destinations["reports"].real = opened["reports"]
+
+    restart()
+    installation.send(image(StudyInstanceUID=STUDY))
+    installation.work()
+    folder = installation.destinations["reports"].real.path
+    first = installation.report()
+    disk = folder.rename(folder.with_name("unmounted"))
+    restart()
+    installation.send(another(image(StudyInstanceUID=STUDY)))
+    installation.work()
+    assert delivery(installation)["state"] == "delivered", "of the first revision"
+    (waiting,) = [row for row in installation.shown()["deliveries"] if row["state"] == "prepared"]
+    assert waiting["destination"] == "reports"
+    assert "is its disk mounted" in waiting["outcome"]
+    assert not folder.exists()
+    disk.rename(folder)
+    installation.hurry()
+    installation.work()
+    assert set(installation.deliveries().values()) == {"delivered"}
+    assert installation.report() not in (None, first)
