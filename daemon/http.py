@@ -7,6 +7,7 @@ import threading
 from typing import Final, Self
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.open_inference import Access, Answering, ApiKey, Served, application
 from daemon.settings import ConsoleSettings
@@ -14,6 +15,39 @@ from daemon.settings import ConsoleSettings
 _BACKLOG: Final = 1024
 _DRAIN_SECONDS: Final = 10
 _IDLE_SECONDS: Final = 30
+_HEAD_SECONDS: Final = 20  # from its first byte, or the connection, to the end of a request's head
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 that waits for the head of a request only so long: nobody needs a key to open connections, and there are
+    not many.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its own base class
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        answered = self.cycle
+        super().data_received(data)
+        if self.cycle is not answered:
+            self._stop_waiting()
+        elif self._head_timer is None and (answered is None or answered.response_complete):
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class HttpServer:
@@ -40,6 +74,7 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
+            http=_Protocol,
             ws="none",
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_DRAIN_SECONDS,

@@ -43,7 +43,10 @@ LONGEST_SECONDS: Final = 60.0
 
 _MOST_AT_ONCE: Final = 64
 _FRESH_SECONDS: Final = 1.0
-_MOST_BODY_BYTES: Final = 1 << 30  # of all requests that are being read or run
+_TOO_LARGE: Final = "the body is larger than a full batch of this model can be"
+_MOST_BYTES: Final = 1 << 30  # of memory, for all requests that are being read or run
+_COPIES: Final = 3  # of a body that are in memory at the same time
+_BYTES_OF_A_NUMBER: Final = 128  # that was read from JSON, in lists of Python's own
 _STATUSES: Final[Mapping[type[RuntimeFailure], int]] = {
     InvalidInput: 400,
     ModelNotFound: 404,
@@ -83,11 +86,13 @@ def application(runtime: Served, access: Access, version: str, answering: Answer
 class _Application:
     def __init__(self, runtime: Served, access: Access, version: str, answering: Answering) -> None:
         self._runtime, self._access, self._version, self._ask_who_answers = runtime, access, version, answering
-        self._body_bytes = 0
+        self._bytes = 0
         self._threads = CapacityLimiter(_MOST_AT_ONCE)
         self._known: tuple[ModelDescription, ...] = ()
         self._answering: Mapping[str, str | None] = {}
+        self._away: RuntimeFailure | None = None
         self._known_until = 0.0
+        self._asking = anyio.Lock()
 
     def starlette(self) -> Starlette:
         model = "/v2/models/{model}"
@@ -120,6 +125,9 @@ class _Application:
                 return JSONResponse({"error": str(error)}, 400)
             except RuntimeFailure as error:
                 return _failed(error)
+            except Exception:  # noqa: BLE001  # raised, it would cost the connection and what is sent behind
+                _log.exception("inference_api_failed")
+                return JSONResponse({"error": "the server failed; its log says how"}, 500)
 
         return guarded
 
@@ -169,12 +177,23 @@ class _Application:
         return {(one.model, one.version) for one in health if _can_be_asked(one)}
 
     async def _models(self) -> tuple[ModelDescription, ...]:
-        """The models that are served, as of a moment ago."""
+        """The models that are served, as of a moment ago. One request asks for all, and for all that it was in vain."""
         if time.monotonic() >= self._known_until:
-            self._known = await anyio.to_thread.run_sync(self._runtime.models)
-            self._answering = await anyio.to_thread.run_sync(self._ask_who_answers)
-            self._known_until = time.monotonic() + _FRESH_SECONDS
+            async with self._asking:
+                if time.monotonic() >= self._known_until:
+                    await self._ask()
+        if self._away is not None:
+            raise self._away.with_traceback(None)
         return self._known
+
+    async def _ask(self) -> None:
+        try:
+            known = await anyio.to_thread.run_sync(self._runtime.models)
+            self._answering = await anyio.to_thread.run_sync(self._ask_who_answers)
+            self._known, self._away = known, None
+        except RuntimeFailure as error:
+            self._away = error
+        self._known_until = time.monotonic() + _FRESH_SECONDS
 
     async def _model(self, request: Request) -> ModelDescription:
         name, version = request.path_params["model"], request.path_params.get("version")
@@ -194,29 +213,53 @@ class _Application:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise _Refusal(415, "compressed bodies are not read here")
         most = wire.largest_body(model)
-        if self._body_bytes + most > _MOST_BODY_BYTES and self._body_bytes:
+        length = _length(request, most)
+        needed = _needed(request, length, model)
+        if self._bytes + needed > _MOST_BYTES and self._bytes:
             raise _Refusal(503, "too much is being read already; try again later", {"Retry-After": "1"})
-        self._body_bytes += most
+        self._bytes += needed
         try:
             body = await _read(request, most)
-            answer = functools.partial(self._answer, model, body, request.headers.get(wire.HEADER_LENGTH))
+            until = time.monotonic() + LONGEST_SECONDS
+            answer = functools.partial(self._answer, model, body, request.headers.get(wire.HEADER_LENGTH), until)
             content, json_length = await anyio.to_thread.run_sync(answer, limiter=self._threads)
         finally:
-            self._body_bytes -= most
+            self._bytes -= needed
         if json_length is None:
             return Response(content, media_type="application/json")
         headers = {wire.HEADER_LENGTH: str(json_length)}
         return Response(content, headers=headers, media_type="application/octet-stream")
 
-    def _answer(self, model: ModelDescription, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
-        """Decode, ask, encode: in a thread."""
+    def _answer(
+        self, model: ModelDescription, body: bytes, header_length: str | None, until: float
+    ) -> tuple[bytes, int | None]:
+        """Decode, ask, encode: in a thread, for which the request may have waited."""
         asked = wire.read_request(body, header_length, model)
-        seconds = min(asked.timeout_seconds or LONGEST_SECONDS, LONGEST_SECONDS)
+        left = until - time.monotonic()
+        seconds = left if asked.timeout_seconds is None else left - max(0.0, LONGEST_SECONDS - asked.timeout_seconds)
+        if seconds <= 0:
+            raise DeadlineExceeded("the request waited for its turn until its time was over")
         result = self._runtime.infer(model.name, asked.inputs, version=model.version, timeout_seconds=seconds)
         refused = [f"sample {n}: {verdict.sentence}" for n, verdict in enumerate(result.gate) if not verdict.fits]
         if refused:  # what stands in the place of their answers must not be taken for one
             raise _Refusal(422, f"not analysable, so there is no answer: {'; '.join(refused)}")
         return wire.write_answer(asked, result)
+
+
+def _length(request: Request, most: int) -> int:
+    """How long the body says that it is; as long as it may be where it does not say."""
+    said = request.headers.get("content-length", "")
+    length = int(said) if said.isascii() and said.isdigit() else most
+    if length > most:
+        raise _Refusal(413, _TOO_LARGE)
+    return length
+
+
+def _needed(request: Request, length: int, model: ModelDescription) -> int:
+    """The bytes of memory that reading a body of this length can take."""
+    said = request.headers.get(wire.HEADER_LENGTH, "")
+    json_length = min(int(said), length) if said.isascii() and said.isdigit() and len(said) <= 12 else length
+    return _COPIES * length + _BYTES_OF_A_NUMBER * min(wire.numbers_of(model), json_length // 2)
 
 
 async def _read(request: Request, most: int) -> bytes:
@@ -226,7 +269,7 @@ async def _read(request: Request, most: int) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most:
-                    raise _Refusal(413, "the body is larger than a full batch of this model can be")
+                    raise _Refusal(413, _TOO_LARGE)
     except TimeoutError:
         raise _Refusal(408, "the body did not come in time") from None
     except ClientDisconnect:

@@ -1,10 +1,15 @@
 """The inference API as others reach it: the real server over the real runtime, asked by `tritonclient` and `httpx`."""
 
+import asyncio
+import contextlib
 import json
+import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,15 +22,20 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from adapters.open_inference import new_api_key
+from daemon import http
 from daemon.http import HttpServer
 from daemon.settings import ApiKeySettings, ConsoleSettings
-from runtime import LaneState, LocalRuntime, Overloaded, RuntimeUnavailable, Verdict
+from runtime import LaneState, LocalRuntime, ModelDescription, Overloaded, RuntimeUnavailable, Verdict
 from tests.peers.process import free_port
 from tests.runtime.packages import CLASSES, images, make_package
+from tests.waiting import wait_until
 
+serving = sys.modules["adapters.open_inference.application"]
+LARGE = {"size": 64, "wait_ms": 5}
 KEY, DIGEST = new_api_key()
 HEADERS: Mapping[str, str] = {"Authorization": f"Bearer {KEY}"}
 """For `tritonclient` a copy of it: it writes into the one that it is given."""
@@ -184,6 +194,8 @@ def _request(**changes: Any) -> dict[str, Any]:
         ("/v2/models/tiny/infer", json.dumps(_request(shape=[9, 1, 8, 8], data=[0.5] * 576)).encode(), 400),
         ("/v2/models/tiny/infer", json.dumps(_request(data=[float("nan")] * 64)).encode(), 400),
         ("/v2/models/tiny/infer", b"x" * 1_000_000, 413),
+        ("/v2/models/tiny/infer", json.dumps({**_request(), "outputs": [{"name": "none"}]}).encode(), 400),
+        ("/v2/models/tiny/infer", json.dumps(_request(data=[True] + [0.5] * 63)).encode(), 400),
         ("/v2/models/none/infer", json.dumps(_request()).encode(), 404),
         ("/v2/models/tiny/versions/2/infer", json.dumps(_request()).encode(), 404),
         ("/v2/models/../../etc/passwd/infer", b"", 404),
@@ -196,6 +208,50 @@ def test_a_wrong_request_has_its_status_and_a_reason(address: str, path: str, co
         answer = session.post(path, content=content)
     assert answer.status_code == status
     assert answer.json()["error"]
+
+
+def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(address: str) -> None:
+    head = f"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(head.encode() + b"Content-Length: 99999999999\r\n\r\n")
+        assert connection.recv(1 << 12).startswith(b"HTTP/1.1 413 ")
+
+
+def test_requests_sent_without_waiting_are_answered_in_their_order(address: str) -> None:
+    bodies = [json.dumps({**_request(), "id": f"q{number}"}).encode() for number in range(20)]
+    head = f"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: "
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"".join(head.encode() + b"%d\r\n\r\n" % len(body) + body for body in bodies))
+        came = b""
+        while came.count(b'"id":') < len(bodies):
+            came += connection.recv(1 << 16)
+    assert re.findall(rb'"id":"(\w+)"', came) == [b"q%d" % number for number in range(20)]
+
+
+def test_a_request_without_json_is_answered_without_it(address: str, runtime: LocalRuntime) -> None:
+    batch = images(2)
+    with _http(address) as session:
+        answer = session.post(
+            "/v2/models/tiny/infer", content=batch.tobytes(), headers={"Inference-Header-Content-Length": "0"}
+        )
+    length = int(answer.headers["inference-header-content-length"])
+    assert json.loads(answer.content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 2 * CLASSES * 4}
+    found = np.frombuffer(answer.content[length:], "<f4").reshape(2, CLASSES)
+    np.testing.assert_allclose(found, _expected(runtime, batch), atol=1e-6)
+
+
+def test_tritonclients_other_half_is_answered_too(address: str, runtime: LocalRuntime) -> None:
+    async def ask() -> np.ndarray:
+        image = triton.InferInput("image", [1, 1, 8, 8], "FP32")
+        image.set_data_from_numpy(images(1))
+        async with triton_aio.InferenceServerClient(address) as client:
+            assert await client.is_model_ready("tiny", headers=dict(HEADERS))
+            answer = await client.infer("tiny", [image], headers=dict(HEADERS), timeout=0, priority=1)
+            return answer.as_numpy("probabilities")
+
+    np.testing.assert_allclose(asyncio.run(ask()), _expected(runtime, images(1)), atol=1e-6)
 
 
 def test_a_compressed_body_is_refused_before_it_is_unpacked(address: str) -> None:
@@ -238,6 +294,123 @@ def test_a_sample_that_the_model_was_not_made_for_gets_no_answer_but_the_reason(
     assert answer.status_code == 422
     assert Verdict.UNLIKE.sentence in answer.json()["error"]
     assert "outputs" not in answer.json()
+
+
+def test_what_nobody_foresaw_is_said_and_costs_nobody_the_connection(runtime: LocalRuntime) -> None:
+    with _served(_Failing(ZeroDivisionError("0.73"), runtime)) as address, _http(address) as session:
+        answers = [session.post("/v2/models/tiny/infer", json=_request()) for _ in range(2)]
+    for answer in answers:
+        assert answer.status_code == 500
+        assert "0.73" not in answer.json()["error"]
+
+
+class _Waiting:
+    """A runtime that answers only when told to, and counts what it is asked."""
+
+    def __init__(self, real: LocalRuntime, model: ModelDescription) -> None:
+        self._real, self._model = real, model
+        self.asked, self.listed, self.go = 0, 0, threading.Event()
+
+    def infer(self, *_: Any, timeout_seconds: float, **__: Any) -> Any:
+        self.asked += 1
+        assert self.go.wait(20)
+        return self._real.infer("tiny", {"image": images(1)}, timeout_seconds=timeout_seconds)
+
+    def models(self) -> Any:
+        self.listed += 1
+        return (self._model,)
+
+
+def test_small_requests_to_a_model_of_large_batches_do_not_keep_each_other_out(
+    runtime: LocalRuntime, tmp_path: Path
+) -> None:
+    """What a request needs is what it says that it is long, and not what a full batch would be."""
+    large = [{"name": "image", "dtype": "float32", "shape": ["batch", 1, 1024, 1024]}]
+    model = make_package(tmp_path / "large", inputs=large, preprocessing={"kind": "none"}, batch=LARGE).description
+    waiting = _Waiting(runtime, model)
+    raw = {"name": "image", "shape": [1, 1, 1024, 1024], "datatype": "FP32"}
+    head = json.dumps({"inputs": [raw | {"parameters": {"binary_data_size": 4 << 20}}]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+
+    def ask(session: httpx.Client) -> int:
+        return session.post("/v2/models/tiny/infer", content=head + bytes(4 << 20), headers=headers).status_code
+
+    with _served(waiting) as address, _http(address) as session, ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(ask, session) for _ in range(12)]
+        try:
+            wait_until(lambda: waiting.asked == 12, "all requests to be with the runtime", 20)
+        finally:
+            waiting.go.set()
+        assert [answer.result() for answer in answers] == [200] * 12
+
+
+def test_a_request_that_waits_for_its_turn_waits_no_longer_than_it_may(
+    runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr(serving, "_MOST_AT_ONCE", 1)
+    waiting = _Waiting(runtime, runtime.models()[0])
+    with _served(waiting) as address, _http(address) as session, ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(session.post, "/v2/models/tiny/infer", json=_request()) for _ in range(2)]
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 0.4, "the time to be over", 20)
+        waiting.go.set()
+        assert sorted(answer.result().status_code for answer in answers)[1] == 504
+    assert waiting.asked == 1
+
+
+def test_the_runtime_is_not_asked_again_and_again_while_it_is_away(runtime: LocalRuntime) -> None:
+    """Whether the server is ready, anyone may ask."""
+    waiting = _Waiting(runtime, runtime.models()[0])
+
+    def away() -> Any:
+        waiting.listed += 1
+        raise RuntimeUnavailable("away")
+
+    waiting.models = away  # type: ignore[method-assign]  # it is the fault
+    with _served(waiting) as address, _http(address) as session, ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        answers = list(pool.map(lambda _: session.get("/v2/health/ready").status_code, range(60)))
+        took = time.monotonic() - began
+    assert answers == [503] * 60
+    assert waiting.listed <= took + 1
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v2 HTT", b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_connection_on_which_no_request_comes_is_closed(
+    runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(http, "_HEAD_SECONDS", 0.3)
+    with _served(runtime) as address:
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(sent)
+            assert connection.recv(100) == b""
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            answered, began = b"", time.monotonic()
+            while time.monotonic() - began < 0.6:  # what comes in time is answered
+                connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                while not answered.endswith(b'{"live":true}'):
+                    answered += connection.recv(1 << 12)
+                answered = b""
+            connection.sendall(b"G")  # and what follows has no longer than what came first
+            assert connection.recv(100) == b""
+
+
+def test_a_refused_body_that_dribbles_holds_no_connection(
+    runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_HEAD_SECONDS", 0.3)
+    with _served(runtime) as address:
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n")
+            assert connection.recv(1 << 12).startswith(b"HTTP/1.1 401 ")
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while connection.sendall(b"x") is None and time.monotonic() - began < 20:
+                    pass
+            assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), RuntimeUnavailable("away")], ids=["busy", "away"])
