@@ -182,7 +182,7 @@ class Kopru:
         wait_until(self._is_idle, "the work of the test before to end", 60)
         self._earlier.update(study["study"] for study in self.studies())
         self._earlier_refusals = self._times_refused()
-        for report in self.reports.glob("*"):
+        for report in self.reports.glob("[!.]*"):
             report.unlink()
         return self
 
