@@ -39,7 +39,7 @@ from training.export import (
     write_int8,
     write_onnx,
 )
-from training.fitting import Examples, Fitted, Report, fit, fit_temperature, predict_logits
+from training.fitting import Examples, Fitted, Report, check_device, fit, fit_temperature, predict_logits
 from training.gating import fit_texture_gate
 from training.inputs import Part, label_indices, load_inputs
 from training.model_card import CardNumbers, VariantNumbers, write_card
@@ -72,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides += [f"optimisation.seed={options.seed}"] if options.seed is not None else []
     try:
         config = read_config(options.config, overrides)
+        if config.network.kind is Kind.RESIDUAL:
+            check_device(config.device)
         options.out.mkdir(parents=True, exist_ok=True)
         run = Run(config, options.data, options.out, _say, resume=options.resume)
         if config.folds:

@@ -138,11 +138,20 @@ class Numbers(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+@unique
+class Accelerator(StrEnum):
+    """On what a network is trained."""
+
+    AUTO = "auto"  # GPUs where there are some
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceConfig:
     """Where a run computes. What it computes depends on `batch_size` times `devices`, not on which devices they are."""
 
-    accelerator: str  # auto, cpu, cuda: as Lightning names them
+    accelerator: Accelerator
     devices: int  # of this machine, a process each: distributed data parallel (DDP)
     precision: Numbers
     threads: int  # of each process

@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from training.augmentation import Augmentation
 from training.checkpoints import Checkpoints, finished_weights, forget, latest
-from training.config import Numbers, OptimisationConfig, Schedule, TrainingConfig
+from training.config import Accelerator, DeviceConfig, Numbers, OptimisationConfig, Schedule, TrainingConfig
+from training.errors import ConfigError
 from training.network import ChestXrayNetwork
 
 Report = Callable[[str], None]
@@ -65,9 +66,10 @@ def fit(
 
     Checkpoints go to `folder`. With `resume` the last of them is continued, or read where its run had ended, else those
     there are removed; `until` ends the run after that epoch, as a time limit of a cluster would. Raises
-    `CheckpointError` for a checkpoint of other settings or other data.
+    `CheckpointError` for a checkpoint of other settings or other data, `ConfigError` for a device that is not there.
     """
     settings = config.optimisation
+    check_device(config.device)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # devices it did not find, its maker's products
     torch.set_num_threads(config.device.threads)
     checkpoint = latest(folder, config, data_digest) if resume else None
@@ -85,7 +87,7 @@ def fit(
         devices=config.device.devices,
         # Spawned, since processes that ran the whole program again would write its results again.
         strategy="ddp_spawn" if config.device.devices > 1 else "auto",
-        precision=_precision(config.device.precision),
+        precision=_precision(config.device),
         max_epochs=min(settings.epochs, until or settings.epochs),
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip,
@@ -109,6 +111,18 @@ def fit(
             weights_only=True,
         )
     return module.network.cpu().eval()
+
+
+def check_device(device: DeviceConfig) -> None:
+    """Raise `ConfigError` for devices that this machine does not have, and for numbers that they do not compute in."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.accelerator is Accelerator.CUDA and not gpus:
+        raise ConfigError('[device] accelerator: torch finds no GPU here that it can use; "cpu" and "auto" need none')
+    if _on_gpus(device) and device.devices > gpus:
+        found = f"{gpus} GPU" + ("s" if gpus > 1 else "")
+        raise ConfigError(f"[device] devices: {device.devices} are asked for, and torch finds {found} here")
+    if device.precision is Numbers.FLOAT16 and not _on_gpus(device):
+        raise ConfigError('[device] precision: float16 is for GPUs; a CPU computes in "bfloat16" and "float32"')
 
 
 class Classifier(lightning.LightningModule):
@@ -267,10 +281,15 @@ def _callbacks(config: TrainingConfig, folder: Path, data_digest: str, report: R
     return [*chosen, _Log(report, settings.epochs), Checkpoints(folder, config, data_digest)]
 
 
-def _precision(numbers: Numbers) -> Any:
+def _on_gpus(device: DeviceConfig) -> bool:
+    return device.accelerator is not Accelerator.CPU and torch.cuda.is_available()
+
+
+def _precision(device: DeviceConfig) -> Any:
     """Lightning's name of it. float16 is for GPUs without bfloat16: its range needs the loss to be scaled."""
+    numbers = device.precision
     if numbers is Numbers.AUTO:
-        old_gpu = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+        old_gpu = _on_gpus(device) and not torch.cuda.is_bf16_supported(including_emulation=False)
         numbers = Numbers.FLOAT16 if old_gpu else Numbers.BFLOAT16
     return {Numbers.FLOAT32: "32-true", Numbers.FLOAT16: "16-mixed", Numbers.BFLOAT16: "bf16-mixed"}[numbers]
 

@@ -29,6 +29,7 @@ def test_the_shipped_configuration_is_complete_and_can_be_overridden():
         ("network.widths=[1]", "same number of stages"),
         ("network.kind='linear'", "none of texture, residual"),
         ("texture.grids=[]", "above 0"),
+        ("device.accelerator='gpu'", "none of auto, cpu, cuda"),
         ("package.variants=['float16']", "cannot count"),
     ],
 )

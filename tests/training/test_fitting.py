@@ -11,8 +11,8 @@ import torch
 import training
 from training.checkpoints import read_about
 from training.config import read_config
-from training.errors import CheckpointError
-from training.fitting import BalancedSampler, Examples, fit, rate
+from training.errors import CheckpointError, ConfigError
+from training.fitting import BalancedSampler, Examples, check_device, fit, rate
 
 SHIPPED = Path(training.__file__).with_name("chest_xray.toml")
 SMALL = (
@@ -107,6 +107,32 @@ def test_a_run_that_ends_early_ends_there_however_often_it_is_interrupted(tmp_pa
     assert len(again) == len(lines)
     assert same(straight, run(tmp_path / "parts", *still, resume=True, lines=more))
     assert more == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (['device.accelerator="cuda"'], "accelerator: torch finds no GPU"),
+        (['device.accelerator="cuda"', "device.devices=2"], "accelerator: torch finds no GPU"),
+        (['device.precision="float16"'], "precision: float16 is for GPUs"),
+        (['device.accelerator="auto"', 'device.precision="float16"'], "precision: float16 is for GPUs"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_in_one_sentence(tmp_path, overrides, message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        run(tmp_path, *overrides)
+    assert "\n" not in str(refused.value)
+
+
+def test_more_gpus_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for accelerator in ("auto", "cuda"):
+        check_device(config(f'device.accelerator="{accelerator}"').device)
+        with pytest.raises(ConfigError, match=r"devices: 3 are asked for, and torch finds 1 GPU"):
+            check_device(config(f'device.accelerator="{accelerator}"', "device.devices=3").device)
+    check_device(config("device.devices=3").device)
 
 
 def test_the_rate_warms_up_and_falls_as_its_schedule_says():

@@ -9,6 +9,8 @@ from PIL import Image
 
 pytest.importorskip("torch", reason="training needs the extra: pip install kopru[torch]")
 
+import torch
+
 from runtime import ModelPackage, to_input
 from runtime.drift import Reference
 from runtime.gate import Gate
@@ -143,6 +145,16 @@ def test_what_are_no_weights_ends_the_run_with_a_message(data, tmp_path, capsys)
     for name in ("weights.pt", "absent.pt"):
         assert main([*again, str(tmp_path / name)]) == 1
         assert "holds no weights" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_ends_the_run_before_an_image_is_read(tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("file,label,patient,source\nnone.png,Normal,p,s\n")
+    asked = ["--data", str(tmp_path), "--out", str(tmp_path), *OPTIONS, "--set", 'device.accelerator="cuda"']
+    assert main(asked) == 1
+    said = capsys.readouterr().err
+    assert "no GPU" in said
+    assert said.count("\n") == 1
 
 
 def test_a_wrong_setting_ends_the_run_with_a_message(data, tmp_path, capsys):
