@@ -253,7 +253,6 @@ inference = sa.Table(
     sa.Column("latency_ms", sa.Double),  # as the engine saw it
     sa.Column("cached", sa.Boolean, nullable=False, default=False),
     sa.Column("gate", sa.String(24)),
-    sa.Column("confidence", sa.Double),  # the highest score, not of which label
     sa.Column("failure", sa.String(64)),  # the kind of error; then there is no answer
     sa.Column("sealed_answer", sa.LargeBinary),
     sa.Column("at", _Time, nullable=False, index=True),

@@ -15,7 +15,7 @@ from daemon import queue
 from daemon.audit import AuditEvent, Detail, Id, Kind, Name
 from daemon.logs import places
 from daemon.queue import LeaseLost, Task
-from daemon.steps import Context, GiveUp, Step, TryAgain
+from daemon.steps import Commit, Context, GiveUp, Step, TryAgain, nothing
 from daemon.steps.copy import Copy
 from daemon.steps.deidentify import Deidentify
 from daemon.steps.deliver import Deliver
@@ -157,7 +157,7 @@ class TaskLoop:
             raise
         except GiveUp as error:
             log.warning("task_given_up", reason=str(error))
-            self._bury(step, task, str(error))
+            self._bury(step, task, str(error), error.last_words)
         except TryAgain as error:
             log.info("task_put_back", reason=str(error))
             self._put_back(step, task, str(error), error.after_seconds or 0.0, error.maximum_attempts)
@@ -173,9 +173,10 @@ class TaskLoop:
             lambda connection: queue.retry(connection, task, reason, delay_seconds, maximum_attempts=most)
         )
 
-    def _bury(self, step: Step, task: Task, reason: str) -> None:
+    def _bury(self, step: Step, task: Task, reason: str, last_words: Commit = nothing) -> None:
         def bury(connection: sa.Connection) -> None:
             queue.fail(connection, task, reason)
+            last_words(connection)
             step.on_dead(self._context, connection, task, reason[:400])
             details: dict[str, Detail] = {"task": task.id, "kind": Name(task.kind), "key": Id(task.key)}
             self._context.node.audit.record(connection, AuditEvent(Kind.TASK_DEAD, actor="engine", details=details))

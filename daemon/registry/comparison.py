@@ -2,7 +2,9 @@
 
 The unit is the study, by its newest revision that was answered, since images of one study are alike. In an A/B
 experiment the arms are different studies; in a shadow one both answered about the same, so they are compared as pairs.
-Answers that cannot be opened any more (the patient's key was erased) are left out and counted.
+Of an instance that was asked about more than once the last answer counts, and a study of which the gate refused every
+instance was not analysed: what it does not show is no finding. Answers that cannot be opened any more (the patient's
+key was erased) are left out and counted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,12 +34,12 @@ _SIGNIFICANT: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What one version said of one study: the labels that are present in any instance, the mean of its confidences and
-    latencies. `failed` where it gave no answer about an instance.
+    """What one version said of a study: the labels that are present in any instance, None where none was analysed; the
+    mean of its confidences (the highest score of an instance) and latencies. `failed` where it failed on an instance.
     """
 
     study_id: str
-    present: frozenset[str]
+    present: frozenset[str] | None
     confidence: float | None
     latency_ms: float | None
     failed: bool
@@ -109,6 +111,7 @@ def _independent(control: Sequence[Answered], challenger: Sequence[Answered]) ->
     return [
         *(share(f"present: {label}", _finds(label)) for label in _labels([*control, *challenger])),
         share("signed off as right", _right),
+        share("not analysable", _refused),
         share("failed", _failed),
         mean("confidence", _confidence),
         mean("latency_ms", _latency),
@@ -129,9 +132,10 @@ def _paired(control: Sequence[Answered], challenger: Sequence[Answered], left_ou
         first, second = (Mean.of([pair[arm] for pair in told]) for arm in (0, 1))
         return Measure(name, first, second, compare_paired_means([b - a for a, b in told]))
 
-    answered = [(x, y) for x, y in pairs if not x.failed and not y.failed]
+    answered = [(x, y) for x, y in pairs if x.present is not None and y.present is not None]
     measures = [
         *(share(f"present: {label}", _finds(label)) for label in _labels([*control, *challenger])),
+        share("not analysable", _refused),
         share("failed", _failed),
         mean("confidence", _confidence),
         mean("latency_ms", _latency),
@@ -148,11 +152,15 @@ def _judged(measures: Sequence[Measure]) -> tuple[Measure, ...]:
 
 
 def _finds(label: str) -> Callable[[Answered], bool | None]:
-    return lambda answered: None if answered.failed else label in answered.present
+    return lambda answered: None if answered.present is None else label in answered.present
 
 
 def _right(answered: Answered) -> bool | None:
     return None if answered.sign_off is None else answered.sign_off is SignOff.RIGHT
+
+
+def _refused(answered: Answered) -> bool | None:
+    return None if answered.failed else answered.present is None
 
 
 def _failed(answered: Answered) -> bool:
@@ -177,7 +185,7 @@ def _numbers(number: Callable[[Answered], float | None], arm: Iterable[Answered]
 
 
 def _labels(answers: Iterable[Answered]) -> list[str]:
-    return sorted({label for answered in answers for label in answered.present})
+    return sorted({label for answered in answers for label in answered.present or ()})
 
 
 def _newest_answers(experiment: Experiment) -> sa.Select[Any]:
@@ -205,7 +213,9 @@ def _newest_answers(experiment: Experiment) -> sa.Select[Any]:
     )
 
 
-_Opened = tuple[sa.Row[Any], frozenset[str]]
+_Answer = tuple[dict[str, float], frozenset[str]]
+_Opened = tuple[sa.Row[Any], _Answer | None]
+"""A row of the log, and its answer if there is one."""
 
 
 def _opened(keys: KeyStore, rows: Sequence[sa.Row[Any]]) -> tuple[list[_Opened], int]:
@@ -216,7 +226,7 @@ def _opened(keys: KeyStore, rows: Sequence[sa.Row[Any]]) -> tuple[list[_Opened],
         except KeyStoreError:
             left_out += 1
             continue
-        opened.append((row, answer[1] if answer else frozenset()))
+        opened.append((row, answer))
     return opened, left_out
 
 
@@ -224,19 +234,26 @@ def _by_study(rows: Iterable[_Opened]) -> dict[str, Answered]:
     of_study: dict[str, list[_Opened]] = {}
     for row in rows:
         of_study.setdefault(row[0].study_id, []).append(row)
-    return {study: _answered(study, found) for study, found in of_study.items()}
+    return {study: _answered(study, _last_of_each(found)) for study, found in of_study.items()}
+
+
+def _last_of_each(rows: Iterable[_Opened]) -> list[_Opened]:
+    """Of rows in the order of time, the last about each instance."""
+    return list({row.instance_tag: (row, answer) for row, answer in rows}.values())
 
 
 def _answered(study: str, rows: Sequence[_Opened]) -> Answered:
-    confidences = [row.confidence for row, _ in rows if row.confidence is not None]
+    answers = [answer for _, answer in rows if answer is not None]
+    confidences = [max(scores.values()) for scores, _ in answers if scores]
     latencies = [row.latency_ms for row, _ in rows if row.latency_ms is not None and not row.cached]
     outcome = rows[0][0].outcome
+    failed = any(row.failure is not None for row, _ in rows)
     return Answered(
         study_id=study,
-        present=frozenset().union(*(present for _, present in rows)),
+        present=None if failed or not answers else frozenset().union(*(present for _, present in answers)),
         confidence=fmean(confidences) if confidences else None,
         latency_ms=fmean(latencies) if latencies else None,
-        failed=any(row.failure is not None for row, _ in rows),
+        failed=failed,
         sign_off=SignOff(outcome) if outcome else None,
     )
 

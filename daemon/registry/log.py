@@ -1,7 +1,8 @@
 """The log of inferences: a row for each answer about an instance, written with the result that it led to.
 
-In the clear stand codes, versions and times. What was answered is sealed under the patient's key, and input and
-instance are named by tags under it, so that an erasure leaves counts and nothing else.
+In the clear stand codes, versions and times. What was answered, and how sure the model was of it, is sealed under the
+patient's key (of a model with one label, how sure it is says what it found), and input and instance are named by tags
+under it, so that an erasure leaves counts and nothing else.
 """
 
 import hashlib
@@ -40,8 +41,8 @@ class Run:
 class Logged:
     """One question to a model: about which instance (its de-identified UID), with which input, and what came of it.
 
-    `scores` and `present` are by label: the answer, and which labels reach the package's thresholds. `failure` is the
-    kind of error where there is no answer.
+    `scores` and `present` are by label: what the pipeline found in the answer, and which of it counts as present.
+    Without them and without a `failure`, the kind of error, the gate has refused the input.
     """
 
     sop_instance_uid: str
@@ -90,7 +91,6 @@ def _row(about: About, logged: Logged) -> dict[str, Any]:
     if logged.scores is not None:
         answer = {"scores": dict(logged.scores), "present": list(logged.present)}
         row["sealed_answer"] = seal_column(about.patient, _COLUMN, row_id, json.dumps(answer).encode())
-        row["confidence"] = max(logged.scores.values(), default=None)
     return row
 
 

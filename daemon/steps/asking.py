@@ -1,7 +1,8 @@
 """Asking a model about a revision's de-identified instances: shared by the step that reports and the one that shadows.
 
 Sees no identity. An answer counts only if it comes from the very weights of the package whose labels are used, and
-where the package has a gate, only if the runtime has judged the input by it and found that it fits.
+where the package has a gate, only if the runtime has judged the input by it and found that it fits. What is logged of
+it is what the pipeline finds in it, as a report would say it.
 """
 
 import time
@@ -17,7 +18,7 @@ from daemon.database import schema as t
 from daemon.registry.log import Logged, Run
 from daemon.steps.preparing import Prepared
 from daemon.steps.step import Context
-from pipelines.pipeline import NotAnalysable, PreparedInput
+from pipelines.pipeline import NotAnalysable, Pipeline, PreparedInput
 from runtime import InferenceResult, ModelPackage, NoRoute, RuntimeFailure
 from runtime.package import Role
 from runtime.tensors import digest
@@ -52,10 +53,10 @@ def deidentified_refs(connection: sa.Connection, revision_id: str) -> list[str]:
     return [ref for ref in connection.execute(query).scalars() if ref]
 
 
-def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: int) -> Answers:
+def ask(context: Context, pipeline: Pipeline, package: ModelPackage, prepared: Prepared, priority: int) -> Answers:
     """Ask about each prepared instance. A package's first input and first output are those that the pipeline knows.
 
-    Raises `runtime.RuntimeFailure`, `NoAnswer`.
+    Raises `runtime.RuntimeFailure`, `NoAnswer`, `pipelines.errors.InvalidOutput`.
     """
     judged: list[PreparedInput | NotAnalysable] = []
     outputs: dict[str, npt.NDArray[np.float32]] = {}
@@ -86,7 +87,10 @@ def ask(context: Context, package: ModelPackage, prepared: Prepared, priority: i
         digests[item.sop_instance_uid] = digest(answer.outputs)
         if heatmap is not None and heatmap.name in answer.outputs:
             heatmaps[item.sop_instance_uid] = answer.outputs[heatmap.name][0]
-        logged.append(_logged(item, package, outputs[item.sop_instance_uid], run))
+        found = pipeline.findings(item, outputs[item.sop_instance_uid], package)
+        scores = {finding.label: finding.probability for finding in found}
+        present = [finding.label for finding in found if finding.present]
+        logged.append(Logged(item.sop_instance_uid, item.sha256, run, scores, present))
     return Answers(tuple(judged), outputs, digests, tuple(logged), heatmaps)
 
 
@@ -129,9 +133,3 @@ def _run(answer: InferenceResult, latency_ms: float) -> Run:
         cached=answer.cached,
         gate=answer.gate[0] if answer.gate else None,
     )
-
-
-def _logged(item: PreparedInput, package: ModelPackage, scores: npt.NDArray[np.float32], run: Run) -> Logged:
-    by_label = {label.name: float(scores[label.index]) for label in package.labels}
-    present = [label.name for label in package.labels if by_label[label.name] >= label.threshold]
-    return Logged(item.sop_instance_uid, item.sha256, run, by_label, present)

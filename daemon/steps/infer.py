@@ -25,7 +25,7 @@ from daemon.registry.log import About, record
 from daemon.settings import Destination, StorageDestination
 from daemon.states import DeliveryState, RevisionState, move
 from daemon.steps import shadow
-from daemon.steps.asking import Answers, NoAnswer, ask, deidentified_refs, why_not
+from daemon.steps.asking import Answers, NoAnswer, ask, deidentified_refs, failures, why_not
 from daemon.steps.heatmaps import explain
 from daemon.steps.outbox import settle
 from daemon.steps.outlines import outline
@@ -33,6 +33,7 @@ from daemon.steps.preparing import Prepared, prepare
 from daemon.steps.step import Commit, Context, GiveUp, TryAgain, nothing
 from daemon.vault import seal_column
 from pipelines.errors import InvalidOutput
+from pipelines.pipeline import Pipeline
 from pipelines.results import StudyResult
 from runtime import ModelPackage, RuntimeFailure
 
@@ -65,8 +66,9 @@ class Infer:
                 return nothing
             pipeline, packages = context.pipelines[revision.pipeline]
             assignment, package = _assigned(context, connection, packages, revision.uid_tag)
+        about = _about(context, revision, assignment)
         prepared = prepare(context, refs, pipeline, package)
-        answers = _ask(context, package, prepared, revision.priority)
+        answers = _ask(context, pipeline, package, prepared, revision.priority, about)
         if assignment.shadow:  # its challenger is about to ask for the same
             context.kept.keep(refs, pipeline, package, prepared)
         try:
@@ -75,11 +77,11 @@ class Infer:
             )
         except InvalidOutput as error:
             raise GiveUp(str(error)) from None
-        concluded = explain(context, node.keys.patient(revision.patient_id), concluded, answers, package)
+        concluded = explain(context, about.patient, concluded, answers, package)
         concluded = outline(context, revision.patient_id, concluded, answers, pipeline)
         key = result_key(node.settings.runtime.result_key_file)
         result = attest(concluded, answers.outputs_sha256, key, datetime.now(UTC))
-        return _commit(context, revision, packages, assignment, result, answers)
+        return _commit(context, revision, packages, assignment, result, answers, about)
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """The revision fails; it can be reprocessed."""
@@ -103,15 +105,31 @@ def _assigned(
         raise TryAgain(str(error), maximum_attempts=_WAITS) from None
 
 
-def _ask(context: Context, package: ModelPackage, prepared: Prepared, priority: int) -> Answers:
+def _about(context: Context, revision: sa.Row[Any], assignment: Assignment) -> About:
+    return About(
+        revision_id=revision.id,
+        patient=context.node.keys.patient(revision.patient_id),
+        patient_id=revision.patient_id,
+        version_id=assignment.version.id,
+        experiment_id=assignment.experiment or assignment.shadow,
+        reported=True,
+    )
+
+
+def _ask(
+    context: Context, pipeline: Pipeline, package: ModelPackage, prepared: Prepared, priority: int, about: About
+) -> Answers:
+    """What a version can give no answer about is logged as its failure: an experiment counts it."""
     try:
-        return ask(context, package, prepared, priority)
+        return ask(context, pipeline, package, prepared, priority)
     except NoAnswer as error:
         raise TryAgain(str(error), maximum_attempts=_WAITS) from None
-    except RuntimeFailure as error:
-        if error.retryable:
-            raise TryAgain(why_not(error), maximum_attempts=_WAITS) from None
-        raise GiveUp(why_not(error)) from None
+    except (RuntimeFailure, InvalidOutput) as error:
+        reason = why_not(error) if isinstance(error, RuntimeFailure) else str(error)
+        if isinstance(error, RuntimeFailure) and error.retryable:
+            raise TryAgain(reason, maximum_attempts=_WAITS) from None
+        failed = failures(prepared, error)
+        raise GiveUp(reason, lambda connection: record(connection, about, failed)) from None
 
 
 def _commit(
@@ -121,19 +139,11 @@ def _commit(
     assignment: Assignment,
     result: StudyResult,
     answers: Answers,
+    about: About,
 ) -> Commit:
     node = context.node
     result_id = str(uuid.uuid4())
-    patient = node.keys.patient(revision.patient_id)
-    sealed = seal_column(patient, "result", result_id, result.to_json())
-    about = About(
-        revision_id=revision.id,
-        patient=patient,
-        patient_id=revision.patient_id,
-        version_id=assignment.version.id,
-        experiment_id=assignment.experiment or assignment.shadow,
-        reported=True,
-    )
+    sealed = seal_column(about.patient, "result", result_id, result.to_json())
 
     def commit(connection: sa.Connection) -> None:
         now, _ = _assigned(context, connection, packages, revision.uid_tag, lock=True)

@@ -1,7 +1,8 @@
 """Beside the steps of a study: ask the challenger of a shadow experiment, and log what it says.
 
 Runs after everything that is reported, in a task of its own: whatever happens to it, be it that the model fails, hangs
-or takes its worker down, the study has its result already and never hears of it.
+or takes its worker down, the study has its result already and never hears of it. What it says is logged under the
+patient who has the study when it is logged, or not at all.
 """
 
 from typing import Final
@@ -17,6 +18,8 @@ from daemon.registry.versions import by_id
 from daemon.steps.asking import NoAnswer, ask, deidentified_refs, failures, why_not
 from daemon.steps.preparing import Prepared, prepare
 from daemon.steps.step import Commit, Context, TryAgain, nothing
+from pipelines.errors import InvalidOutput
+from pipelines.pipeline import Pipeline
 from runtime import ModelPackage, RuntimeFailure
 
 KIND: Final = "shadow"
@@ -37,12 +40,12 @@ class Shadow:
             experiment = find_experiment(connection, experiment_id)
             challenger = by_id(connection, experiment.challenger_id)
             revision = connection.execute(
-                sa.select(t.revision.c.pipeline, t.study.c.patient_id)
+                sa.select(t.revision.c.pipeline, t.revision.c.former_patient_id, t.study.c.id, t.study.c.patient_id)
                 .join(t.study, t.study.c.id == t.revision.c.study_id)
                 .where(t.revision.c.id == revision_id)
             ).one()
             refs = deidentified_refs(connection, revision_id)
-        if experiment.state is not ExperimentState.RUNNING:
+        if experiment.state is not ExperimentState.RUNNING or revision.former_patient_id is not None:
             return nothing
         pipeline, packages = context.pipelines[revision.pipeline]
         try:
@@ -50,7 +53,7 @@ class Shadow:
         except NotServed as error:
             raise TryAgain(str(error), maximum_attempts=_ATTEMPTS) from None
         patient = context.node.keys.patient(revision.patient_id)  # first: after an erasure nothing is asked
-        logged = _answers(context, package, prepare(context, refs, pipeline, package), task)
+        logged = _answers(context, pipeline, package, prepare(context, refs, pipeline, package), task)
         about = About(
             revision_id=revision_id,
             patient=patient,
@@ -59,19 +62,34 @@ class Shadow:
             experiment_id=experiment_id,
             reported=False,
         )
-        return lambda connection: record(connection, about, logged)
+
+        def commit(connection: sa.Connection) -> None:
+            if _patient_of(connection, revision.id) == revision.patient_id:
+                record(connection, about, logged)
+
+        return commit
 
     def on_dead(self, context: Context, connection: sa.Connection, task: Task, reason: str) -> None:
         """Nothing becomes of the revision: it never waited for this."""
 
 
-def _answers(context: Context, package: ModelPackage, prepared: Prepared, task: Task) -> tuple[Logged, ...]:
+def _patient_of(connection: sa.Connection, study_id: str) -> str:
+    """Whose the study is; nobody gives it to another before the transaction ends (`daemon.intake.correcting`)."""
+    query = sa.select(t.study.c.patient_id).where(t.study.c.id == study_id).with_for_update(read=True)
+    return str(connection.execute(query).scalar_one())
+
+
+def _answers(
+    context: Context, pipeline: Pipeline, package: ModelPackage, prepared: Prepared, task: Task
+) -> tuple[Logged, ...]:
     """What the challenger says; what it fails at counts in the experiment too."""
     try:
-        return ask(context, package, prepared, PRIORITY).logged
+        return ask(context, pipeline, package, prepared, PRIORITY).logged
     except NoAnswer as error:
         raise TryAgain(str(error), maximum_attempts=_ATTEMPTS) from None
     except RuntimeFailure as error:
         if error.retryable and task.attempts < _ATTEMPTS:
             raise TryAgain(why_not(error), maximum_attempts=_ATTEMPTS) from None
+        return failures(prepared, error)
+    except InvalidOutput as error:
         return failures(prepared, error)

@@ -47,7 +47,11 @@ class TryAgain(StepError):
 
 
 class GiveUp(StepError):
-    """It will never work; a person must look."""
+    """It will never work; a person must look. `last_words` commits with the end of the task."""
+
+    def __init__(self, message: str, last_words: Commit = nothing) -> None:
+        super().__init__(message)
+        self.last_words = last_words
 
 
 @dataclass(frozen=True)
