@@ -18,7 +18,7 @@ class PackageError(RuntimeFailure):
 
     def __init__(self, file: Path, key: str, problem: str) -> None:
         where = f"{file}: {key}" if key else str(file)
-        super().__init__(f"{where}: {problem}")
+        super().__init__(_visible(f"{where}: {problem}"))
         self.file = file
         self.key = key
         self.problem = problem
@@ -26,6 +26,11 @@ class PackageError(RuntimeFailure):
     def __reduce__(self) -> tuple[type["PackageError"], tuple[Path, str, str]]:
         """Survive the way back from a worker process."""
         return type(self), (self.file, self.key, self.problem)
+
+
+def _visible(text: str) -> str:
+    """Names in files of others can hold what a terminal obeys, and file names what is no text."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 class InvalidInput(RuntimeFailure):

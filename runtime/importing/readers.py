@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.importing.shapes import Run, Tables, TrialFailed
 from runtime.package.archives import Array, without_pickles
-from runtime.package.parts import Format
+from runtime.package.parts import DType, Format
 
 _ONNX_TYPES: Final = {
     "tensor(float16)": "float16",
@@ -174,6 +174,8 @@ def _inputs(found: Sequence[dict[str, Any]], declared: Tables | None, *, named: 
             _compare(f"inputs.{position}", each, by_name[each["name"]] if named else found[position])
         return declared
     for each in found:
+        if each["dtype"] not in set(DType):
+            raise TrialFailed("inputs", f"{each['name']} is {each['dtype']}, which no package can have")
         if any(not isinstance(size, int) for size in each["shape"][1:]) or not each["shape"]:
             raise TrialFailed(
                 "inputs", f"{each['name']} is left open in the file ({each['shape']}): describe its shape"

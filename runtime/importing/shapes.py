@@ -15,6 +15,7 @@ Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 _SEED: Final = 20_250_101
 _MOST_CHECK_BYTES: Final = 32 << 20
+_LONGEST_NAME: Final = 256
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-3  # between a sample alone and the same one among others: other kernels, same answer
 
 
@@ -37,9 +38,11 @@ class Found:
 
 
 def run_trial(inputs: Tables, outputs: Tables, run: Run) -> Found:
-    """Run one sample, then two. `outputs` are declared in order, each with a name and perhaps more; `run` gives as many
-    arrays. Raises `TrialFailed`.
+    """Run two samples, each alone and both together. `outputs` are declared in order, each with a name and perhaps
+    more; `run` gives as many arrays. Raises `TrialFailed`.
     """
+    for key, tensors in (("inputs", inputs), ("outputs", outputs)):
+        _check_names(key, [str(each["name"]) for each in tensors])
     two = made_up(inputs, 2)
     one = {name: array[:1] for name, array in two.items()}
     alone = run(one)
@@ -56,6 +59,10 @@ def run_trial(inputs: Tables, outputs: Tables, run: Run) -> Found:
         tables.append(
             _table(f"outputs.{position}", declared, alone[position], None if both is None else both[position])
         )
+    if both is not None:
+        other = run({name: array[1:] for name, array in two.items()})
+        for position, together in enumerate(both[: len(names)]):
+            _check_independence(f"outputs.{position}", together, (alone[position], other[position]))
     given = alone if both is None else both
     fed = one if both is None else two
     answers = {f"input:{name}": array for name, array in fed.items()}
@@ -80,8 +87,6 @@ def _table(where: str, declared: dict[str, Any], alone: Array, both: Array | Non
     if alone.ndim == 0 or alone.shape[0] != 1 or (both is not None and both.shape != (2, *alone.shape[1:])):
         shapes = f"{list(alone.shape)} for one sample" + ("" if both is None else f", {list(both.shape)} for two")
         raise TrialFailed(f"{where}.shape", f"has no batch as its first dimension: the model gives {shapes}")
-    if both is not None and not np.allclose(both[:1], alone, _RELATIVE, _ABSOLUTE, equal_nan=True):
-        raise TrialFailed(where, "a sample's answer depends on the others of its batch, so they cannot be run together")
     found = {"dtype": alone.dtype.name, "shape": ["batch", *alone.shape[1:]]}
     for key, value in found.items():
         if key in declared and declared[key] != value:
@@ -89,6 +94,21 @@ def _table(where: str, declared: dict[str, Any], alone: Array, both: Array | Non
     if channels is not None and found["shape"][1:2] != [channels]:
         raise TrialFailed(f"{where}.shape", f"{channels} channels are declared, and the model gives {found['shape']}")
     return {**declared, **found}
+
+
+def _check_independence(where: str, together: Array, alone: Sequence[Array]) -> None:
+    """Each of the two: in a running sum, say, only the second depends on the first."""
+    apart = np.concatenate(list(alone))
+    if apart.shape != together.shape or not np.allclose(together, apart, _RELATIVE, _ABSOLUTE, equal_nan=True):
+        raise TrialFailed(where, "a sample's answer depends on the others of its batch, so they cannot be run together")
+
+
+def _check_names(key: str, names: Sequence[str]) -> None:
+    """They become keys of `model.toml`, names in archives and words in messages."""
+    for position, name in enumerate(names):
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+            problem = f"is empty, longer than {_LONGEST_NAME} characters, or has characters that cannot be seen; rename"
+            raise TrialFailed(f"{key}.{position}.name", f"{problem} the tensor in the model")
 
 
 def _is_worth_keeping(answers: Mapping[str, Array]) -> bool:

@@ -65,10 +65,12 @@ def _trial(place: Path, report: Any, answers: bytes, program: bytes | None) -> T
         raise PackageError(place, "", "the trial gave no report")
     if "problem" in report:
         raise PackageError(place, str(report.get("key", "")), str(report["problem"])[:500])
+    if not (isinstance(report.get("inputs"), list) and isinstance(report.get("outputs"), list)):
+        raise PackageError(place, "", "the trial gave no report")
     return Trial(
         inputs=report["inputs"],
         outputs=report["outputs"],
-        one_at_a_time=bool(report["one_at_a_time"]),
+        one_at_a_time=bool(report.get("one_at_a_time")),
         answers=read_arrays(place, answers) if answers else {},
         weights=program,
     )
@@ -87,7 +89,8 @@ def _in_a_process(place: Path, request: Mapping[str, Any], descriptors: tuple[in
             done = subprocess.run(
                 [sys.executable, "-P", "-m", "runtime.importing.trying", *map(str, descriptors)],
                 input=json.dumps(request).encode(),
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
                 timeout=_SECONDS,
                 cwd=folder,
                 env=environment,

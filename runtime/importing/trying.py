@@ -8,6 +8,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +18,8 @@ _CPU_SECONDS: Final = 600
 _SPARE_ADDRESS_BYTES: Final = 16 << 30  # what PyTorch reserves without using it
 _FILE_BYTES: Final = 16 << 30  # of the descriptors it was given; it has no other place to write to
 _OPEN_FILES: Final = 256
-_NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000  # prctl(2), unshare(2)
+_PARENT_DEATH_SIGNAL, _NO_NEW_PRIVILEGES = 1, 38  # prctl(2)
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # unshare(2)
 
 
 def _limit() -> None:
@@ -32,6 +34,7 @@ def _limit() -> None:
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (most, most) if hard in (-1, resource.RLIM_INFINITY) or most <= hard else (hard, hard))
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     libc.unshare(_NEW_USER | _NEW_NETWORK)  # some kernels refuse it; then the network stays
 

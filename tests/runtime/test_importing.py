@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from runtime import LocalRuntime, ModelPackage, PackageError
 from runtime.importing import import_model, trial, trying
@@ -203,6 +203,75 @@ def test_answers_that_depend_on_the_rest_of_the_batch_are_refused(tmp_path: Path
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     assert "depends on the others" in str(_refusal(_onnx_file(tmp_path / "norm.onnx", model), into))
+
+
+def _vectors(*nodes: onnx.NodeProto, x: str = "x", y: str = "y", **more: Any) -> onnx.ModelProto:
+    """A graph from vectors `x` of four numbers to `y`."""
+    graph = helper.make_graph(
+        list(nodes),
+        "vectors",
+        [helper.make_tensor_value_info(x, more.get("dtype", TensorProto.FLOAT), ["n", 4])],
+        [helper.make_tensor_value_info(y, TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.array(0, np.int64), "first")],
+    )
+    domains = [helper.make_opsetid("", more.get("opset", 17)), helper.make_opsetid("org.example", 1)]
+    return helper.make_model(graph, opset_imports=domains, ir_version=8)
+
+
+@HERE
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_answers_of_which_only_one_depends_on_the_other_sample_are_refused(
+    tmp_path: Path, into: Path, reverse: int
+) -> None:
+    """A running sum along the batch: of two samples one is what it is alone."""
+    model = _vectors(helper.make_node("CumSum", ["x", "first"], ["y"], reverse=reverse))
+    assert "depends on the others" in str(_refusal(_onnx_file(tmp_path / "sums.onnx", model), into))
+
+
+@HERE
+@pytest.mark.parametrize("name", ["two\nlines", "nul\0", "\x1b[31m", "turned\u202e", "x" * 70_000])
+@pytest.mark.parametrize("place", ["x", "y"])
+def test_tensors_whose_names_cannot_be_seen_are_refused(tmp_path: Path, into: Path, name: str, place: str) -> None:
+    names = {"x": "x", "y": "y", place: name}
+    model = _vectors(helper.make_node("Relu", [names["x"]], [names["y"]]), **names)
+    refusal = _refusal(_onnx_file(tmp_path / "named.onnx", model), into)
+    assert refusal.key == f"{'inputs' if place == 'x' else 'outputs'}.0.name"
+
+
+@HERE
+def test_names_with_slashes_and_of_other_alphabets_are_names(tmp_path: Path, into: Path) -> None:
+    model = _vectors(helper.make_node("Relu", ["serving/girdi_ı:0"], ["../çıktı"]), x="serving/girdi_ı:0", y="../çıktı")
+    package = import_model(_onnx_file(tmp_path / "named.onnx", model), into, SAID)
+    assert _answer(package, {"serving/girdi_ı:0": np.ones((2, 4), np.float32)})["../çıktı"].shape == (2, 4)
+
+
+def test_what_a_terminal_would_obey_stands_in_no_message(tmp_path: Path, into: Path) -> None:
+    model = _vectors(helper.make_node("Red\x1b[31m", ["x"], ["y"], domain="org.example"))
+    refusal = _refusal(_onnx_file(tmp_path / "custom.onnx", model), into)
+    assert "Red" in str(refusal)
+    assert str(refusal).isprintable()
+
+
+@HERE
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (_vectors(helper.make_node("Relu", ["x"], ["y"]), opset=99), "cannot be run"),
+        (_vectors(helper.make_node("Cast", ["x"], ["y"], to=1), dtype=TensorProto.BOOL), "which no package can have"),
+        (_vectors(helper.make_node("Nothing", ["x"], ["y"], domain="org.example")), "cannot be run"),
+        (_vectors(helper.make_node("RandomNormalLike", ["x"], ["y"])), "depends on the others"),
+    ],
+)
+def test_what_cannot_be_served_here_is_refused(tmp_path: Path, into: Path, model: onnx.ModelProto, words: str) -> None:
+    assert words in str(_refusal(_onnx_file(tmp_path / "model.onnx", model), into))
+
+
+@pytest.mark.parametrize("report", [[], {}, {"inputs": 1, "outputs": 2}, {"inputs": []}, None])
+def test_a_trial_that_reports_nonsense_is_refused(
+    tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch, report: Any
+) -> None:
+    monkeypatch.setattr(trial, "_in_a_process", lambda *_: report)
+    assert "report" in str(_refusal(_onnx_file(tmp_path / "tiny.onnx"), into))
 
 
 @HERE
