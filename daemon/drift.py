@@ -2,8 +2,9 @@
 
 A feature has moved if its population stability index reaches 0.25, the usual mark of a large change, and the
 Kolmogorov–Smirnov test gives chance less than one in a thousand; below 200 samples nothing is said. An alert that began
-ends only when no feature reaches 0.15: so a model at the edge does not ring at every look (hysteresis). Whether one is
-on is what the audit log said last about that version on this host; nothing else is kept.
+ends only when no feature reaches 0.15 with chance less than one in twenty: so a model at the edge of either mark does
+not ring at every look (hysteresis). Whether one is on is what the audit log said last about that version on this host;
+nothing else is kept.
 """
 
 import json
@@ -20,7 +21,8 @@ from runtime.drift import FeatureDrift
 FEWEST_SAMPLES: Final = 200
 BEGINS: Final = 0.25
 ENDS: Final = 0.15
-CHANCE: Final = 0.001
+CHANCE_BEGINS: Final = 0.001
+CHANCE_ENDS: Final = 0.05
 _MOST_EVENTS: Final = 10_000
 
 
@@ -36,8 +38,8 @@ def judge(report: DriftReport, *, was_on: bool) -> Alert:
     """What a report means after what was said before; with too few samples, what was said before stands."""
     if report.samples < FEWEST_SAMPLES:
         return Alert(was_on, ())
-    mark = ENDS if was_on else BEGINS
-    found = [one for one in report.features if one.stability_index >= mark and one.p_value < CHANCE]
+    mark, chance = (ENDS, CHANCE_ENDS) if was_on else (BEGINS, CHANCE_BEGINS)
+    found = [one for one in report.features if one.stability_index >= mark and one.p_value < chance]
     return Alert(bool(found), tuple(sorted(found, key=lambda one: -one.stability_index)))
 
 

@@ -105,7 +105,8 @@ def fisher(first: Proportion, second: Proportion) -> float:
 
 def compare_paired_proportions(only_first: int, only_second: int, pairs: int) -> Difference:
     """Of two answers about each of `pairs`, of which so many were hits of one alone: McNemar's test, exact by the
-    binomial; the interval is Wald's with the correction of Agresti and Min (Statistics in Medicine 2005).
+    binomial; the interval is Wald's with the correction of Agresti and Min (Statistics in Medicine 2005), of which what
+    no difference of proportions can be is cut off.
     """
     if not pairs:
         return _nothing("none")
@@ -115,7 +116,8 @@ def compare_paired_proportions(only_first: int, only_second: int, pairs: int) ->
     spread = Z_95 * math.sqrt(b + c - (c - b) ** 2 / n) / n
     middle = (c - b) / n
     value = (only_second - only_first) / pairs
-    return Difference(value, (middle - spread, middle + spread), min(1.0, 2 * tail), "McNemar")
+    interval = (max(-1.0, middle - spread), min(1.0, middle + spread))
+    return Difference(value, interval, min(1.0, 2 * tail), "McNemar")
 
 
 def compare_means(first: Mean, second: Mean) -> Difference:

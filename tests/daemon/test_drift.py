@@ -33,6 +33,8 @@ def report(index: float, *, samples: int = 500, p_value: float = 1e-6, model: st
         (report(ENDS), True, True),
         (report(ENDS - 0.01), True, False),
         (report(9.0, p_value=0.01), False, False),
+        (report(0.3, p_value=0.002), True, True),
+        (report(9.0, p_value=0.06), True, False),
         (report(9.0, samples=FEWEST_SAMPLES - 1), False, False),
         (report(0.0, samples=FEWEST_SAMPLES - 1), True, True),
     ],
@@ -47,6 +49,16 @@ def test_the_feature_that_moved_furthest_is_named_first() -> None:
     assert [one.feature for one in alert.moved] == ["embedding.1", "embedding.2", "embedding.0"]
     event = event_of(DriftReport("chest", "1.0.0", 500, {}, 500, features), alert, HOST)
     assert (event.details["furthest"], event.details["stability_percent"]) == ("embedding.1", 200)
+
+
+def test_a_model_at_the_edge_of_chance_rings_once() -> None:
+    """Two hundred samples of a feature that has moved: chance is now less than one in a thousand, and now more."""
+    on, rung = False, 0
+    for p_value in (0.0009, 0.0011) * 10:
+        alert = judge(report(0.4, samples=FEWEST_SAMPLES, p_value=p_value), was_on=on)
+        rung += alert.on is not on
+        on = alert.on
+    assert (rung, on) == (1, True)
 
 
 def look(database: Database, found: DriftReport, host: str = HOST) -> None:

@@ -64,6 +64,14 @@ counts = st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.ju
 samples = st.lists(st.integers(-1000, 1000).map(float), min_size=2, max_size=30)
 
 
+@given(counts.flatmap(lambda pair: st.tuples(st.integers(0, pair[0]), st.just(pair[0]), st.just(pair[1]))))
+def test_the_interval_of_pairs_holds_their_difference_and_no_impossible_one(table: tuple[int, int, int]):
+    first, discordant, pairs = table
+    difference = compare_paired_proportions(first, discordant - first, pairs)
+    low, high = difference.interval
+    assert -1 <= low <= difference.value <= high <= 1
+
+
 @given(counts, counts)
 def test_fisher_agrees_with_scipy(first: tuple[int, int], second: tuple[int, int]):
     table = [[first[0], first[1] - first[0]], [second[0], second[1] - second[0]]]
