@@ -1,7 +1,8 @@
 """The figures of an experiment: what control and challenger answered, how sure and fast they were, what people found.
 
 The unit is the study, by its newest revision that was answered, since images of one study are alike. In an A/B
-experiment the arms are different studies; in a shadow one both answered about the same, so they are compared as pairs.
+experiment the arms are different studies; in a shadow one both answered about the same revision, so they are compared
+as pairs.
 Of an instance that was asked about more than once the last answer counts, and a study of which the gate refused every
 instance was not analysed: what it does not show is no finding. Answers that cannot be opened any more (the patient's
 key was erased) are left out and counted.
@@ -87,8 +88,7 @@ class Comparison:
 
 def compare(connection: sa.Connection, keys: KeyStore, experiment: Experiment) -> Comparison:
     """The figures as they are now."""
-    rows = connection.execute(_newest_answers(experiment)).all()
-    opened, left_out = _opened(keys, rows)
+    opened, left_out = _opened(keys, _newest_answers(connection, experiment))
     control = _by_study(row for row in opened if row[0].version_id == experiment.control_id)
     challenger = _by_study(row for row in opened if row[0].version_id == experiment.challenger_id)
     if experiment.kind is ExperimentKind.SHADOW:
@@ -188,29 +188,25 @@ def _labels(answers: Iterable[Answered]) -> list[str]:
     return sorted({label for answered in answers for label in answered.present or ()})
 
 
-def _newest_answers(experiment: Experiment) -> sa.Select[Any]:
-    newest = (
-        sa.select(t.revision.c.study_id, t.inference.c.version_id, sa.func.max(t.revision.c.number).label("number"))
+def _newest_answers(connection: sa.Connection, experiment: Experiment) -> list[sa.Row[Any]]:
+    """The log of the newest revision of each study that was answered; in a shadow experiment, by both versions."""
+    query = (
+        sa.select(t.inference, t.revision.c.study_id, t.revision.c.number, t.sign_off.c.outcome)
         .join(t.revision, t.revision.c.id == t.inference.c.revision_id)
-        .where(t.inference.c.experiment_id == experiment.id)
-        .group_by(t.revision.c.study_id, t.inference.c.version_id)
-        .subquery()
-    )
-    return (
-        sa.select(t.inference, t.revision.c.study_id, t.sign_off.c.outcome)
-        .join(t.revision, t.revision.c.id == t.inference.c.revision_id)
-        .join(
-            newest,
-            sa.and_(
-                newest.c.study_id == t.revision.c.study_id,
-                newest.c.number == t.revision.c.number,
-                newest.c.version_id == t.inference.c.version_id,
-            ),
-        )
         .outerjoin(t.sign_off, t.sign_off.c.revision_id == t.revision.c.id)
         .where(t.inference.c.experiment_id == experiment.id)
         .order_by(t.inference.c.at, t.inference.c.id)
     )
+    rows = connection.execute(query).all()
+    asked: dict[tuple[str, int], set[str]] = {}
+    for row in rows:
+        asked.setdefault((row.study_id, row.number), set()).add(row.version_id)
+    needed = 2 if experiment.kind is ExperimentKind.SHADOW else 1
+    newest: dict[str, int] = {}
+    for (study, number), versions in asked.items():
+        if len(versions) >= needed:
+            newest[study] = max(number, newest.get(study, number))
+    return [row for row in rows if newest.get(row.study_id) == row.number]
 
 
 _Answer = tuple[dict[str, float], frozenset[str]]

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from daemon.database import schema as t
+from daemon.engine.tasks import STEPS
 from daemon.registry.experiments import ExperimentKind, start
 from daemon.registry.log import open_answer
 from runtime import BackendFailure, ModelPackage
@@ -25,7 +26,7 @@ from tests.registry.test_versions import (  # noqa: F401 - fixtures
 )
 from tests.steps.conftest import make  # noqa: F401 - a fixture
 from tests.steps.corrections import B, of, settle
-from tests.steps.installation import Installation, image
+from tests.steps.installation import Installation, another, image
 from tests.steps.test_volumes import Open, slices, volumes  # noqa: F401 - a fixture
 
 
@@ -165,3 +166,22 @@ def test_a_shadow_that_answers_while_the_patient_is_corrected_leaves_nothing_abo
     assert {row.patient_id for row in logged(installation)} == {rightful}
     for row in logged(installation):
         open_answer(installation.node.keys.patient(rightful), row.id, row.sealed_answer)
+
+
+@WITH_ANY_DATABASE
+def test_a_pair_is_of_one_revision(console: Installation, bundled: ModelPackage):  # noqa: F811
+    """A late image is answered by production at once, and by its shadow later on."""
+    console.ask("models.experiment-start", kind="shadow", model=MODEL, version="9.0.0", share=1.0)
+    first = image()
+    console.model.scores |= {bundled.version: [1.0, 0.0, 0.0], "9.0.0": [1.0, 0.0, 0.0]}
+    console.send(first)
+    console.work()
+    console.model.scores |= {bundled.version: [0.0, 0.0, 1.0], "9.0.0": [0.0, 0.0, 1.0]}
+    console.send(another(first))
+    console.work(*(kind for kind in STEPS if kind != "shadow"))
+    answer, _ = shown(console)
+    assert (answer["agreement"]["hits"], answer["agreement"]["total"]) == (1, 1)
+    console.work()
+    answer, measures = shown(console)
+    assert (answer["agreement"]["hits"], answer["agreement"]["total"]) == (1, 1)
+    assert measures["present: COVID-19"]["challenger"]["hits"] == 1, "the newest that both have answered"
