@@ -42,11 +42,12 @@ from training.export import (
 from training.fitting import Examples, Fitted, Report, check_device, fit, fit_temperature, predict_logits
 from training.gating import fit_texture_gate
 from training.inputs import Part, label_indices, load_inputs
+from training.inspection import inspect_images
 from training.model_card import CardNumbers, VariantNumbers, write_card
 from training.network import Calibrated, ChestXrayNetwork, Explained
 from training.packaging import check_inputs, write_description
 from training.plots import draw
-from training.radiographs import LABELS, Division, Radiograph, digest, divide, fold, read_labels
+from training.radiographs import Division, Radiograph, check_parts, digest, divide, fold, read_labels
 from training.texture import TextureNetwork, fit_texture
 
 Write = Callable[[Path, Path], None]
@@ -96,12 +97,17 @@ class Run:
     report: Report
     resume: bool = False
 
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        return self.config.labels.names
+
     def train(self, weights: Path | None = None) -> Evaluation:
         """Fit (or take `weights`), package into `out` and return the measures on the test part."""
-        radiographs = read_labels(self.data)
+        radiographs = self._radiographs()
         data_digest = digest(self.data, radiographs)
         split = self.config.split
-        division = divide(radiographs, split.seed, split.validation, split.test)
+        division = divide(radiographs, split.seed, split.validation, split.test, self._labels)
+        check_parts([division], self._labels)
         fitted = self._read(weights) if weights else self._fit(division, self.out / "checkpoints", data_digest)
         both = {"network": fitted.network.state_dict(), "trial": fitted.trial.state_dict()}
         torch.save(both, self.out / "weights.pt")
@@ -114,30 +120,34 @@ class Run:
 
         Folds that an interrupted run had finished are read, not fitted again, with ``--resume``.
         """
-        radiographs = read_labels(self.data)
+        radiographs = self._radiographs()
         data_digest = digest(self.data, radiographs)
         folds, probabilities, tested = [], [], []
-        for number, division in enumerate(fold(radiographs, self.config.split.seed, self.config.folds)):
+        divisions = fold(radiographs, self.config.split.seed, self.config.folds, self._labels)
+        check_parts(divisions, self._labels)
+        for number, division in enumerate(divisions):
             self.report(f"fold {number + 1} of {self.config.folds}")
             checkpoints = self.out / "checkpoints" / f"fold-{number + 1}"
             fitted = self._fit(division, checkpoints, data_digest)
             validation, test = self._part(division.validation), self._part(division.test)
             temperature = self._temperature(fitted, validation)
             on_validation = _probabilities(fitted.trial, temperature, validation)
-            thresholds = choose_thresholds(on_validation, validation.targets, LABELS)
+            thresholds = choose_thresholds(on_validation, validation.targets, self._labels)
             probabilities.append(_probabilities(fitted.network, temperature, test))
             tested.append(test)
-            folds.append(evaluate(probabilities[-1], test.targets, LABELS, thresholds))
+            folds.append(evaluate(probabilities[-1], test.targets, self._labels, thresholds))
             self.report(f"fold {number + 1}: accuracy {_text(folds[-1].accuracy)}")
-        even = dict.fromkeys(LABELS, 0.5)  # thresholds differ from fold to fold, so the pooled operating point is even
+        even = dict.fromkeys(
+            self._labels, 0.5
+        )  # thresholds differ from fold to fold, so the pooled operating point is even
         together, targets = np.concatenate(probabilities), np.concatenate([part.targets for part in tested])
         patients = [patient for part in tested for patient in part.patients]
         sources = [radiograph.source for part in tested for radiograph in part.radiographs]
-        pooled = evaluate(together, targets, LABELS, even)
+        pooled = evaluate(together, targets, self._labels, even)
         accuracies = [one.accuracy.value for one in folds]
         summary = {
             "pooled": dataclasses.asdict(pooled),
-            "intervals": clustered(together, targets, patients, LABELS, even),
+            "intervals": clustered(together, targets, patients, self._labels, even),
             "by_source": {name: dataclasses.asdict(one) for name, one in by_source(together, targets, sources).items()},
             "folds": [dataclasses.asdict(one) for one in folds],
             "mean_accuracy": float(np.mean(accuracies)),
@@ -146,22 +156,29 @@ class Run:
             "config": self.config.to_dict(),
         }
         _write_json(self.out / "cross_validation.json", summary)
-        draw(self.out, together, targets, LABELS, pooled)
+        draw(self.out, together, targets, self._labels, pooled)
         self.report(f"pooled accuracy {_text(pooled.accuracy)}, mean of folds {np.mean(accuracies):.4f}")
         return pooled
+
+    def _radiographs(self) -> tuple[Radiograph, ...]:
+        radiographs = read_labels(self.data, self._labels)
+        inspect_images(self.data, radiographs)
+        return radiographs
 
     def _fit(self, division: Division, checkpoints: Path, data_digest: str) -> Fitted:
         texture = self.config.network.kind is Kind.TEXTURE
         size = self.config.package.input_size if texture else self.config.augmentation.base_size
         images = load_inputs(self.data, division.train, size)
-        train = Examples(torch.from_numpy(images), torch.from_numpy(label_indices(division.train)))
+        train = Examples(torch.from_numpy(images), torch.from_numpy(label_indices(division.train, self._labels)))
         held = self._part(division.validation)
         validation = Examples(torch.from_numpy(held.inputs), torch.from_numpy(held.targets))
         if texture:
             torch.set_num_threads(self.config.device.threads)
-            return fit_texture(train, validation, len(LABELS), self.config)
+            return fit_texture(train, validation, len(self._labels), self.config)
         resume = self.resume and (not self.config.folds or checkpoints.exists())  # a later fold may not have begun
-        network = fit(train, validation, len(LABELS), self.config, checkpoints, data_digest, self.report, resume=resume)
+        network = fit(
+            train, validation, len(self._labels), self.config, checkpoints, data_digest, self.report, resume=resume
+        )
         return Fitted(network, network)
 
     def _read(self, path: Path) -> Fitted:
@@ -176,11 +193,11 @@ class Run:
 
     def _blank(self) -> ChestXrayNetwork | TextureNetwork:
         if self.config.network.kind is Kind.TEXTURE:
-            return TextureNetwork(self.config.texture, len(LABELS), self.config.package.input_size).eval()
-        return ChestXrayNetwork(self.config.network, len(LABELS)).eval()
+            return TextureNetwork(self.config.texture, len(self._labels), self.config.package.input_size).eval()
+        return ChestXrayNetwork(self.config.network, len(self._labels)).eval()
 
     def _part(self, radiographs: tuple[Radiograph, ...]) -> Part:
-        return Part.load(self.data, radiographs, self.config.package.input_size)
+        return Part.load(self.data, radiographs, self.config.package.input_size, self._labels)
 
     def _temperature(self, fitted: Fitted, part: Part) -> float:
         logits = predict_logits(fitted.trial, torch.from_numpy(part.inputs))
@@ -201,7 +218,7 @@ class Run:
 
     def _gate(self, network: nn.Module, model: Path, train: Part, validation: Part) -> Gate:
         if isinstance(network, TextureNetwork):
-            return fit_texture_gate(network, train, validation, self.config.split.seed)
+            return fit_texture_gate(network, train, validation, self.config.split.seed, self._labels)
         seen = np.concatenate([train.inputs, validation.inputs])
         embeddings, held = (run_onnx(model, part.inputs)["embedding"] for part in (train, validation))
         return fit_gate(seen, embeddings=embeddings, classes=train.targets, held_embeddings=held)
@@ -218,7 +235,7 @@ class Run:
         write_onnx(calibrated, size, model)
         parity = check_parity(calibrated, model, torch.from_numpy(validation.inputs))
         on_validation, on_test = _probabilities(fitted.trial, temperature, validation), run_onnx(model, test.inputs)
-        thresholds = choose_thresholds(on_validation, validation.targets, LABELS)
+        thresholds = choose_thresholds(on_validation, validation.targets, self._labels)
 
         drawn = check_inputs(size)
         answers, on_held = run_onnx(model, drawn), run_onnx(model, validation.inputs)
@@ -250,28 +267,32 @@ class Run:
         reference = fit_reference(validation.inputs, embeddings=on_held["embedding"], scores=on_validation)
         reference.write(folder / "reference.json")
 
-        tested = evaluate(on_test["probabilities"], test.targets, LABELS, thresholds)
+        tested = evaluate(on_test["probabilities"], test.targets, self._labels, thresholds)
         numbers = CardNumbers(
             network=cast(Explained, network).description,
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             temperature=temperature,
             folds=folds,
-            validation=evaluate(on_validation, validation.targets, LABELS, thresholds),
+            validation=evaluate(on_validation, validation.targets, self._labels, thresholds),
             test=tested,
-            intervals=clustered(on_test["probabilities"], test.targets, test.patients, LABELS, thresholds),
+            intervals=clustered(on_test["probabilities"], test.targets, test.patients, self._labels, thresholds),
             sources=by_source(on_test["probabilities"], test.targets, [r.source for r in test.radiographs]),
             variants=variants,
             refused=_refused(gate, on_test, test),
             parity=parity,
             data_sha256=data_digest,
         )
-        draw(folder, on_test["probabilities"], test.targets, LABELS, tested)
-        (folder / "MODEL_CARD.md").write_text(write_card(self.config, division, LABELS, numbers), encoding="utf-8")
+        draw(folder, on_test["probabilities"], test.targets, self._labels, tested)
+        (folder / "MODEL_CARD.md").write_text(
+            write_card(self.config, division, self._labels, numbers), encoding="utf-8"
+        )
         _write_json(folder / "training.json", {"config": self.config.to_dict(), "numbers": dataclasses.asdict(numbers)})
         metrics = {
             "accuracy (test part)": round(tested.accuracy.value, 4),
-            "accuracy, Normal against Pneumonia (test part)": round(tested.same_source_accuracy.value, 4),
         }
+        if len(self._labels) > 2:
+            pair = " against ".join(self._labels[:2])
+            metrics[f"accuracy, {pair} (test part)"] = round(tested.pair_accuracy.value, 4)
         if folds:
             together = Proportion(sum(fold.hits for fold in folds), sum(fold.total for fold in folds))
             metrics[f"accuracy ({len(folds)} folds by patient)"] = round(together.value, 4)
@@ -282,7 +303,9 @@ class Run:
 
 def _of_folds(config: dict[str, Any]) -> dict[str, Any]:
     """The settings on which the figures of a cross-validation depend."""
-    settings = {name: config[name] for name in ("split", "network", "texture", "augmentation", "optimisation")}
+    settings = {
+        name: config[name] for name in ("labels", "split", "network", "texture", "augmentation", "optimisation")
+    }
     return settings | {"texture": settings["texture"] | {"embedding": None}}
 
 

@@ -31,6 +31,21 @@ class SplitConfig:
             raise ConfigError("[split] validation and test must be above 0 and leave some patients for training")
 
 
+@dataclass(frozen=True, slots=True)
+class LabelsConfig:
+    """What a network tells apart, in the order of its outputs: the table's word for it, and what it is in SNOMED CT."""
+
+    names: tuple[str, ...]
+    codes: tuple[str, ...]
+    displays: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.names) == len(self.codes) == len(self.displays):
+            raise ConfigError("[labels] names, codes and displays must be as many, and at least two")
+        if len(set(self.names)) < len(self.names) or not all(map(str.strip, self.names + self.codes + self.displays)):
+            raise ConfigError("[labels] names must differ, and no name, code or display may be empty")
+
+
 @unique
 class Kind(StrEnum):
     """Which network a run fits."""
@@ -198,6 +213,7 @@ class TrainingConfig:
     """A whole run. `folds` is 0 for one run on the split, or the number of folds of a patient-wise cross-validation."""
 
     folds: int
+    labels: LabelsConfig
     split: SplitConfig
     network: NetworkConfig
     texture: TextureConfig
@@ -210,6 +226,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.network.kind is Kind.TEXTURE and "float16" in self.package.variants:
             raise ConfigError("[package] variants: float16 cannot count what a texture network counts")
+        if self.network.kind is Kind.TEXTURE and len(self.texture.penalties) != len(self.labels.names) - 1:
+            raise ConfigError("[texture] penalties: there must be one for each label after the first")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON has them, to be written beside the results and into checkpoints."""
@@ -224,6 +242,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """
     raw = read_settings(path, overrides)
     sections = {
+        "labels": LabelsConfig,
         "split": SplitConfig,
         "network": NetworkConfig,
         "texture": TextureConfig,
@@ -238,6 +257,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         raise ConfigError(f"unknown key {sorted(unknown)[0]!r}; the file has folds and the sections {sorted(sections)}")
     return TrainingConfig(
         folds=_typed("folds", raw.get("folds", 0), int),
+        labels=section("labels", raw, LabelsConfig),
         split=section("split", raw, SplitConfig),
         network=section("network", raw, NetworkConfig),
         texture=section("texture", raw, TextureConfig),

@@ -23,8 +23,8 @@ class Evaluation:
     labels: tuple[LabelMeasures, ...]
     confusion: tuple[tuple[int, ...], ...]
     calibration_error: float
-    same_source_accuracy: Proportion
-    same_source_auroc: float
+    pair_accuracy: Proportion
+    pair_auroc: float
 
 
 def evaluate(
@@ -32,8 +32,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure `probabilities` (N, classes) against `targets` (N,), the index of each image's label.
 
-    The measures named same_source are of the first two labels (Normal and Pneumonia, which come from one source) with
-    the third left out of both the images and the choice, so that a model which only tells sources apart gains nothing.
+    Those of the pair are of the first two labels (of the bundled model: Normal and Pneumonia, from one source) with all
+    others left out of both the images and the choice, so that a model that only tells sources apart gains nothing.
     """
     measures = measure(probabilities, targets, labels, thresholds)
     pair = targets < 2
@@ -43,8 +43,8 @@ def evaluate(
         labels=measures.labels,
         confusion=measures.confusion,
         calibration_error=calibration_error(probabilities, targets),
-        same_source_accuracy=Proportion(int(((share >= 0.5) == (targets[pair] == 1)).sum()), int(pair.sum())),
-        same_source_auroc=auroc(share, targets[pair] == 1),
+        pair_accuracy=Proportion(int(((share >= 0.5) == (targets[pair] == 1)).sum()), int(pair.sum())),
+        pair_auroc=auroc(share, targets[pair] == 1),
     )
 
 
@@ -58,9 +58,9 @@ def clustered(
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of the same measures from a bootstrap that draws whole patients (Field and Welsh, JRSS B 2007).
 
-    Images of one patient are alike, so intervals over images are too narrow; these are not. By name: ``accuracy``,
-    ``same source accuracy``, ``same source AUROC``, and of each label ``LABEL AUROC``, ``LABEL sensitivity`` and
-    ``LABEL specificity``. NaN where too few draws had both kinds of images.
+    Images of one patient are alike, so intervals over images are too narrow; these are not. By name: ``accuracy``; of
+    more than two labels ``A against B accuracy`` and ``A against B AUROC`` of the first two; of each label ``LABEL
+    AUROC``, ``LABEL sensitivity`` and ``LABEL specificity``. NaN where too few draws had both kinds of images.
     """
     rows: dict[str, list[int]] = {}
     for row, patient in enumerate(patients):
@@ -71,7 +71,7 @@ def clustered(
     for _ in range(draws):
         chosen = np.concatenate([groups[at] for at in generator.integers(len(groups), size=len(groups))])
         drawn = evaluate(probabilities[chosen], targets[chosen], labels, thresholds)
-        for name, value in _named(drawn).items():
+        for name, value in _named(drawn, labels).items():
             found.setdefault(name, []).append(value)
     return {name: _middle(np.array(values)) for name, values in found.items()}
 
@@ -98,12 +98,11 @@ def by_source(probabilities: Probabilities, targets: Targets, sources: Sequence[
     }
 
 
-def _named(evaluation: Evaluation) -> dict[str, float]:
-    values = {
-        "accuracy": evaluation.accuracy.value,
-        "same source accuracy": evaluation.same_source_accuracy.value,
-        "same source AUROC": evaluation.same_source_auroc,
-    }
+def _named(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, float]:
+    values = {"accuracy": evaluation.accuracy.value}
+    if len(labels) > 2:
+        pair = " against ".join(labels[:2])
+        values |= {f"{pair} accuracy": evaluation.pair_accuracy.value, f"{pair} AUROC": evaluation.pair_auroc}
     for label in evaluation.labels:
         values[f"{label.label} AUROC"] = label.auroc
         values[f"{label.label} sensitivity"] = label.sensitivity.value

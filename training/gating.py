@@ -8,6 +8,7 @@ The mean thumbnail hardly tells an upright chest from one on its side. So the te
 radiographs best from the same ones inverted, turned and upside down: Fisher's linear discriminant.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,7 +21,7 @@ from runtime.gate import Images as Traits
 from runtime.traits import Numbers, likeness, measure
 from training.export import Images
 from training.inputs import Part
-from training.radiographs import fold
+from training.radiographs import LABELS, fold
 from training.texture import TextureNetwork, features_of
 
 _LEVELS: Final = (0.0, 1.0)  # black and white in the input
@@ -47,7 +48,9 @@ class _Known:
         return _Known(self.inputs[chosen], self.features[torch.from_numpy(chosen)], self.classes[chosen])
 
 
-def fit_texture_gate(network: TextureNetwork, train: Part, validation: Part, seed: int) -> Gate:
+def fit_texture_gate(
+    network: TextureNetwork, train: Part, validation: Part, seed: int, labels: Sequence[str] = LABELS
+) -> Gate:
     """Make the gate of `network`, whose embedding was fitted to `train`. `network` is given back as it was."""
     radiographs = train.radiographs + validation.radiographs
     inputs = np.concatenate([train.inputs, validation.inputs])
@@ -55,7 +58,7 @@ def fit_texture_gate(network: TextureNetwork, train: Part, validation: Part, see
     known = _Known(inputs, features, np.concatenate([train.targets, validation.targets]))
     likenesses, distances = np.empty(len(radiographs)), np.empty(len(radiographs))
     fitted = {name: value.clone() for name, value in network.projection.state_dict().items()}
-    for division in fold(radiographs, seed, _FOLDS):
+    for division in fold(radiographs, seed, _FOLDS, labels):
         held = np.isin([one.file for one in radiographs], [one.file for one in division.test])
         inside, outside = known.only(~held), known.only(held)
         network.fit_embedding(inside.features)

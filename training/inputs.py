@@ -32,9 +32,9 @@ class Part:
         return [radiograph.patient for radiograph in self.radiographs]
 
     @classmethod
-    def load(cls, data: Path, radiographs: tuple[Radiograph, ...], size: int) -> Self:
+    def load(cls, data: Path, radiographs: tuple[Radiograph, ...], size: int, labels: Sequence[str] = LABELS) -> Self:
         """Decode and preprocess `radiographs` of the folder `data`. Raises `DataError`."""
-        return cls(radiographs, load_inputs(data, radiographs, size), label_indices(radiographs))
+        return cls(radiographs, load_inputs(data, radiographs, size), label_indices(radiographs, labels))
 
 
 def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> npt.NDArray[np.float32]:
@@ -53,6 +53,6 @@ def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> npt
     return np.stack([loaded[position] for position in range(len(radiographs))])
 
 
-def label_indices(radiographs: Sequence[Radiograph]) -> npt.NDArray[np.int64]:
-    """Return the index of each image's label in `LABELS`, (N,)."""
-    return np.array([LABELS.index(radiograph.label) for radiograph in radiographs], dtype=np.int64)
+def label_indices(radiographs: Sequence[Radiograph], labels: Sequence[str] = LABELS) -> npt.NDArray[np.int64]:
+    """Return the index of each image's label in `labels`, (N,)."""
+    return np.array([labels.index(radiograph.label) for radiograph in radiographs], dtype=np.int64)

@@ -21,6 +21,8 @@ differently. Its accuracy on this collection says little about disease, and on i
 compression it must be expected to fail. It shows what such a figure is worth, and it carries the way
 from image to report."""
 
+_NUMERALS = {2: "two", 3: "three", 4: "four", 5: "five"}
+
 
 @dataclass(frozen=True, slots=True)
 class VariantNumbers:
@@ -61,8 +63,8 @@ def write_card(config: TrainingConfig, division: Division, labels: Sequence[str]
         f"## Data\n\n{_data(parts, labels, numbers.data_sha256, config)}",
         f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_gate(numbers)}\n\n{_PLOTS}",
         f"## Intervals over patients\n\n{_intervals(numbers)}",
-        *([f"## Cross-validation\n\n{_folds(numbers.folds)}"] if numbers.folds else []),
-        f"## By source\n\n{_sources(numbers)}",
+        *([f"## Cross-validation\n\n{_folds(numbers.folds, _classes(labels))}"] if numbers.folds else []),
+        f"## By source\n\n{_sources(numbers, _classes(labels))}",
         f"## Precisions\n\n{_variants(numbers)}",
         "## Results on the validation part\n\nSettings, thresholds and temperature were chosen here: these flatter."
         f"\n\n{_results(numbers.validation, labels)}",
@@ -121,12 +123,15 @@ def _data(parts: dict[str, tuple[Radiograph, ...]], labels: Sequence[str], diges
 
 
 def _results(evaluation: Evaluation, labels: Sequence[str]) -> str:
+    pair = (
+        f"- {labels[0]} against {labels[1]} alone: {_percent(evaluation.pair_accuracy)}, "
+        f"AUROC {evaluation.pair_auroc:.3f}\n"
+    )
     confusion = [(label, *map(str, row)) for label, row in zip(labels, evaluation.confusion, strict=True)]
     return "\n\n".join(
         (
-            f"- Accuracy, three classes: {_percent(evaluation.accuracy)}\n"
-            f"- Normal against Pneumonia alone: {_percent(evaluation.same_source_accuracy)}, "
-            f"AUROC {evaluation.same_source_auroc:.3f}\n"
+            f"- Accuracy, {_classes(labels)}: {_percent(evaluation.accuracy)}\n"
+            f"{pair if len(labels) > 2 else ''}"
             f"- Expected calibration error: {evaluation.calibration_error:.3f}",
             _table(
                 ("label", "AUROC", "sensitivity at threshold", "specificity at threshold"),
@@ -172,19 +177,19 @@ def _is_texture(config: TrainingConfig) -> bool:
     return config.network.kind is Kind.TEXTURE
 
 
-def _folds(folds: Sequence[Proportion]) -> str:
+def _folds(folds: Sequence[Proportion], classes: str) -> str:
     together = Proportion(sum(fold.hits for fold in folds), sum(fold.total for fold in folds))
     rows = [(str(number), _percent(fold)) for number, fold in enumerate(folds, 1)]
     return (
-        f"Accuracy, three classes, of the same settings fitted anew for each of {len(folds)} folds by patient; each "
+        f"Accuracy, {classes}, of the same settings fitted anew for each of {len(folds)} folds by patient; each "
         "image was tested once, by a model that had seen no image of its patient.\n\n"
         + _table(("fold", "accuracy"), [*rows, ("all", _percent(together))])
     )
 
 
-def _sources(numbers: CardNumbers) -> str:
+def _sources(numbers: CardNumbers, classes: str) -> str:
     rows = [(source, _percent(accuracy)) for source, accuracy in numbers.sources.items()]
-    return "Accuracy, three classes, on the test part.\n\n" + _table(("source", "accuracy"), rows)
+    return f"Accuracy, {classes}, on the test part.\n\n" + _table(("source", "accuracy"), rows)
 
 
 def _variants(numbers: CardNumbers) -> str:
@@ -214,6 +219,10 @@ def _licences(config: TrainingConfig, numbers: CardNumbers) -> str:
     known = numbers.data_sha256 == config.data.sha256
     images = config.data.licences if known else "What the images that it learnt from may be used for is not known here."
     return f"Weights: {config.package.licence}. {images} No image is part of this package."
+
+
+def _classes(labels: Sequence[str]) -> str:
+    return f"{_NUMERALS.get(len(labels), len(labels))} classes"
 
 
 def _percent(proportion: Proportion) -> str:

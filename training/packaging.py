@@ -9,15 +9,9 @@ import numpy as np
 from runtime.package import Grayscale, ModelPackage, Resize, write_package
 from training.config import TrainingConfig
 from training.export import INPUT_NAME, OUTPUT_NAMES, Answers, Images
-from training.radiographs import LABELS
 
 _SNOMED_CT = "http://snomed.info/sct"
 _PROBABILITIES = {"lowest": 0.0, "highest": 1.0, "total": 1.0}
-_CODES = {
-    "Normal": ("168733007", "Standard chest X-ray normal"),
-    "Pneumonia": ("233604007", "Pneumonia"),
-    "COVID-19": ("840539006", "COVID-19"),
-}
 
 
 CHECK_TOLERANCE = 0.01  # of float32, between CPUs and GPUs
@@ -68,8 +62,8 @@ def write_description(
     known = data_sha256 == config.data.sha256
     images = config.data.images if known else "images, which MODEL_CARD.md has the sources of."
     labels: list[dict[str, Any]] = []
-    for index, name in enumerate(LABELS):
-        code, display = _CODES[name]
+    for index, name in enumerate(config.labels.names):
+        code, display = config.labels.codes[index], config.labels.displays[index]
         coding = {"system": _SNOMED_CT, "code": code, "display": display}
         labels.append({"index": index, "name": name, **coding, "threshold": thresholds[name]})
     return write_package(

@@ -6,11 +6,11 @@ is an image (JPEG, PNG), a DICOM file, or a folder of DICOM files, of which the 
 and rendered as the daemon does it; it must say that it was de-identified, since nothing identified is learnt from.
 """
 
-import csv
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +24,10 @@ from pipelines.image import read_data_set, render
 from pipelines.pipeline import Technical
 from runtime import InvalidInput, read_grey
 from training.errors import DataError
+from training.label_table import read_table
 
 _PREAMBLE_BYTES: Final = 128  # before "DICM" (PS3.10 7.1)
-LABELS = ("Normal", "Pneumonia", "COVID-19")
+LABELS = ("Normal", "Pneumonia", "COVID-19")  # of the bundled model
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,22 @@ class Division:
     test: tuple[Radiograph, ...]
 
 
-def read_labels(folder: Path) -> tuple[Radiograph, ...]:
+def read_labels(folder: Path, labels: Sequence[str] = LABELS) -> tuple[Radiograph, ...]:
     """Read ``labels.csv`` in `folder`, in the order of the file names; a row of a folder becomes one for each image.
 
-    Raises `DataError` for what is missing.
+    Raises `DataError` for what is missing, for labels that are none of `labels`, and for a file that is named twice.
     """
     path = folder / "labels.csv"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [Radiograph(r["file"], r["label"], r["patient"], r["source"]) for r in csv.DictReader(stream)]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as the label table: {error!r}") from error
-    if not rows:
-        raise DataError(f"{path}: holds no rows")
-    strange = {row.label for row in rows} - set(LABELS)
-    if strange:
-        raise DataError(f"{path}: unknown label {sorted(strange)[0]!r}; known are {LABELS}")
-    return tuple(sorted((image for row in rows for image in _images(folder, row)), key=lambda row: row.file))
+    lines: dict[Path, int] = {}
+    found = []
+    for row in read_table(path, labels):
+        for image in _images(folder, Radiograph(row.file, row.label, row.patient, row.source)):
+            place = _path(folder, image.file).resolve()
+            if place in lines:
+                raise DataError(f"{path}: lines {lines[place]} and {row.line} name the same file; leave one of them")
+            lines[place] = row.line
+            found.append(image)
+    return tuple(sorted(found, key=lambda image: image.file))
 
 
 def read_image(folder: Path, radiograph: Radiograph) -> npt.NDArray[np.float32]:
@@ -149,17 +149,21 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path.name}: cannot be read ({error.strerror})") from None
 
 
-def divide(radiographs: Sequence[Radiograph], seed: int, validation: float, test: float) -> Division:
+def divide(
+    radiographs: Sequence[Radiograph], seed: int, validation: float, test: float, labels: Sequence[str] = LABELS
+) -> Division:
     """Divide by patient, each label in the same proportion; the same seed and table give the same division."""
     parts: dict[str, str] = {}
-    for patients in _patients_by_rarest_label(radiographs, seed).values():
+    for patients in _patients_by_rarest_label(radiographs, seed, labels).values():
         tests, validations = round(len(patients) * test), round(len(patients) * validation)
         for position, patient in enumerate(patients):
             parts[patient] = "test" if position < tests else "validation" if position < tests + validations else "train"
     return Division(*(tuple(r for r in radiographs if parts[r.patient] == p) for p in ("train", "validation", "test")))
 
 
-def fold(radiographs: Sequence[Radiograph], seed: int, folds: int) -> tuple[Division, ...]:
+def fold(
+    radiographs: Sequence[Radiograph], seed: int, folds: int, labels: Sequence[str] = LABELS
+) -> tuple[Division, ...]:
     """Return `folds` divisions for a cross-validation: part i tests, part i+1 validates, the others train.
 
     Each image is tested exactly once over all divisions.
@@ -168,7 +172,7 @@ def fold(radiographs: Sequence[Radiograph], seed: int, folds: int) -> tuple[Divi
         raise DataError(f"{folds} folds leave nothing to train on; use 3 or more")
     parts = {
         patient: position % folds
-        for patients in _patients_by_rarest_label(radiographs, seed).values()
+        for patients in _patients_by_rarest_label(radiographs, seed, labels).values()
         for position, patient in enumerate(patients)
     }
     members = [tuple(r for r in radiographs if parts[r.patient] == part) for part in range(folds)]
@@ -180,17 +184,33 @@ def fold(radiographs: Sequence[Radiograph], seed: int, folds: int) -> tuple[Divi
     return tuple(divisions)
 
 
-def _patients_by_rarest_label(radiographs: Sequence[Radiograph], seed: int) -> dict[str, list[str]]:
-    """Group patients by the rarest label they have (a few have two), of equally rare ones the first of `LABELS`; each
+def check_parts(divisions: Iterable[Division], labels: Sequence[str]) -> None:
+    """Raise `DataError` where a part lacks a label: it could not be learnt, no threshold chosen, nothing measured."""
+    for division in divisions:
+        parts = {"training": division.train, "validation": division.validation, "test": division.test}
+        whole = division.train + division.validation + division.test
+        for (name, part), label in product(parts.items(), labels):
+            if label not in {radiograph.label for radiograph in part}:
+                patients = len({radiograph.patient for radiograph in whole if radiograph.label == label})
+                raise DataError(
+                    f"a {name} part has no image labelled {label!r}: {patients} patients have one, "
+                    "too few patients to be divided like this"
+                )
+
+
+def _patients_by_rarest_label(
+    radiographs: Sequence[Radiograph], seed: int, labels: Sequence[str]
+) -> dict[str, list[str]]:
+    """Group patients by the rarest label they have (a few have two), of equally rare ones the first of `labels`; each
     group is shuffled by `seed`.
     """
-    count = {label: sum(r.label == label for r in radiographs) for label in LABELS}
-    labels: dict[str, set[str]] = {}
+    count = {label: sum(r.label == label for r in radiographs) for label in labels}
+    had: dict[str, set[str]] = {}
     for radiograph in radiographs:
-        labels.setdefault(radiograph.patient, set()).add(radiograph.label)
-    groups: dict[str, list[str]] = {label: [] for label in LABELS}
-    for patient in sorted(labels):
-        groups[min(filter(labels[patient].__contains__, LABELS), key=lambda label: count[label])].append(patient)
+        had.setdefault(radiograph.patient, set()).add(radiograph.label)
+    groups: dict[str, list[str]] = {label: [] for label in labels}
+    for patient in sorted(had):
+        groups[min(filter(had[patient].__contains__, labels), key=lambda label: count[label])].append(patient)
     generator = random.Random(seed)  # noqa: S311  # a reproducible shuffle, no secret
     for group in groups.values():
         generator.shuffle(group)

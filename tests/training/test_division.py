@@ -79,7 +79,7 @@ def test_a_label_table_that_cannot_be_right_is_refused(tmp_path):
     with pytest.raises(DataError, match="no rows"):
         read_labels(tmp_path)
     table.write_text("file,label,patient,source\na.jpg,Fracture,p,s\n")
-    with pytest.raises(DataError, match="unknown label"):
+    with pytest.raises(DataError, match="line 2 has the unknown label"):
         read_labels(tmp_path)
     with pytest.raises(DataError, match="folds"):
         fold([], 1, 2)

@@ -49,8 +49,8 @@ def test_all_measures_of_a_case_computed_by_hand():
     assert (pneumonia.sensitivity.hits, pneumonia.specificity.hits) == (1, 2)
     assert covid.auroc == 1
     # Normal and Pneumonia alone: shares of Pneumonia 1/9, 5/9, 7/9, 2/5 for Normal, Normal, Pneumonia, Pneumonia.
-    assert (result.same_source_accuracy.hits, result.same_source_accuracy.total) == (2, 4)
-    assert result.same_source_auroc == pytest.approx(3 / 4)
+    assert (result.pair_accuracy.hits, result.pair_accuracy.total) == (2, 4)
+    assert result.pair_auroc == pytest.approx(3 / 4)
 
 
 def test_thresholds_separate_what_can_be_separated_and_sit_on_no_image():

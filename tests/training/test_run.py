@@ -160,3 +160,29 @@ def test_a_device_that_is_not_there_ends_the_run_before_an_image_is_read(tmp_pat
 def test_a_wrong_setting_ends_the_run_with_a_message(data, tmp_path, capsys):
     assert main(["--data", str(data), "--out", str(tmp_path), "--set", "network.depth=3"]) == 1
     assert "depth: unknown key" in capsys.readouterr().err
+
+
+def test_a_run_learns_two_labels_of_its_own(data, tmp_path):
+    """As at another hospital: other labels, and so another table, with a card that tells of no others."""
+    (tmp_path / "images").symlink_to(data / "images")
+    lines = (data / "labels.csv").read_text().splitlines()
+    own = {"Normal": "Sağlıklı", "COVID-19": "Nodül var"}
+    rows = [
+        line.replace(f",{old},", f",{new},") for line in lines[1:] for old, new in own.items() if f",{old}," in line
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join([lines[0], *rows]), encoding="utf-8")
+    labels = [
+        f"labels.names={list(own.values())}",
+        "labels.codes=['17621005', '786838002']",
+        "labels.displays=['a', 'b']",
+    ]
+    arguments = [word for setting in labels for word in ("--set", setting)]
+    assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *OPTIONS, *arguments]) == 0
+    package = ModelPackage.load(tmp_path / "out" / "chest-xray-3class")
+    assert [(one.name, one.code, one.display) for one in package.labels] == [
+        ("Sağlıklı", "17621005", "a"),
+        ("Nodül var", "786838002", "b"),
+    ]
+    card = (package.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "- Accuracy, two classes: " in card
+    assert not [word for word in (*LABELS, "three", "against") if word in card]
