@@ -1,7 +1,6 @@
 """The way from a model to a package: read it, try it, describe it, store it."""
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,17 +53,12 @@ def import_model(
         if key not in known:
             raise PackageError(place, key, "is missing: the model does not say it, so it must be described")
     trial = try_model(read, known, access or RemoteAccess())
-    files = {**read.files, **_named_files(known, details_folder)}
+    files = {**_named_files(known, details_folder, (read.weights, *read.files)), **read.files}
     if trial.weights is not None:
         files[str(read.weights)] = trial.weights
     description = _description(place, read, known, trial, files)
-    package = store_package(into / f"{known['name']}-{known['version']}", description, files, site_key)
-    try:
-        Watch.of(package)
-    except PackageError:
-        shutil.rmtree(package.directory)  # a gate or a reference that is none: it could never be served
-        raise
-    return package
+    directory = into / f"{known['name']}-{known['version']}"
+    return store_package(directory, description, files, site_key, check=Watch.of)
 
 
 def _read(source: Path | str, details: Mapping[str, Any], access: RemoteAccess) -> Source:
@@ -75,13 +69,15 @@ def _read(source: Path | str, details: Mapping[str, Any], access: RemoteAccess) 
     return read_file(source)
 
 
-def _named_files(known: Mapping[str, Any], folder: Path | None) -> dict[str, bytes]:
-    """The files that the description names beside the weights."""
+def _named_files(known: Mapping[str, Any], folder: Path | None, there: Collection[str | None]) -> dict[str, bytes]:
+    """The files that the description names beside those that are `there`: of a variant that is the same file in another
+    precision, what was tried.
+    """
     tables = [known[key] for key in _NAMED_FILES if key in known] + list(known.get("variants") or ())
     found = {}
     for table in tables:
         name = table.get("file") if isinstance(table, Mapping) else None
-        if folder is not None and isinstance(name, str) and name == Path(name).name:
+        if folder is not None and isinstance(name, str) and name == Path(name).name and name not in there:
             with opened(folder / name) as stream:
                 found[name] = stream.read()
     return found

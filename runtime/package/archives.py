@@ -8,6 +8,7 @@ as Python (`torch.export.load` itself warns of that), so all of those are left o
 import ast
 import io
 import json
+import lzma
 import re
 import struct
 import zipfile
@@ -23,10 +24,13 @@ from runtime.errors import PackageError
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 MOST_ARRAY_BYTES: Final = 1 << 30
+_NO_NUMBERS: Final = "is no array of plain numbers"
 _MOST_MEMBERS: Final = 65_536
 _MOST_EXPANSION: Final = 4
 _SPARE_BYTES: Final = 1 << 24
 _MOST_GRAPH_BYTES: Final = 1 << 28
+
+_DAMAGED: Final = (zlib.error, lzma.LZMAError)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _TENSOR_MEMBERS: Final = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
@@ -63,8 +67,19 @@ def read_arrays(file: Path, data: bytes, most_bytes: int = MOST_ARRAY_BYTES) -> 
             name = member.filename.removesuffix(".npy")
             try:
                 array = np.lib.format.read_array(io.BytesIO(_content(file, archive, member)), allow_pickle=False)
-            except (ValueError, EOFError, MemoryError, OverflowError, SyntaxError, RecursionError, TypeError):
-                raise PackageError(file, name[:200], "is no array of plain numbers") from None
+            except (
+                ValueError,
+                EOFError,
+                MemoryError,
+                OverflowError,
+                SyntaxError,
+                RecursionError,
+                TypeError,
+                LookupError,
+            ):
+                raise PackageError(file, name[:200], _NO_NUMBERS) from None
+            if array.dtype.kind not in "iuf":  # dates, texts and records are plain to numpy
+                raise PackageError(file, name[:200], _NO_NUMBERS)
             found[name] = array
     return found
 
@@ -128,7 +143,7 @@ def _content(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> b
     try:
         with archive.open(member) as stream:
             content = stream.read(member.file_size + 1)
-    except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, OSError, EOFError, zlib.error):
+    except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, OSError, EOFError, *_DAMAGED):
         raise PackageError(file, "", "has a damaged member") from None
     if len(content) != member.file_size:
         raise PackageError(file, "", "has a member of another size than it declares")

@@ -1,14 +1,21 @@
 """The files of a package: regular files in one folder, each known by the digest of the very bytes that were read."""
 
+import errno
+import fcntl
 import hashlib
 import os
+import re
+import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import Final
 
 from runtime.errors import PackageError
+
+_PARTIAL: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
 @contextmanager
@@ -36,7 +43,7 @@ def _no_file(path: Path) -> PackageError:
 
 def replace_file(path: Path, parts: Iterable[bytes], mode: int = 0o644) -> None:
     """Write the file whole or not at all, and durably: readers see the old one or the new one."""
-    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    partial = _partial(path)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -49,6 +56,70 @@ def replace_file(path: Path, parts: Iterable[bytes], mode: int = 0o644) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _partial(path: Path) -> Path:
+    """What `path` is called until it is whole."""
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+
+
+def whole_name(name: str) -> str:
+    """What would have become of a file that was not written to its end, since its writer was killed; else `name`."""
+    found = _PARTIAL.fullmatch(name)
+    return found[1] if found else name
+
+
+@contextmanager
+def new_folder(directory: Path) -> Iterator[Path]:
+    """A folder to be filled, which becomes `directory` if all goes well, and else is removed: whole or not at all.
+
+    What was left of it where a writer was killed is removed first; a writer at work holds a lock on its own. Raises
+    `FileExistsError` where `directory` is there, or has come there meanwhile.
+    """
+    problem = FileExistsError(errno.EEXIST, "is there already; packages are never changed, only added", directory)
+    if os.path.lexists(directory):
+        raise problem
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(directory)
+    with _locked(directory.parent):
+        for path in directory.parent.iterdir():
+            if path.name != directory.name and whole_name(path.name) == directory.name:
+                _remove_unless_locked(path)
+        partial.mkdir()
+        lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield partial
+        try:
+            partial.rename(directory)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise problem from None
+            raise
+        sync_folder(directory.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _locked(folder: Path, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    with (
+        suppress(OSError),
+        _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB),
+    ):  # else somebody writes it, or it is no folder
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync_folder(path: Path) -> None:
@@ -66,10 +137,10 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_listed(directory: Path, allowed: Collection[str]) -> None:
-    """Raise `PackageError` for anything in the folder that is not `allowed`."""
+def check_listed(directory: Path, allowed: Collection[str], own: Collection[str]) -> None:
+    """Raise `PackageError` for anything in the folder that is not `allowed`, and nothing left of one's `own`."""
     for path in sorted(directory.iterdir()):
-        if path.name not in allowed:
+        if path.name not in allowed and whole_name(path.name) not in own:
             raise PackageError(path, "", "is not listed in [files] of model.toml; remove it")
 
 

@@ -1,10 +1,8 @@
 """A package on disk: found whole, unchanged and admitted when it is loaded, and each file once more when it is read."""
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from pydantic import PrivateAttr, ValidationError
 from runtime.errors import PackageError
 from runtime.package.archives import check_archive, without_pickles
 from runtime.package.description import ModelDescription
-from runtime.package.files import changed, check_listed, digest, opened, replace_file, sync_folder
+from runtime.package.files import changed, check_listed, digest, new_folder, opened, replace_file, whole_name
 from runtime.package.parts import Format
 from runtime.package.sealing import SEALING, SUFFIX, Seal
 from runtime.package.signing import SIGNATURE, check_signature, key_id, sign, signer
@@ -61,6 +59,11 @@ class ModelPackage(ModelDescription):
 
         A wrong signature is always refused, an absent or unknown one if `admission` demands signatures.
         """
+        return cls._loaded(directory, admission)[0]
+
+    @classmethod
+    def _loaded(cls, directory: Path, admission: Admission) -> tuple[Self, bytes]:
+        """The package, and the bytes of its description that were read for it."""
         file = directory / DESCRIPTION
         description = _read_small(file)
         if description is None:
@@ -73,7 +76,7 @@ class ModelPackage(ModelDescription):
             key = admission.site_key()
             package._seal = Seal.unwrap(directory / SEALING, sealing, package.name, package.version, key)
         package._check_folder()
-        return package
+        return package, description
 
     @classmethod
     def _described(cls, file: Path, description: bytes, found: Mapping[str, Any]) -> Self:
@@ -89,7 +92,7 @@ class ModelPackage(ModelDescription):
     def _check_folder(self) -> None:
         suffix = SUFFIX if self.sealed else ""
         own = (DESCRIPTION, SIGNATURE) + ((SEALING,) if self.sealed else ())
-        check_listed(self.directory, {*own, *(name + suffix for name in self.files)})
+        check_listed(self.directory, {*own, *(name + suffix for name in self.files)}, own)
         for name in self.files:
             if not self.sealed:
                 self._check_digest(name, digest(self.directory / name))
@@ -157,23 +160,28 @@ def write_package(directory: Path, description: Mapping[str, Any]) -> ModelPacka
     for name in (SIGNATURE, SEALING):
         if (directory / name).exists():
             raise PackageError(directory / name, "", "belongs to the present model.toml; write the package elsewhere")
-    names = sorted(path.name for path in directory.iterdir() if path.name != DESCRIPTION)
+    names = sorted(path.name for path in directory.iterdir() if whole_name(path.name) not in (DESCRIPTION, SIGNATURE))
     text = described(file, description, {name: digest(directory / name) for name in names})
     replace_file(file, [text.encode()])
     return ModelPackage.load(directory)
 
 
 def store_package(
-    directory: Path, description: Mapping[str, Any], files: Mapping[str, bytes], site_key: bytes | None = None
+    directory: Path,
+    description: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    site_key: bytes | None = None,
+    check: Callable[[ModelPackage], object] | None = None,
 ) -> ModelPackage:
     """Write a new package of these files into the folder `directory`, which appears whole or not at all, and load it.
 
-    With `site_key` the files are sealed under it; their plain bytes touch no disk. Raises `PackageError` for a wrong
-    description, `FileExistsError` where the folder is there.
+    With `site_key` the files are sealed under it; their plain bytes touch no disk. `check` looks at it before it
+    appears, and raises `PackageError` if it must not. Raises that for a wrong description, too, and `FileExistsError`
+    where the folder is there.
     """
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     text = described(directory / DESCRIPTION, description, digests)
-    return _stored(directory, {DESCRIPTION: text.encode()}, files, site_key)
+    return _stored(directory, {DESCRIPTION: text.encode()}, files, site_key, check)
 
 
 def copy_package(package: ModelPackage, directory: Path, site_key: bytes | None = None) -> ModelPackage:
@@ -187,13 +195,14 @@ def copy_package(package: ModelPackage, directory: Path, site_key: bytes | None 
 
 
 def _stored(
-    directory: Path, own: Mapping[str, bytes], files: Mapping[str, bytes], site_key: bytes | None
+    directory: Path,
+    own: Mapping[str, bytes],
+    files: Mapping[str, bytes],
+    site_key: bytes | None,
+    check: Callable[[ModelPackage], object] | None = None,
 ) -> ModelPackage:
-    if os.path.lexists(directory):
-        raise FileExistsError(errno.EEXIST, "is there already; packages are never changed, only added", directory)
-    partial = directory.with_name(f".{directory.name}.{os.urandom(4).hex()}")
-    partial.mkdir(parents=True)
-    try:
+    admission = Admission(site_key=(lambda: site_key) if site_key else None)
+    with new_folder(directory) as partial:
         for name, data in own.items():
             replace_file(partial / name, [data])
         if site_key is None:
@@ -205,13 +214,14 @@ def _stored(
             for name, data in files.items():
                 replace_file(partial / (name + SUFFIX), seal.seal(name, data))
             replace_file(partial / SEALING, [seal.wrap(site_key)])
-        admission = Admission(site_key=(lambda: site_key) if site_key else None)
-        ModelPackage.load(partial, admission)
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_folder(directory.parent)
+        try:
+            package = ModelPackage.load(partial, admission)
+            if check:
+                check(package)
+        except PackageError as error:
+            if not error.file.is_relative_to(partial):
+                raise
+            raise PackageError(directory / error.file.relative_to(partial), error.key, error.problem) from None
     return ModelPackage.load(directory, admission)
 
 
@@ -220,10 +230,8 @@ def sign_package(directory: Path, key: Ed25519PrivateKey, admission: Admission =
 
     Raises `PackageError`.
     """
-    file = directory / DESCRIPTION
-    description = _read_small(file) or b""
-    ModelPackage.load(directory, admission)
-    sign(file, description, key)
+    _, description = ModelPackage._loaded(directory, admission)  # signed is what was checked, and no later one
+    sign(directory / DESCRIPTION, description, key)
     return key_id(key.public_key().public_bytes_raw())
 
 

@@ -13,6 +13,11 @@ from runtime.errors import PackageError
 
 MOST_BYTES: Final = 1 << 20
 _PREPROCESSING_KINDS: Final = ("grayscale", "none")
+_STRINGS: Final = re.compile(
+    r'''"""(?:\\.?|[^\\])*?(?:"""|\Z)|'{3}.*?(?:'{3}|\Z)|"(?:\\.?|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*+''', re.DOTALL
+)
+"""Strings and comments; each goes to the end if it has none, so that a text is looked through once."""
+_LONG_KEY: Final = re.compile(r"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){32}")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -21,7 +26,10 @@ def parse_toml(file: Path, data: bytes) -> dict[str, Any]:
     if len(data) > MOST_BYTES:
         raise PackageError(file, "", "is larger than 1 MiB; it is no description of a model")
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        if _LONG_KEY.search(_STRINGS.sub("_", text)):  # the time that they take grows with the square of their length
+            raise PackageError(file, "", "has a key of more than 32 parts; it is no description of a model")
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # besides its own errors: too large a number, not UTF-8
         raise PackageError(file, "", f"is not TOML: {error}") from None
 

@@ -463,6 +463,23 @@ def test_native_code_in_an_exported_program_is_refused(torch: Any, network: Any,
     assert "more than graph and weights" in str(_refusal(file, into))
 
 
+@HERE
+@pytest.mark.torch
+def test_a_variant_that_is_the_same_file_is_the_file_that_was_tried(
+    torch: Any, network: Any, tmp_path: Path, into: Path
+) -> None:
+    """Not another one of that name that lies beside the description."""
+    file = _export(torch, network, tmp_path / "net.pt2")
+    (tmp_path / "model.pt2").write_bytes(b"something else")
+    said = {**SAID, "variants": [{"file": "model.pt2", "precision": "bfloat16", "tolerance": 0.1}]}
+    package = import_model(file, into, said, details_folder=tmp_path)
+    assert [(form.file, form.precision) for form in package.forms] == [
+        ("model.pt2", "float32"),
+        ("model.pt2", "bfloat16"),
+    ]
+    assert _answer(package, {"x": np.zeros((1, 4), np.float32)})["output"].shape == (1, 2)
+
+
 # MONAI bundles
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -105,6 +106,52 @@ def test_a_description_that_would_choke_a_reader_is_refused(package: ModelPackag
     assert "model.toml" in str(_refusal(package.directory))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a." * 500_000 + b"a = 1",
+        b"''." * 300_000 + b"a = 1",
+        b"x = {" + b'"a" . ' * 150_000 + b"a = 1}",
+        b'"""\\' * 250_000,
+        b"a" * 1_000_000,
+    ],
+    ids=["bare", "quoted", "inline", "open strings", "one word"],
+)
+def test_a_description_of_one_endless_key_costs_no_time(package: ModelPackage, content: bytes) -> None:
+    """Python's reader takes time that grows with the square of the parts: hours for the first."""
+    (package.directory / "model.toml").write_bytes(content)
+    began = time.process_time()
+    with pytest.raises(PackageError):
+        ModelPackage.load(package.directory)
+    assert time.process_time() - began < 5
+
+
+def test_dots_in_texts_and_comments_make_no_key_long(package: ModelPackage) -> None:
+    file = package.directory / "model.toml"
+    dots = ".".join("1" * 100)
+    text = file.read_text().replace('"Apache-2.0"', f'"""{dots}\n{dots}"""')
+    file.write_text(f"# {dots}\n{text}")
+    assert ModelPackage.load(package.directory).licence == f"{dots}\n{dots}"
+
+
+def test_a_file_name_that_is_no_text_is_refused_in_words(package: ModelPackage) -> None:
+    (package.directory / os.fsdecode(b"\xff\x1b[31m")).write_bytes(b"")
+    with pytest.raises(PackageError) as caught:
+        ModelPackage.load(package.directory)
+    assert str(caught.value).isprintable()
+    str(caught.value).encode()
+
+
+def test_what_a_killed_writer_left_of_a_description_is_no_part_of_the_package(package: ModelPackage) -> None:
+    for name in (".model.toml.0123abcd", ".model.toml.sig.0123abcd"):
+        (package.directory / name).write_bytes(b"half of")
+    assert ModelPackage.load(package.directory).description == package.description
+    assert write_package(package.directory, description()).description == package.description
+    (package.directory / ".model.onnx.0123abcd").write_bytes(b"")
+    with pytest.raises(PackageError, match="not listed"):
+        ModelPackage.load(package.directory)
+
+
 def test_a_weights_file_that_is_exchanged_for_a_link_after_loading_is_not_read(
     package: ModelPackage, tmp_path: Path
 ) -> None:
@@ -147,6 +194,29 @@ def test_arrays_are_written_and_read(tmp_path: Path) -> None:
 def test_hostile_arrays_are_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(PackageError):
         read_arrays(tmp_path, content, most_bytes=1 << 20)
+
+
+@pytest.mark.parametrize(
+    "descr", ["()", "('<f4',)", "[]", "{}", "[('a', '<f4')]", "'V0'", "'<S0'", "'<U2'", "'<M8[s]'", "'<c8'", "'b1'"]
+)
+@pytest.mark.parametrize("shape", ["()", "(1,)"])
+def test_arrays_of_anything_but_numbers_are_refused(tmp_path: Path, descr: str, shape: str) -> None:
+    head = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    content = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(8)
+    with pytest.raises(PackageError, match="plain numbers"):
+        read_arrays(tmp_path, _npz(x=content))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_refused_however_it_is_compressed(tmp_path: Path, compression: int) -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as archive:
+        archive.writestr("x.npy", bytes(range(256)))
+    for place in range(36, 100):
+        content = bytearray(made.getvalue())
+        content[place] ^= 0xFF
+        with pytest.raises(PackageError):
+            read_arrays(tmp_path, bytes(content))
 
 
 def test_an_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,11 @@
 """Who may change a package, and who may read it: signatures and sealing."""
 
 import pickle
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +195,120 @@ def test_the_makers_signature_stays_good_when_a_site_seals_the_package(tmp_path:
     sealed = copy_package(ModelPackage.load(plain), tmp_path / "sealed", SITE_KEY).directory
     admission = Admission(STRICT.trusted_keys, require_signatures=True, site_key=lambda: SITE_KEY)
     assert ModelPackage.load(sealed, admission).read_weights() == WEIGHTS
+
+
+def test_what_is_signed_is_what_was_checked(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody exchanges the description for another as soon as it was read."""
+    file = directory / "model.toml"
+    checked, harmful = file.read_bytes(), file.read_bytes().replace(b"threshold = 0.5", b"threshold = 0.1")
+    real = Path.iterdir
+
+    def exchanged(path: Path) -> Iterator[Path]:
+        file.write_bytes(harmful)
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", exchanged)
+    file.write_bytes(checked)
+    sign_package(directory, MAKER)
+    monkeypatch.undo()
+    assert file.read_bytes() == harmful
+    assert _refusal(directory, STRICT).key == "signature"
+    file.write_bytes(checked)
+    assert ModelPackage.load(directory, STRICT).signed_by
+
+
+class _Meanwhile(dict[str, bytes]):
+    """Files, while whose writing something else happens."""
+
+    def __init__(self, files: Mapping[str, bytes], happens: Callable[[], object]) -> None:
+        super().__init__(files)
+        self._happens = happens
+
+    def __getitem__(self, name: str) -> bytes:
+        raise AssertionError
+
+    def items(self) -> Any:
+        for number, item in enumerate(super().items()):
+            if number == len(self) - 1 and sys._getframe(1).f_code.co_name == "_stored":
+                self._happens()
+            yield item
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from tests.runtime import test_signed_and_sealed_packages as tests
+files = tests._Meanwhile(tests.FILES, lambda: os.kill(os.getpid(), signal.SIGKILL))
+tests.store_package(pathlib.Path(sys.argv[1]), tests.description(), files)
+"""
+FILES = {"model.onnx": WEIGHTS, "notes.txt": b"plain"}
+
+
+def test_of_two_imports_of_one_version_at_once_one_is_told_that_the_other_was_first(tmp_path: Path) -> None:
+    there = tmp_path / "one"
+
+    def other() -> None:
+        store_package(there, description(), FILES)
+
+    with pytest.raises(FileExistsError, match="never changed"):
+        store_package(there, description(), _Meanwhile(FILES, other))
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert ModelPackage.load(there).read("notes.txt") == b"plain"
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next_one_and_nothing_else_is(tmp_path: Path) -> None:
+    """Weights in plain text above all: nobody would look for them there."""
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "one"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert (left / "model.onnx").exists()
+    others = [tmp_path / name for name in (".two.0123abcd", ".one.0123", ".one.0123abcd.x", "one.0123abcd")]
+    for other in others:
+        other.mkdir()
+    (tmp_path / ".one.89abcdef").symlink_to(others[0])
+    store_package(tmp_path / "one", description(), FILES)
+    assert not left.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"one", ".one.89abcdef", *(path.name for path in others)}
+
+
+def test_an_import_that_is_still_at_work_is_left_in_peace(tmp_path: Path) -> None:
+    def refused() -> None:
+        with pytest.raises(PackageError):  # an import of the same version that fails does not take the other's away
+            store_package(tmp_path / "one", description(), {})
+
+    def second() -> None:
+        raise KeyboardInterrupt
+
+    def both() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            store_package(tmp_path / "one", description(), _Meanwhile(FILES, second))
+        refused()
+
+    store_package(tmp_path / "one", description(), _Meanwhile(FILES, both))
+    assert ModelPackage.load(tmp_path / "one").read("notes.txt") == b"plain"
+
+
+@pytest.mark.parametrize("site_key", [None, SITE_KEY])
+def test_a_disk_that_is_full_half_way_leaves_nothing(tmp_path: Path, site_key: bytes | None) -> None:
+    """A limit on the size of files stands in for it: the write fails, as there, with an error of the system."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            store_package(tmp_path / "one", description(), {**FILES, "long.bin": bytes(3 << 20)}, site_key)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_package_that_a_last_look_refuses_never_appears(tmp_path: Path) -> None:
+    def check(package: ModelPackage) -> None:
+        assert not (tmp_path / "one").exists()
+        raise PackageError(package.directory / "gate.npz", "format", "is none")
+
+    with pytest.raises(PackageError) as caught:
+        store_package(tmp_path / "one", description(), FILES, check=check)
+    assert caught.value.file == tmp_path / "one" / "gate.npz"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_package_appears_whole_or_not_at_all(tmp_path: Path) -> None:
