@@ -24,13 +24,32 @@ class UnknownPipeline(Exception):
 
 def load_packages(settings: Settings) -> tuple[ModelPackage, ...]:
     """All packages that the settings name. Raises `runtime.PackageError`, also for the same version twice."""
+    packages, problems = _load(settings)
+    if problems:
+        raise problems[0]
+    return packages
+
+
+def load_sound_packages(settings: Settings) -> tuple[tuple[ModelPackage, ...], tuple[str, ...]]:
+    """The packages of the settings that can be used, and why the others cannot: for whoever needs one of them only."""
+    packages, problems = _load(settings)
+    return packages, tuple(map(str, problems))
+
+
+def _load(settings: Settings) -> tuple[tuple[ModelPackage, ...], list[PackageError]]:
     admitted = admission(settings)
     packages: dict[tuple[str, str], ModelPackage] = {}
+    problems = []
     for directory in settings.runtime.packages:
-        package = ModelPackage.load(directory, admitted)
+        try:
+            package = ModelPackage.load(directory, admitted)
+        except PackageError as error:
+            problems.append(error)
+            continue
         if packages.setdefault((package.name, package.version), package) is not package:
-            raise PackageError(directory, "version", f"another package is {package.name} {package.version} too")
-    return tuple(packages.values())
+            what = f"another package is {package.name} {package.version} too"
+            problems.append(PackageError(directory, "version", what))
+    return tuple(packages.values()), problems
 
 
 def open_pipelines(

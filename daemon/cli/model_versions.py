@@ -115,6 +115,12 @@ def _tell_change(answer: dict[str, Any], json: bool) -> None:
         print_json(answer)
     else:
         say(f"{answer['model']}: {answer['version']} answers from now on, before: {answer['before']}")
+        _tell_obstacle(answer)
+
+
+def _tell_obstacle(answer: dict[str, Any]) -> None:
+    if answer.get("obstacle"):
+        warn(f"it cannot answer on this host now: {answer['obstacle']}")
 
 
 def _tell_experiment(answer: dict[str, Any], json: bool) -> None:
@@ -124,3 +130,4 @@ def _tell_experiment(answer: dict[str, Any], json: bool) -> None:
     control, challenger = answer["control"]["version"], answer["challenger"]["version"]
     percent = f"{answer['share'] * 100:g} %"
     say(f"{answer['kind']} experiment {answer['id']}: {challenger} against {control}, {percent}, {answer['state']}")
+    _tell_obstacle(answer)

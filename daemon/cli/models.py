@@ -58,12 +58,16 @@ def _described(package: ModelPackage) -> dict[str, Any]:
     }
 
 
-def _staged(context: typer.Context, packages: list[ModelPackage]) -> list[dict[str, Any]]:
-    """The packages with the stage that the daemon's registry gives each; None where no daemon answers."""
+def _registered(context: typer.Context) -> list[dict[str, Any]]:
+    """The versions that the daemon's registry knows; none where no daemon answers."""
     try:
-        known = options(context).daemon().ask("models.versions")
+        return list(options(context).daemon().ask("models.versions"))
     except ControlError:
-        known = []
+        return []
+
+
+def _staged(packages: list[ModelPackage], known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The packages with the stage that the registry gives each; None for one that it does not know."""
     stages = {(row["name"], row["version"], row["package_sha256"]): row["stage"] for row in known}
     return [
         _described(package) | {"stage": stages.get((package.name, package.version, package_sha256(package)))}
@@ -73,13 +77,22 @@ def _staged(context: typer.Context, packages: list[ModelPackage]) -> list[dict[s
 
 @app.command("list")
 def list_models(context: typer.Context, json: Json = False) -> None:
-    """List the packages of the settings, each verified against its checksums, with its stage while the daemon runs."""
-    rows = _staged(context, _packages(context))
+    """List the packages of the settings, each verified against its checksums, with its stage while the daemon runs.
+
+    Names what the registry knows and the settings do not have.
+    """
+    packages, known = _packages(context), _registered(context)
+    rows = _staged(packages, known)
     if json:
         print_json(rows)
-    else:
-        columns = ("name", "version", "stage", "research_only", "weights_sha256", "intended_use")
-        print_table(rows, columns, empty="no models", first_to_go=("weights_sha256",))
+        return
+    columns = ("name", "version", "stage", "research_only", "weights_sha256", "intended_use")
+    print_table(rows, columns, empty="no models", first_to_go=("weights_sha256",))
+    here = {package_sha256(package) for package in packages}
+    for row in known:
+        if row["package_sha256"] not in here:
+            style = "bold yellow" if row["stage"] == "production" else "dim"
+            say((f"{row['name']} {row['version']} ({row['stage']}): its package is not in runtime.packages", style))
 
 
 @app.command("show")
@@ -93,7 +106,7 @@ def show_model(
     Of several versions, the one in production.
     """
     of_name = _of_name(context, model)
-    staged = list(zip(of_name, _staged(context, of_name), strict=True))
+    staged = list(zip(of_name, _staged(of_name, _registered(context)), strict=True))
     found, described = next((pair for pair in staged if pair[1]["stage"] == "production"), staged[0])
     described |= {"routes": [route.model_dump(mode="json") for route in found.chosen_routes], "files": found.files}
     if json:

@@ -25,7 +25,8 @@ def status(context: typer.Context, json: Json = False) -> None:
     _tell_index(answer["index"])
     for one in answer["without_route"]:
         model = " ".join(filter(None, (one["model"], one["version"], one["stage"] and f"({one['stage']})")))
-        say((f"{model} cannot answer, so studies wait: {one['reason']}", "bold red"))
+        so = "" if one["stage"] == "shadow" else ", so studies wait"
+        say((f"{model} cannot answer{so}: {one['reason']}", "bold red"))
     for kind in answer["put_back"]:
         since = cell("since_at", kind["since"])
         say((f"{kind['count']} {kind['kind']} to be tried again, the oldest of ", "yellow"), since)

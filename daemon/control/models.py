@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from daemon.control.errors import CommandFailed
+from daemon.control.routes import obstacle_to
 from daemon.database import schema as t
 from daemon.node import Node
-from daemon.pipelines import load_packages
-from daemon.registry import ExperimentKind, ExperimentState, Packages, RegistryError, promote, rollback
+from daemon.pipelines import load_sound_packages
+from daemon.registry import ExperimentKind, ExperimentState, NotServed, Packages, RegistryError, promote, rollback
 from daemon.registry.comparison import compare
 from daemon.registry.experiments import (
     Experiment,
@@ -25,7 +26,7 @@ from daemon.registry.experiments import (
 from daemon.registry.signing_off import SignOff, sign_off
 from daemon.registry.stages import Version
 from daemon.registry.versions import by_id, find, in_production, locked
-from runtime import PackageError, RuntimeFailure
+from runtime import ModelPackage, RuntimeFailure
 
 _T = TypeVar("_T")
 
@@ -54,11 +55,11 @@ def models_promote(node: Node, actor: str, model: str, version: str) -> dict[str
     here = _packages(node, model)
 
     def work(connection: sa.Connection) -> dict[str, Any]:
-        here.of(find(locked(connection, model), model, version))
+        here(find(locked(connection, model), model, version))
         before = promote(connection, node.audit, model, version, actor)
         return {"model": model, "version": version, "before": before.version}
 
-    return _decided(node, work)
+    return _decided(node, work) | {"obstacle": obstacle_to(node, model, version)}
 
 
 def models_rollback(node: Node, actor: str, model: str) -> dict[str, Any]:
@@ -67,10 +68,11 @@ def models_rollback(node: Node, actor: str, model: str) -> dict[str, Any]:
 
     def work(connection: sa.Connection) -> dict[str, Any]:
         left, back = rollback(connection, node.audit, model, actor)
-        here.of(back)
+        here(back)
         return {"model": model, "version": back.version, "before": left.version}
 
-    return _decided(node, work)
+    done = _decided(node, work)
+    return done | {"obstacle": obstacle_to(node, model, done["version"])}
 
 
 def models_experiment_start(
@@ -83,11 +85,11 @@ def models_experiment_start(
 
     def work(connection: sa.Connection) -> dict[str, Any]:
         challenger = find(locked(connection, model), model, version)
-        check_comparable(here.of(in_production(connection, model)), here.of(challenger))
+        check_comparable(here(in_production(connection, model)), here(challenger))
         started = start(connection, node.audit, ExperimentKind(kind), model, version, share, actor)
         return _described(connection, started)
 
-    return _decided(node, work)
+    return _decided(node, work) | {"obstacle": obstacle_to(node, model, version)}
 
 
 def models_experiment_stop(node: Node, actor: str, model: str) -> dict[str, Any]:
@@ -126,12 +128,20 @@ def models_feedback(node: Node, actor: str, study: str, outcome: str) -> dict[st
     return {"study": study, "revision": revision, "outcome": outcome}
 
 
-def _packages(node: Node, model: str) -> Packages:
-    try:
-        loaded = load_packages(node.settings)
-    except PackageError as error:
-        raise CommandFailed(str(error)) from None
-    return Packages(model, {package.version: package for package in loaded if package.name == model})
+def _packages(node: Node, model: str) -> Callable[[Version], ModelPackage]:
+    """Finds the package of a version of the model. One that cannot be used is in the way of nothing but itself: what is
+    broken may be why somebody rolls back.
+    """
+    loaded, problems = load_sound_packages(node.settings)
+    packages = Packages(model, {package.version: package for package in loaded if package.name == model})
+
+    def of(version: Version) -> ModelPackage:
+        try:
+            return packages.of(version)
+        except NotServed as error:
+            raise NotServed("; ".join((str(error), *problems))) from None
+
+    return of
 
 
 def _decided(node: Node, work: Callable[[sa.Connection], _T]) -> _T:

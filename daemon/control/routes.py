@@ -59,6 +59,15 @@ def without_route(connection: sa.Connection, health: Sequence[ModelHealth]) -> l
     return found + [{"model": name, "version": None, "stage": None, "reason": nobody} for name in unserved]
 
 
+def obstacle_to(node: Node, model: str, version: str) -> str | None:
+    """Why a version cannot answer on this host now, None if it can: for whoever has just let it answer."""
+    try:
+        health = node.runtime.health()
+    except RuntimeFailure as error:
+        return f"the model runtime does not answer ({type(error).__name__})"
+    return _obstacle(next((one for one in health if (one.model, one.version) == (model, version)), None)) or None
+
+
 def _asked(connection: sa.Connection) -> list[tuple[str, str, str]]:
     """Name, version and stage of all that are asked about studies, by name."""
     challengers = sa.select(t.experiment.c.challenger_id).where(t.experiment.c.state == ExperimentState.RUNNING)

@@ -27,6 +27,20 @@ def health(version: str, *lanes: LaneHealth) -> ModelHealth:
     return ModelHealth(MODEL, version, Device.AUTO, 0, 0.0, True, lanes)
 
 
+@pytest.fixture
+def console(
+    installation: Installation,
+    bundled: ModelPackage,  # noqa: F811
+    newer: ModelPackage,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> Installation:
+    """The commands, on a host that has both packages, of which only the first has a route."""
+    monkeypatch.setattr("daemon.control.models.load_sound_packages", lambda _settings: ((bundled, newer), ()))
+    ready = health(bundled.version, lane(LaneState.READY))
+    installation.model.routes = (ready, health("9.0.0", lane(LaneState.UNAVAILABLE, "no such device")))
+    return installation
+
+
 def told(installation: Installation) -> list[tuple[str | None, str]]:
     return [(row["version"], row["reason"]) for row in installation.ask("status")["without_route"]]
 
@@ -64,3 +78,10 @@ def test_a_version_that_this_host_has_not_loaded_and_no_version_at_all_are_told(
         connection.execute(sa.update(t.model_version).where(t.model_version.c.name == MODEL).values(stage="retired"))
     ((version, reason),) = told(installation)
     assert (version, "no version is in production" in reason) == (None, True)
+
+
+def test_who_lets_a_version_answer_hears_that_it_has_no_route(console: Installation):
+    experiment = console.ask("models.experiment-start", kind="ab", model=MODEL, version="9.0.0", share=0.5)
+    assert experiment["obstacle"] == "cpu: no such device"
+    assert console.ask("models.promote", model=MODEL, version="9.0.0")["obstacle"] == "cpu: no such device"
+    assert console.ask("models.rollback", model=MODEL)["obstacle"] is None

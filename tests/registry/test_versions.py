@@ -361,7 +361,7 @@ def test_a_promotion_ends_the_experiment(installation: Installation, newer: Mode
 @pytest.fixture
 def console(installation: Installation, bundled: ModelPackage, newer: ModelPackage, monkeypatch: pytest.MonkeyPatch):
     """The commands, on a host that has both packages."""
-    monkeypatch.setattr("daemon.control.models.load_packages", lambda _settings: (bundled, newer))
+    monkeypatch.setattr("daemon.control.models.load_sound_packages", lambda _settings: ((bundled, newer), ()))
     return installation
 
 
