@@ -190,7 +190,7 @@ class PackageConfig:
     variants: tuple[str, ...]  # which of float16 and int8 are put into the package; all are measured
     licence: str
     intended_use: str
-    remarks: str  # what the card has to say of how these settings were chosen; may be empty
+    remarks: str  # how these settings were chosen, for the card of a run on the data that [data] is of; may be empty
 
     def __post_init__(self) -> None:
         strange = set(self.variants) - {"float16", "int8"}

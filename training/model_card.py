@@ -53,13 +53,13 @@ class CardNumbers:
 
 def write_card(config: TrainingConfig, division: Division, labels: Sequence[str], numbers: CardNumbers) -> str:
     """Return the card, Markdown."""
-    package = config.package
+    package, known = config.package, numbers.data_sha256 == config.data.sha256
     parts = {"train": division.train, "validation": division.validation, "test": division.test}
     sections = [
         f"# {package.name} {package.version}\n\n{package.intended_use}",
         f"## Model\n\n{_model(config, labels, numbers)}",
         "## Limits\n\n" + "\n\n".join([_limits(config, parts, numbers), *([_TEXTURE] if _is_texture(config) else [])]),
-        *([f"## How the settings were chosen\n\n{package.remarks}"] if package.remarks else []),
+        *([f"## How the settings were chosen\n\n{package.remarks}"] if package.remarks and known else []),
         f"## Data\n\n{_data(parts, labels, numbers.data_sha256, config)}",
         f"## Results on the test part\n\n{_results(numbers.test, labels)}\n\n{_gate(numbers)}\n\n{_PLOTS}",
         f"## Intervals over patients\n\n{_intervals(numbers)}",
