@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from daemon.control.errors import CommandFailed
 from daemon.database import schema as t
 from daemon.node import Node
-from daemon.registry import ExperimentState, Stage
+from daemon.registry import ExperimentState, Stage, package_sha256
 from daemon.registry.versions import answering
 from runtime import LaneState, ModelHealth, RuntimeFailure
 from runtime.counters import LATENCY_SECONDS
@@ -40,22 +40,27 @@ def models_routes(node: Node, actor: str, model: str | None = None) -> dict[str,
     }
 
 
-def without_route(connection: sa.Connection, health: Sequence[ModelHealth]) -> list[dict[str, Any]]:
+def without_route(node: Node, health: Sequence[ModelHealth]) -> list[dict[str, Any]]:
     """The versions that answer studies and cannot now, each with the reason: then studies wait.
 
     Those are the one in production and the challenger of an experiment. A name of which this host has no package at all
-    is none of its studies'.
+    is none of its studies'. Raises `runtime.RuntimeFailure`.
     """
     loaded = {(one.model, one.version): one for one in health}
     names = {one.model for one in health}
-    asked = [row for row in _asked(connection) if row[0] in names]
-    found = [
-        {"model": name, "version": version, "stage": stage, "reason": reason}
-        for name, version, stage in asked
-        if (reason := _obstacle(loaded.get((name, version))))
-    ]
+    packages = {(one.name, one.version): package_sha256(one) for one in node.runtime.models()}
+    with node.database.read() as connection:
+        asked = [version for version in _asked(connection) if version.name in names]
+        unserved = sorted(name for name, one in answering(connection).items() if one is None and name in names)
+    found = []
+    for version in asked:
+        key = version.name, version.version
+        reason = _obstacle(loaded.get(key))
+        if packages.get(key, version.package_sha256) != version.package_sha256:
+            reason = "the package here is not the one that was registered; give it another version"
+        if reason:
+            found.append({"model": version.name, "version": version.version, "stage": version.stage, "reason": reason})
     nobody = "no version is in production; promote one with `kopru models promote`"
-    unserved = sorted(name for name, version in answering(connection).items() if version is None and name in names)
     return found + [{"model": name, "version": None, "stage": None, "reason": nobody} for name in unserved]
 
 
@@ -68,12 +73,12 @@ def obstacle_to(node: Node, model: str, version: str) -> str | None:
     return _obstacle(next((one for one in health if (one.model, one.version) == (model, version)), None)) or None
 
 
-def _asked(connection: sa.Connection) -> list[tuple[str, str, str]]:
-    """Name, version and stage of all that are asked about studies, by name."""
+def _asked(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+    """The versions that are asked about studies, by name."""
     challengers = sa.select(t.experiment.c.challenger_id).where(t.experiment.c.state == ExperimentState.RUNNING)
     v = t.model_version.c
-    query = sa.select(v.name, v.version, v.stage).where(sa.or_(v.stage == Stage.PRODUCTION, v.id.in_(challengers)))
-    return list(connection.execute(query.order_by(v.name, v.imported_at)).tuples().all())
+    query = sa.select(t.model_version).where(sa.or_(v.stage == Stage.PRODUCTION, v.id.in_(challengers)))
+    return connection.execute(query.order_by(v.name, v.imported_at)).all()
 
 
 def _obstacle(health: ModelHealth | None) -> str:

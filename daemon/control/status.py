@@ -128,8 +128,6 @@ def _put_back(connection: sa.Connection) -> list[dict[str, Any]]:
 def _runtime_state(node: Node) -> tuple[str, list[dict[str, Any]]]:
     """`ready` or why not, and what cannot answer although it is."""
     try:
-        health = node.runtime.health()
+        return "ready", without_route(node, node.runtime.health())
     except RuntimeFailure as error:
         return type(error).__name__, []
-    with node.database.read() as connection:
-        return "ready", without_route(connection, health)

@@ -57,8 +57,10 @@ def _fill_production(connection: sa.Connection, audit: AuditWriter, packages: Se
     if free:
         _put_into_production(connection, audit, free[0], present, _ENGINE)
         _log.info("model_in_production", model=free[0].name, version=free[0].version)
-    else:
+    elif present is None:
         _log.error("no_model_in_production", model=packages[0].name)
+    else:
+        _log.error("model_in_production_not_here", model=present.name, version=present.version)
 
 
 def promote(connection: sa.Connection, audit: AuditWriter, name: str, version: str, actor: str) -> Version:

@@ -71,6 +71,11 @@ def test_a_version_that_this_host_has_not_loaded_and_no_version_at_all_are_told(
     newer: ModelPackage,  # noqa: F811
 ):
     installation.model.routes = (health(bundled.version, lane(LaneState.READY)),)
+    assert told(installation) == []
+    changed = bundled.description.model_copy(update={"intended_use": "Something else."})
+    installation.model.models = lambda: (changed,)  # type: ignore[method-assign]
+    ((version, reason),) = told(installation)
+    assert (version, "not the one that was registered" in reason) == (bundled.version, True)
     act(installation, promote, MODEL, "9.0.0")
     ((version, reason),) = told(installation)
     assert (version, "has not loaded it" in reason) == ("9.0.0", True)
