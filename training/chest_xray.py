@@ -99,7 +99,7 @@ class Run:
 
     @property
     def _labels(self) -> tuple[str, ...]:
-        return self.config.labels.names
+        return self.config.label_names
 
     def train(self, weights: Path | None = None) -> Evaluation:
         """Fit (or take `weights`), package into `out` and return the measures on the test part."""

@@ -32,18 +32,16 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelsConfig:
-    """What a network tells apart, in the order of its outputs: the table's word for it, and what it is in SNOMED CT."""
+class LabelConfig:
+    """One of what a network tells apart: the table's word for it, and what it is in SNOMED CT."""
 
-    names: tuple[str, ...]
-    codes: tuple[str, ...]
-    displays: tuple[str, ...]
+    name: str
+    code: str
+    display: str
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.names) == len(self.codes) == len(self.displays):
-            raise ConfigError("[labels] names, codes and displays must be as many, and at least two")
-        if len(set(self.names)) < len(self.names) or not all(map(str.strip, self.names + self.codes + self.displays)):
-            raise ConfigError("[labels] names must differ, and no name, code or display may be empty")
+        if not all(map(str.strip, (self.name, self.code, self.display))):
+            raise ConfigError("[[labels]] no name, code or display may be empty")
 
 
 @unique
@@ -213,7 +211,7 @@ class TrainingConfig:
     """A whole run. `folds` is 0 for one run on the split, or the number of folds of a patient-wise cross-validation."""
 
     folds: int
-    labels: LabelsConfig
+    labels: tuple[LabelConfig, ...]  # in the order of the network's outputs
     split: SplitConfig
     network: NetworkConfig
     texture: TextureConfig
@@ -226,8 +224,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.network.kind is Kind.TEXTURE and "float16" in self.package.variants:
             raise ConfigError("[package] variants: float16 cannot count what a texture network counts")
-        if self.network.kind is Kind.TEXTURE and len(self.texture.penalties) != len(self.labels.names) - 1:
+        if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
+            raise ConfigError("[[labels]] there must be at least two, each with a name of its own")
+        if self.network.kind is Kind.TEXTURE and len(self.texture.penalties) != len(self.labels) - 1:
             raise ConfigError("[texture] penalties: there must be one for each label after the first")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels as the table has them."""
+        return tuple(label.name for label in self.labels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON has them, to be written beside the results and into checkpoints."""
@@ -242,7 +247,6 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """
     raw = read_settings(path, overrides)
     sections = {
-        "labels": LabelsConfig,
         "split": SplitConfig,
         "network": NetworkConfig,
         "texture": TextureConfig,
@@ -252,12 +256,17 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         "package": PackageConfig,
         "data": DataConfig,
     }
-    unknown = set(raw) - set(sections) - {"folds"}
+    unknown = set(raw) - set(sections) - {"folds", "labels"}
     if unknown:
-        raise ConfigError(f"unknown key {sorted(unknown)[0]!r}; the file has folds and the sections {sorted(sections)}")
+        raise ConfigError(
+            f"unknown key {sorted(unknown)[0]!r}; the file has folds, [[labels]] and the sections {sorted(sections)}"
+        )
+    labels = raw.get("labels")
+    if not isinstance(labels, list):
+        raise ConfigError("[[labels]] is missing: a table for each label, with name, code and display")
     return TrainingConfig(
         folds=_typed("folds", raw.get("folds", 0), int),
-        labels=section("labels", raw, LabelsConfig),
+        labels=tuple(section("labels", {"labels": label}, LabelConfig) for label in labels),
         split=section("split", raw, SplitConfig),
         network=section("network", raw, NetworkConfig),
         texture=section("texture", raw, TextureConfig),

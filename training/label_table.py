@@ -45,7 +45,7 @@ def read_table(path: Path, labels: Sequence[str]) -> tuple[Row, ...]:
             raise DataError(f"{path}: {_lines(without)} no {column}; give each row one, or take it out")
     for label in sorted({row.label for row in rows} - set(labels)):
         where = _lines([row.line for row in rows if row.label == label])
-        raise DataError(f"{path}: {where} the unknown label {label!r}; known are {', '.join(labels)}: see [labels]")
+        raise DataError(f"{path}: {where} the unknown label {label!r}; known are {', '.join(labels)}: see [[labels]]")
     return rows
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from runtime.evaluation import LabelMeasures
 from runtime.statistics import Proportion
-from training.config import Kind, TrainingConfig
+from training.config import Kind, OptimisationConfig, TrainingConfig
 from training.evaluation import Evaluation
 from training.export import Cost
 from training.radiographs import Division, Radiograph
@@ -82,8 +82,8 @@ def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) 
         "weights. Temperature and thresholds were chosen on the validation part by a fit to the training part; then "
         "the layer was fitted to both."
         if _is_texture(config)
-        else f"- {run.epochs} epochs, AdamW, {run.schedule} schedule; the average of the weights at the last epoch (no "
-        "epoch was picked by its score)."
+        else f"- {_epochs(run)}, AdamW, {run.schedule} schedule; {'the average of ' if run.ema_decay else ''}the weights "
+        "at the last epoch (no epoch was picked by its score)."
     )
     return "\n".join(
         (
@@ -96,6 +96,14 @@ def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) 
             f"- Largest difference between the trained and the packaged model's probabilities: {numbers.parity:.1e}.",
             "- How it was trained, and every number of this card: `training.json` beside it.",
         )
+    )
+
+
+def _epochs(run: OptimisationConfig) -> str:
+    if not run.patience:
+        return f"{run.epochs} epochs"
+    return (
+        f"At most {run.epochs} epochs, fewer where {run.patience} in a row brought no lower loss on the validation part"
     )
 
 
@@ -233,4 +241,8 @@ def _percent(proportion: Proportion) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

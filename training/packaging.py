@@ -62,10 +62,9 @@ def write_description(
     known = data_sha256 == config.data.sha256
     images = config.data.images if known else "images, which MODEL_CARD.md has the sources of."
     labels: list[dict[str, Any]] = []
-    for index, name in enumerate(config.labels.names):
-        code, display = config.labels.codes[index], config.labels.displays[index]
-        coding = {"system": _SNOMED_CT, "code": code, "display": display}
-        labels.append({"index": index, "name": name, **coding, "threshold": thresholds[name]})
+    for index, one in enumerate(config.labels):
+        coding = {"system": _SNOMED_CT, "code": one.code, "display": one.display}
+        labels.append({"index": index, "name": one.name, **coding, "threshold": thresholds[one.name]})
     return write_package(
         directory,
         {

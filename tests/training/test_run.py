@@ -168,15 +168,16 @@ def test_a_run_learns_two_labels_of_its_own(data, tmp_path):
     lines = (data / "labels.csv").read_text().splitlines()
     own = {"Normal": "Sağlıklı", "COVID-19": "Nodül var"}
     rows = [
-        line.replace(f",{old},", f",{new},") for line in lines[1:] for old, new in own.items() if f",{old}," in line
+        line.replace(f",{old},", f",{new},") + " | here"
+        for line in lines[1:]
+        for old, new in own.items()
+        if f",{old}," in line
     ]
     (tmp_path / "labels.csv").write_text("\n".join([lines[0], *rows]), encoding="utf-8")
-    labels = [
-        f"labels.names={list(own.values())}",
-        "labels.codes=['17621005', '786838002']",
-        "labels.displays=['a', 'b']",
-    ]
-    arguments = [word for setting in labels for word in ("--set", setting)]
+    first, second = own.values()
+    labels = f"labels=[{{name='{first}',code='17621005',display='a'}},{{name='{second}',code='786838002',display='b'}}]"
+    settings = [labels, "optimisation.patience=1", "optimisation.ema_decay=0.0"]
+    arguments = [word for setting in settings for word in ("--set", setting)]
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *OPTIONS, *arguments]) == 0
     package = ModelPackage.load(tmp_path / "out" / "chest-xray-3class")
     assert [(one.name, one.code, one.display) for one in package.labels] == [
@@ -185,4 +186,9 @@ def test_a_run_learns_two_labels_of_its_own(data, tmp_path):
     ]
     card = (package.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "- Accuracy, two classes: " in card
-    assert not [word for word in (*LABELS, "three", "against", "How the settings were chosen") if word in card]
+    assert "- At most 6 epochs, fewer where 1 in a row brought no lower loss" in card
+    assert "the weights at the last epoch" in card
+    assert f"| {first} | drawn \\| here |" in card
+    assert not [
+        word for word in (*LABELS, "three", "against", "average", "How the settings were chosen") if word in card
+    ]
