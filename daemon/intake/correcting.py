@@ -36,6 +36,7 @@ from daemon.intake.placing import IN_USE, add_revision, begin_revision, place, s
 from daemon.intake.reading import Reader, pixel_tag
 from daemon.node import Node
 from daemon.queue import Priority
+from daemon.registry.log import tag_anew
 from daemon.states import DeliveryState, RevisionState, Standing
 from daemon.vault import CORRECTION, IDENTITY, corrected_identity, sealed_anew
 
@@ -327,6 +328,7 @@ class Settlement:
         """Seal the columns of all of the study's rows of the former patient under the rightful one's key."""
         study_id = self.found.study_id
         revisions = sa.select(t.revision.c.id).where(t.revision.c.study_id == study_id)
+        tag_anew(connection, revisions, self.former.id, self.rightful)
         for table, of_study, columns in (
             (t.instance, t.instance.c.study_id == study_id, {IDENTITY: "identity", CORRECTION: "correction"}),
             (t.result, t.result.c.revision_id.in_(revisions), {"result": "result"}),

@@ -94,6 +94,18 @@ def _row(about: About, logged: Logged) -> dict[str, Any]:
     return row
 
 
+def tag_anew(connection: sa.Connection, revisions: sa.Select[tuple[str]], former_id: str, to: PatientEntry) -> None:
+    """Put the tags of the rows about a former patient's revisions under the key of the patient who has them now, so that
+    the former's key tells nothing of them. Equal ones stay equal.
+    """
+    key = to.subkey("inference")
+    theirs = (t.inference.c.revision_id.in_(revisions), t.inference.c.patient_id == former_id)
+    tagged = sa.select(t.inference.c.id, t.inference.c.instance_tag, t.inference.c.input_tag)
+    for row in connection.execute(tagged.where(*theirs)).all():
+        tags = {"instance_tag": _tag(key, "former", row.instance_tag), "input_tag": _tag(key, "former", row.input_tag)}
+        connection.execute(sa.update(t.inference).where(t.inference.c.id == row.id).values(tags))
+
+
 def open_answer(patient: PatientEntry, row_id: str, sealed: bytes) -> tuple[dict[str, float], frozenset[str]]:
     """The scores of a row's answer, and the labels that are present."""
     answer = json.loads(open_column(patient, _COLUMN, row_id, sealed))

@@ -149,10 +149,12 @@ def test_a_shadow_that_answers_while_the_patient_is_corrected_leaves_nothing_abo
     act(installation, start, ExperimentKind.SHADOW, MODEL, "9.0.0", 1.0)
     first = image()
     installation.send(first)
+    former_tags: set[str] = set()
     corrections = [of(B, first)]
 
     def correct(answer: InferenceResult) -> InferenceResult:
         if corrections:
+            former_tags.update(tag for row in logged(installation) for tag in (row.instance_tag, row.input_tag))
             installation.send(corrections.pop())
             for _ in range(3):
                 installation.indexer.pass_once()
@@ -164,6 +166,8 @@ def test_a_shadow_that_answers_while_the_patient_is_corrected_leaves_nothing_abo
     with installation.database.read() as connection:
         (rightful,) = connection.execute(sa.select(t.study.c.patient_id)).scalars()
     assert {row.patient_id for row in logged(installation)} == {rightful}
+    assert len(former_tags) == 2
+    assert not former_tags & {tag for row in logged(installation) for tag in (row.instance_tag, row.input_tag)}
     for row in logged(installation):
         open_answer(installation.node.keys.patient(rightful), row.id, row.sealed_answer)
 
