@@ -95,7 +95,7 @@ def _row(about: About, logged: Logged) -> dict[str, Any]:
 
 
 def tag_anew(connection: sa.Connection, revisions: sa.Select[tuple[str]], former_id: str, to: PatientEntry) -> None:
-    """Put the tags of the rows about a former patient's revisions under the key of the patient who has them now, so that
+    """Put the tags of the rows about a former patient's revisions under the key of whoever has them now, so that
     the former's key tells nothing of them. Equal ones stay equal.
     """
     key = to.subkey("inference")
