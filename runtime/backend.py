@@ -1,10 +1,10 @@
 """What runs a model on one route: the protocol, and the choice of the backend by the route and the kind of its file."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runtime.errors import RouteUnavailable
 from runtime.inference import Array, Device
@@ -40,6 +40,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of memory and connections. It is not used afterwards."""
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A backend that puts batches together itself, where its device reads them."""
+
+    def join(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """The inputs of several requests, one after the other, for the next `run`; what the last one gave is gone."""
 
 
 @dataclass(frozen=True, slots=True)

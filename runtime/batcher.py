@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 import structlog
 
-from runtime.backend import Backend
+from runtime.backend import Backend, Joining
 from runtime.counters import Counters
 from runtime.errors import (
     BackendFailure,
@@ -296,11 +296,7 @@ class Batcher:
 
     def _infer(self, batch: list[_Request], samples: int) -> dict[str, Array]:
         try:
-            if len(batch) == 1:
-                inputs = batch[0].inputs
-            else:
-                inputs = {name: np.concatenate([r.inputs[name] for r in batch]) for name in batch[0].inputs}
-            return self._infer_within_memory(inputs, samples)
+            return self._infer_within_memory(_joined(self._backend, [request.inputs for request in batch]), samples)
         except RuntimeFailure:
             raise
         except MemoryError:
@@ -379,6 +375,14 @@ class Batcher:
         for request in rest:
             if request.future.set_running_or_notify_cancel():
                 request.future.set_exception(error)
+
+
+def _joined(backend: Backend, parts: list[dict[str, Array]]) -> dict[str, Array]:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(backend, Joining):
+        return backend.join(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _unsound(description: ModelDescription, outputs: dict[str, Array]) -> str:

@@ -19,6 +19,7 @@ _log = structlog.get_logger(__name__)
 
 _UNLOADING_SECONDS: Final = 30.0
 _SHARE_OF_GPU: Final = 0.8
+_NO_FAULT: Final = (0, 3, 201)  # success, not initialised, no context: nothing was run
 
 
 class Tenant(Protocol):
@@ -111,9 +112,8 @@ def default_limits() -> dict[Device, int]:
 
 def _gpu_bytes() -> int:
     """The memory of the first GPU, 0 without one: asked of the driver, which is there before any library of models."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+    driver = _driver()
+    if driver is None:
         return 0
     device, total = ctypes.c_int(), ctypes.c_size_t()
     found = (
@@ -122,3 +122,19 @@ def _gpu_bytes() -> int:
         and driver.cuDeviceTotalMem_v2(ctypes.byref(total), device) == 0
     )
     return total.value if found else 0
+
+
+def gpu_is_lost() -> bool:
+    """Whether this thread's work on a GPU has met a fault: that stays, and the driver tells whoever asks it next.
+
+    True where there is no driver to ask.
+    """
+    driver = _driver()
+    return driver is None or driver.cuCtxSynchronize() not in _NO_FAULT
+
+
+def _driver() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None

@@ -9,6 +9,7 @@ import ctypes
 import functools
 import importlib.util
 import io
+import os
 import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -19,8 +20,10 @@ import numpy as np
 import onnxruntime
 
 from runtime.backends.batches import filled, fitting, run_sizes
+from runtime.backends.recording import working
 from runtime.errors import BackendFailure, BackendLost, OutOfMemory, PackageError, RouteUnavailable
 from runtime.inference import Array, Device
+from runtime.memory import gpu_is_lost
 from runtime.package import DType, ModelPackage, Place, TensorSpec, Variant
 
 _GPU_DEVICES: Final = Path("/dev/nvidiactl")
@@ -40,7 +43,10 @@ _ELEMENT_TYPES: Final = {
     DType.INT32: "tensor(int32)",
     DType.INT64: "tensor(int64)",
 }
-_OUT_OF_MEMORY: Final = re.compile(r"out of memory|failed to allocate|bad_?alloc|smaller than requested", re.IGNORECASE)
+_OUT_OF_MEMORY: Final = re.compile(
+    r"out of memory|failed to allocate|bad_?alloc|ALLOC_FAILED|smaller than requested", re.IGNORECASE
+)
+_CUDNN: Final = "libcudnn.so.9"
 _DEVICE_FAULT: Final = re.compile(r"\b(cuda|cudnn|cublas|tensorrt)", re.IGNORECASE)
 
 onnxruntime.set_default_logger_severity(_NOTHING)
@@ -79,7 +85,8 @@ class OnnxBackend:
         size = fitting(self._sizes, samples) if self._sizes else samples
         try:
             if self.device is Device.CUDA:
-                values = self._bound_for(size).run(inputs)
+                with working():
+                    values = self._bound_for(size).run(inputs)
             elif self._beside and samples > 1:
                 values = self._beside.run(self._session, self._outputs, inputs, samples)
             else:
@@ -90,8 +97,9 @@ class OnnxBackend:
 
     def close(self) -> None:
         """Unload the model."""
-        self._bound.clear()
-        self._session = None
+        with working() if self.device is Device.CUDA else contextlib.nullcontext():
+            self._bound.clear()
+            self._session = None
         if self._beside:
             self._beside.close()
 
@@ -107,8 +115,8 @@ class OnnxBackend:
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(message):
             self._bound.clear()
             return OutOfMemory(f"{reason}: not enough memory for {samples} samples")
-        if self.device is Device.CUDA and _DEVICE_FAULT.search(message):
-            return BackendLost(reason)  # a fault leaves the CUDA context unusable
+        if self.device is Device.CUDA and _DEVICE_FAULT.search(message) and gpu_is_lost():
+            return BackendLost(reason)
         return BackendFailure(reason)
 
 
@@ -198,7 +206,8 @@ def _open_session(package: ModelPackage, form: Variant, place: Place, weights: b
         options.log_severity_level = _NOTHING
     providers = _providers(package, place)
     try:
-        session = onnxruntime.InferenceSession(weights, options, providers=providers)
+        # Without its own fallback, which runs the model elsewhere after an error and prints that.
+        session = onnxruntime.InferenceSession(weights, options, providers=providers, enable_fallback=False)
     except Exception as error:  # noqa: BLE001  # its errors share no base class
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
             raise OutOfMemory(f"{package.name}: not enough memory on {place} to load {form.file}") from None
@@ -235,6 +244,8 @@ def _providers(package: ModelPackage, place: Place) -> list[Any]:
     if not _GPU_DEVICES.exists() or _PROVIDERS[place] not in onnxruntime.get_available_providers():
         raise RouteUnavailable(f"{package.name}: {place} needs an NVIDIA GPU with CUDA, which is not here")
     _preload_cuda()
+    if not _loads(_CUDNN, []):
+        raise RouteUnavailable(f"{package.name}: {place} needs cuDNN 9 ({_CUDNN}), which is not installed")
     # An exhaustive search would run again for every new batch size. With TF32, float32 would be no float32.
     cuda = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
     wanted.insert(0, (_PROVIDERS[Place.CUDA], cuda))
@@ -261,6 +272,7 @@ def _tensorrt_profile(package: ModelPackage) -> dict[str, str]:
 
 def _load_tensorrt() -> bool:
     """Load the libraries that ONNX Runtime's provider was linked with, from the system or the package `tensorrt`."""
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # it has no option for it: with TF32, float32 would be no float32
     provider = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so"
     if not provider.exists():
         return False

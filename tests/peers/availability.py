@@ -93,7 +93,11 @@ PEERS = (
         demanded=False,
     ),
     Peer(
-        "gpu", "an NVIDIA GPU", "run on a machine that has one", lambda: Path("/dev/nvidia0").exists(), demanded=False
+        "gpu",
+        "an NVIDIA GPU",
+        "run on a machine that has one",
+        lambda: any(Path("/dev").glob("nvidia[0-9]*")),  # a container may have been given any of them
+        demanded=False,
     ),
 )
 BY_MARKER = {peer.marker: peer for peer in PEERS}

@@ -3,16 +3,17 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from runtime import BackendFailure, Device, LocalRuntime, OutOfMemory, PackageError, RouteUnavailable
+from runtime import BackendFailure, Device, LocalRuntime, OutOfMemory, PackageError
 from runtime.backend import Backend, open_backend
-from runtime.backends.batches import filled, fitting, run_sizes
-from runtime.backends.onnx import BoundTensors, OnnxBackend, SideBySide, _load_tensorrt
+from runtime.backends import onnx as onnx_backend
+from runtime.backends.onnx import BoundTensors, OnnxBackend, SideBySide, _load_tensorrt, _preload_cuda
 from runtime.errors import BackendLost
 from runtime.package import ModelPackage, Place, Precision, Route, write_package
 from tests.runtime.backends.networks import TOLERANCE, answers, description, images, make_package, save, write_check
@@ -27,23 +28,6 @@ def _open(package: ModelPackage, place: Place = Place.CPU) -> Backend:
 def _right(backend: Backend, samples: int) -> bool:
     found = backend.run({"image": images(samples)})["probabilities"]
     return found.shape == (samples, 3) and bool(np.abs(found - answers(images(samples))).max() <= TOLERANCE)
-
-
-def test_sizes_are_powers_of_two_and_the_largest() -> None:
-    assert run_sizes(1) == (1,)
-    assert run_sizes(8) == (1, 2, 4, 8)
-    assert run_sizes(11) == (1, 2, 4, 8, 11)
-    assert [fitting(run_sizes(11), samples) for samples in (1, 3, 8, 9, 11)] == [1, 4, 8, 11, 11]
-    for most in range(1, 70):
-        sizes = run_sizes(most)
-        assert sizes[-1] == most
-        assert sorted(set(sizes)) == list(sizes)
-        assert all(fitting(sizes, samples) < 2 * samples for samples in range(1, most + 1))
-
-
-def test_what_fills_a_batch_is_zero() -> None:
-    assert filled(np.ones((2, 3), np.float32), 4).tolist() == [[1] * 3, [1] * 3, [0] * 3, [0] * 3]
-    assert filled(np.ones((2, 3), np.float32)[::-1], 2).flags.c_contiguous
 
 
 @pytest.mark.parametrize("samples", [1, 3, 8])
@@ -156,6 +140,7 @@ class _Failing:
         (RuntimeError("Available memory of 1 is smaller than requested bytes of 2"), Device.CUDA, OutOfMemory),
         (RuntimeError("CUDA failure 700: an illegal memory access was encountered"), Device.CUDA, BackendLost),
         (RuntimeError("CUDNN failure 5000"), Device.CUDA, BackendLost),
+        (RuntimeError("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"), Device.CUDA, OutOfMemory),
         (RuntimeError("node 0.123 is wrong"), Device.CPU, BackendFailure),
         (RuntimeError("shapes differ"), Device.CUDA, BackendFailure),
     ],
@@ -167,9 +152,20 @@ def test_what_the_library_says_becomes_an_error_with_a_meaning(
     assert isinstance(backend, OnnxBackend)
     monkeypatch.setattr(backend, "_session", _Failing(error))
     monkeypatch.setattr(backend, "device", device)
+    monkeypatch.setattr(onnx_backend, "gpu_is_lost", lambda: True)
     failure = backend._failure(error, 2)
     assert type(failure) is expected
     assert "0.123" not in str(failure)
+
+
+def test_an_error_of_cuda_that_leaves_the_device_alone_is_one_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = _open(make_package(tmp_path / "p"))
+    assert isinstance(backend, OnnxBackend)
+    monkeypatch.setattr(backend, "device", Device.CUDA)
+    monkeypatch.setattr(onnx_backend, "gpu_is_lost", lambda: False)
+    assert type(backend._failure(RuntimeError("CUDA failure 9: invalid configuration argument"), 2)) is BackendFailure
 
 
 def test_a_cpu_session_that_fails_raises_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,10 +201,18 @@ def test_tensorrt_is_looked_for_by_the_names_that_the_provider_needs() -> None:
     assert _load_tensorrt() in (True, False)  # and does not raise, whether it is there or not
 
 
+def _on_gpu(package: ModelPackage, place: Place = Place.CUDA) -> Backend:
+    """The backend; without the libraries that it needs the test is left out, and says which is missing."""
+    if missing := _preload_cuda():
+        pytest.skip(missing)
+    if place is Place.TENSORRT and not _load_tensorrt():
+        pytest.skip("TensorRT is not installed")
+    return _open(package, place)
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("place", [Place.CUDA])
-def test_a_gpu_gives_the_answers_of_the_cpu_at_every_size(tmp_path: Path, place: Place) -> None:
-    backend = _open(make_package(tmp_path / "p"), place)
+def test_a_gpu_gives_the_answers_of_the_cpu_at_every_size(tmp_path: Path) -> None:
+    backend = _on_gpu(make_package(tmp_path / "p"))
     assert backend.device is Device.CUDA
     for samples in (1, 3, 8, 5, 8):
         assert _right(backend, samples)
@@ -217,9 +221,24 @@ def test_a_gpu_gives_the_answers_of_the_cpu_at_every_size(tmp_path: Path, place:
 
 @pytest.mark.gpu
 def test_tensorrt_gives_the_answers_of_the_cpu(tmp_path: Path) -> None:
-    try:
-        backend = _open(make_package(tmp_path / "p"), Place.TENSORRT)
-    except RouteUnavailable:
-        pytest.skip("TensorRT is not installed")
-    found = backend.run({"image": images(5)})["probabilities"]
-    assert np.allclose(found, answers(images(5)), atol=1e-3)  # TensorRT computes in TF32
+    backend = _on_gpu(make_package(tmp_path / "p"), Place.TENSORRT)
+    for samples in (1, 5, 8):
+        found = backend.run({"image": images(samples)})["probabilities"]
+        assert np.allclose(found, answers(images(samples)), atol=1e-3)
+    backend.close()
+
+
+@pytest.mark.gpu
+def test_a_gpu_serves_many_clients(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "p", routes=[{"on": "cuda"}])
+    _on_gpu(package).close()
+    with LocalRuntime([package]) as runtime, ThreadPoolExecutor(16) as pool:
+
+        def ask(seed: int) -> bool:
+            image = images(1, seed=seed)
+            found = runtime.infer("network", {"image": image}, timeout_seconds=60)
+            return found.device is Device.CUDA and np.allclose(
+                found.outputs["probabilities"], answers(image), atol=TOLERANCE
+            )
+
+        assert all(pool.map(ask, range(200)))
