@@ -2,12 +2,8 @@
 
 import contextlib
 import math
-import os
-import select
-import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -16,7 +12,6 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from runtime import wire
-from runtime.bodies import Bodies
 from runtime.errors import (
     BackendFailure,
     BackendLost,
@@ -34,13 +29,14 @@ from runtime.errors import (
 )
 from runtime.health import ModelHealth, RuntimeUsage
 from runtime.inference import ROUTINE, InferenceResult, each_at_once
+from runtime.links import Link, Links
 from runtime.package import ModelDescription
 from runtime.tensors import native
 from runtime.watch import DriftReport
 
 _T = TypeVar("_T")
+_BodyFor = Callable[[Link], wire.Memory | bytes | None]
 
-_KEPT_CONNECTIONS: Final = 32
 _LISTING_SECONDS: Final = 5.0
 _LOADING_SECONDS: Final = 600.0
 _DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
@@ -71,10 +67,7 @@ class RuntimeClient:
     def __init__(self, socket_path: Path) -> None:
         """Remember where the runtime's socket is."""
         self._path = socket_path
-        self._lock = threading.Lock()
-        self._idle: list[socket.socket] = []
-        self._owner = os.getpid()
-        self._bodies = Bodies()
+        self._links = Links(socket_path)
 
     def infer(
         self,
@@ -85,17 +78,15 @@ class RuntimeClient:
         priority: int = ROUTINE,
         timeout_seconds: float,
     ) -> InferenceResult:
-        """See `Runtime.infer`. When the time is over the connection is closed, so that the runtime drops it."""
+        """See `Runtime.infer`. When the time is over the connection is closed, so that the runtime drops it.
+
+        The outputs cannot be written to.
+        """
         end = _end(timeout_seconds)
         tensors = native(inputs)
         headers = wire.tensor_headers(tensors)
         request = _infer_request(model, version, headers, priority, timeout_seconds)
-        size = wire.size_of(headers)
-        if wire.is_inline(size):
-            return self._infer(request, wire.packed(headers, tensors), end)
-        with self._bodies.lend(size) as body:
-            wire.write_tensors(body, headers, tensors)
-            return self._infer(request, body, end)
+        return self._infer(request, lambda link: link.body(headers, tensors), end)
 
     def infer_many(
         self,
@@ -109,16 +100,17 @@ class RuntimeClient:
         end = _end(timeout_seconds)
         tensors = native(inputs)
         headers = wire.tensor_headers(tensors)
-        body = wire.packed(headers, tensors)  # none of `_bodies`: a time may be over before all have read it
+        with _memory_is_short():
+            body = wire.packed(headers, tensors)  # no link's: a time may be over before all have read it
         with _closing(body):
             return each_at_once(
                 models,
                 lambda name, version: self._infer(
-                    _infer_request(name, version, headers, priority, timeout_seconds), body, end
+                    _infer_request(name, version, headers, priority, timeout_seconds), lambda _: body, end
                 ),
             )
 
-    def _infer(self, request: wire.InferRequest, body: wire.Body, end: float) -> InferenceResult:
+    def _infer(self, request: wire.InferRequest, body: _BodyFor, end: float) -> InferenceResult:
         reply, answer = self._ask(request, body, end)
         with _closing(answer):
             if not isinstance(reply, wire.InferReply) or answer is None:
@@ -170,11 +162,7 @@ class RuntimeClient:
 
     def close(self) -> None:
         """Close the connections that are not in use. The client can still be used."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-        self._bodies.close()
+        self._links.close()
 
     def __enter__(self) -> Self:
         return self
@@ -185,72 +173,41 @@ class RuntimeClient:
         self.close()
 
     def _document(self, request: wire.Request, form: TypeAdapter[_T], seconds: float = _LISTING_SECONDS) -> _T:
-        reply, answer = self._ask(request, None, time.monotonic() + seconds)
+        reply, answer = self._ask(request, lambda _: None, time.monotonic() + seconds)
         with _closing(answer):
             if not isinstance(reply, wire.DocumentReply) or answer is None:
                 raise _not_understood()
             try:
-                return form.validate_json(wire.read_document(answer))
+                return form.validate_json(wire.document_in(answer))
             except (ValidationError, wire.BadMessage):
                 raise _not_understood() from None
 
-    def _ask(self, request: wire.Request, body: wire.Body | None, end: float) -> tuple[wire.Reply, wire.Body | None]:
-        """Send a request and wait for its reply until `end`; the caller closes the reply's body.
-
-        A connection is kept only after a whole reply, so that an answer never meets another's question.
-        """
-        connection = self._connect(end)
+    def _ask(self, request: wire.Request, body: _BodyFor, end: float) -> tuple[wire.Reply, wire.Body | None]:
+        """Send a request and wait for its reply until `end`; the caller closes the reply's body."""
         try:
-            connection.settimeout(_left(end))
-            wire.send(connection, request, body)
-            connection.settimeout(_left(end))
-            header, answer = wire.receive(connection)
+            link = self._links.take(end)
         except TimeoutError:
-            connection.close()
-            raise DeadlineExceeded("the runtime gave no answer in time; try again later") from None
-        except (OSError, wire.BadMessage) as error:
-            connection.close()
-            raise self._unavailable(error) from None
-        except BaseException:
-            connection.close()
-            raise
-        if not header:
-            connection.close()
-            raise RuntimeUnavailable(f"{self._path}: the runtime closed the connection before it answered; try again")
-        self._keep(connection)
-        return _parsed(header, answer), answer
-
-    def _connect(self, end: float) -> socket.socket:
-        """An idle connection that still stands, or a new one."""
-        while True:
-            with self._lock:
-                # After a fork the idle ones are the parent's, and two users of one would mix up their answers.
-                if self._owner != os.getpid():
-                    self._idle, self._owner = [], os.getpid()
-                if not self._idle:
-                    break
-                connection = self._idle.pop()
-            if _stands(connection):
-                return connection
-            connection.close()
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            connection.settimeout(_left(end))
-            connection.connect(str(self._path))
-        except TimeoutError:
-            connection.close()
             raise DeadlineExceeded("the runtime did not take the connection in time; try again later") from None
         except OSError as error:
-            connection.close()
             raise self._unavailable(error) from None
-        return connection
-
-    def _keep(self, connection: socket.socket) -> None:
-        with self._lock:
-            if len(self._idle) < _KEPT_CONNECTIONS:
-                self._idle.append(connection)
-                return
-        connection.close()
+        try:
+            with _memory_is_short():
+                sent = body(link)
+            header, answer = link.ask(request, sent, end)
+        except TimeoutError:
+            link.close()
+            raise DeadlineExceeded("the runtime gave no answer in time; try again later") from None
+        except (OSError, wire.BadMessage) as error:
+            link.close()
+            raise self._unavailable(error) from None
+        except BaseException:
+            link.close()
+            raise
+        if not header:
+            link.close()
+            raise RuntimeUnavailable(f"{self._path}: the runtime closed the connection before it answered; try again")
+        self._links.give_back(link)
+        return _parsed(header, answer), answer
 
     def _unavailable(self, error: Exception) -> RuntimeUnavailable:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
@@ -299,8 +256,8 @@ def _raised(reply: wire.ErrorReply) -> RuntimeFailure:
 
 def _read_outputs(answer: wire.Body, reply: wire.InferReply) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        return wire.read_tensors(answer, reply.tensors)
-    except wire.BadMessage:
+        return wire.tensors_in(wire.received(answer), reply.tensors)
+    except (wire.BadMessage, OSError):
         raise _not_understood() from None
 
 
@@ -308,22 +265,16 @@ def _not_understood() -> RuntimeUnavailable:
     return RuntimeUnavailable("the runtime answered what this version does not understand; start the daemon anew")
 
 
-def _stands(connection: socket.socket) -> bool:
-    """Whether an idle connection is quiet: anything to read, even the end, means that it cannot be used."""
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return not poll.poll(0)
-
-
-def _left(end: float) -> float:
-    left = end - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+@contextlib.contextmanager
+def _memory_is_short() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutOfMemory(f"there is no memory to send these inputs in ({error.strerror}); try again later") from None
 
 
 @contextlib.contextmanager
-def _closing(body: wire.Body | None) -> Iterator[None]:
+def _closing(body: wire.Memory | wire.Body | None) -> Iterator[None]:
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,7 @@ from runtime.backend import RemoteAccess
 from runtime.errors import BackendLost, InvalidInput, Overloaded, PackageError, RuntimeFailure, RuntimeUnavailable
 from runtime.health import ModelHealth, RuntimeUsage
 from runtime.host import HostSettings, ModelHost
-from runtime.inference import Device, InferenceResult
+from runtime.inference import Array, Device, InferenceResult
 from runtime.package import Admission, ModelDescription, ModelPackage, Route
 from runtime.tensors import count_samples
 from runtime.watch import DriftReport
@@ -118,6 +118,8 @@ class _Connection:
     lock: threading.Lock = field(default_factory=threading.Lock)
     open: bool = True
     running: Future[Any] | None = None
+    memory: wire.Bytes | None = None  # the client's, mapped; it fills the same again for its next request
+    memory_inode: tuple[int, int] = (0, 0)
 
 
 class _Server:
@@ -129,7 +131,7 @@ class _Server:
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, None)
         self._connections: set[_Connection] = set()
-        self._most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3)
 
     def answer(self, until: Callable[[], bool]) -> None:
         """Take connections and requests until the condition holds, which is asked at each tick."""
@@ -217,7 +219,7 @@ class _Server:
             self._close(connection)
         except RuntimeFailure as error:
             _send_error(connection, error)
-        except (MemoryError, OSError) as error:  # of memfd_create or pread: the machine is short of something
+        except (MemoryError, OSError) as error:  # of memfd_create or mmap: the machine is short of something
             _log.warning("request_not_read", reason=type(error).__name__)
             _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
 
@@ -252,7 +254,7 @@ class _Server:
         if body is None or len(headers) != len(request.tensors):
             raise wire.BadMessage("the request has no body, or two tensors of one name")
         count_samples(package, headers)  # before memory is taken for them
-        inputs = wire.read_tensors(body, request.tensors)
+        inputs = wire.tensors_in(_mapped(connection, body), request.tensors)
         future = self._host.submit(
             request.model,
             inputs,
@@ -261,7 +263,7 @@ class _Server:
             timeout_seconds=request.timeout_seconds,
         )
         connection.running = future
-        future.add_done_callback(lambda done: _send_result(connection, done))
+        future.add_done_callback(lambda done: _send_result(connection, inputs, done))
 
     def _close(self, connection: _Connection) -> None:
         """Forget a client; what it waits for is not run if it has not begun."""
@@ -272,17 +274,30 @@ class _Server:
         with connection.lock:
             connection.open = False
             connection.socket.close()
+        connection.memory = None
         running = connection.running
         if running is not None:
             running.cancel()
 
 
-def _send_result(connection: _Connection, done: Future[InferenceResult]) -> None:
+def _mapped(connection: _Connection, body: wire.Body) -> wire.Bytes:
+    """The bytes of a body; a memfd that is mapped already, and so the only one of its inode, is not mapped again."""
+    if isinstance(body, bytes):
+        return wire.received(body)
+    status = os.fstat(body)
+    inode = (status.st_dev, status.st_ino)
+    if connection.memory is None or connection.memory_inode != inode:
+        connection.memory, connection.memory_inode = wire.received(body), inode
+    return connection.memory
+
+
+def _send_result(connection: _Connection, inputs: dict[str, Array], done: Future[InferenceResult]) -> None:
     """Send the answer of a finished request, in the thread of its lane."""
+    if done.cancelled():
+        return
+    inputs.clear()  # what they lay in is the client's again
     try:
         result = done.result()
-    except CancelledError:
-        return
     except RuntimeFailure as error:
         _send_error(connection, error)
         return
@@ -331,7 +346,7 @@ def _send_error(connection: _Connection, error: RuntimeFailure) -> None:
     _send(connection, wire.ErrorReply(error=type(error).__name__, message=str(error), package_error=parts), None)
 
 
-def _send(connection: _Connection, header: wire.Reply, body: wire.Body | None) -> None:
+def _send(connection: _Connection, header: wire.Reply, body: wire.Memory | bytes | None) -> None:
     """Send without waiting. A client that reads nothing, or has gone, loses its connection and nothing else."""
     try:
         with connection.lock:

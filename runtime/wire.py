@@ -1,22 +1,24 @@
 """How client and runtime process talk: messages on a Unix socket, tensors in shared memory.
 
 One message of a SOCK_SEQPACKET socket is a JSON object of at most 64 KiB, its header, and perhaps a *body*: after a NUL
-in the message itself if it has at most 16 KiB, as most answers have; else in a memfd (memfd_create(2)) whose size is
-sealed, and whose descriptor is sent along (SCM_RIGHTS, unix(7)). A body has
+in the message itself if it has at most 16 KiB, as most answers have; else in a memfd (memfd_create(2)), whose
+descriptor is sent along (SCM_RIGHTS, unix(7)). A body has
 
 - the tensors that the header lists, in that order, each at the next multiple of 64 bytes, in C order and the machine's
   byte order;
 - or, for a `DocumentReply`, JSON.
 
-The receiver asks for the seals before anything else, so a memfd is plain memory that cannot block or shrink while it is
-read; and it copies it with pread(2), never maps it, and checks the copy, so that no peer can make it fault, or change
-what was checked. A body may be larger than its header says: a client uses a memfd again (`runtime.bodies`), once it has
-the reply. A client sends one request at a time and waits for its reply.
+Nobody copies what lies in a memfd: who sends it has filled it through a mapping, who receives it maps it, to read only.
+The receiver first asks for the seals and for the pages: a memfd that has them all, and can neither shrink nor lose one,
+is plain memory, of which no peer can make a trap. What it holds is the sender's, who leaves it alone until the reply
+has come, then fills it again, and sends it again on the same connection (`runtime.links`): it may so be larger than a
+header says. A client sends one request at a time and waits for its reply.
 """
 
 import array
 import fcntl
 import math
+import mmap
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,13 +35,15 @@ MAX_HEADER_BYTES: Final = 1 << 16
 MAX_INLINE_BYTES: Final = 1 << 14
 MAX_DOCUMENT_BYTES: Final = 1 << 24
 _ALIGNMENT: Final = 64
-_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+_F_SEAL_FUTURE_WRITE: Final = 0x10  # <linux/fcntl.h>, Linux 5.1: only mappings that are there can write, none punches
+SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
+_BLOCK_BYTES: Final = 512  # of `st_blocks`, stat(2)
 _FD_BYTES: Final = array.array("i").itemsize
 _MOST_FDS: Final = 4  # room for more than the one allowed, so that a peer that sends more is found out
 _MOST_BYTES: Final = MAX_HEADER_BYTES + 1 + MAX_INLINE_BYTES
-_TOO_SMALL: Final = "the body is smaller than its header says"
 _NUL: Final = b"\0"  # JSON has none
 
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Body = int | bytes
 """The descriptor of a memfd, or a body itself."""
 
@@ -163,100 +167,127 @@ def size_of(headers: Sequence[TensorHeader]) -> int:
     return _layout(headers)[1]
 
 
-def new_body(size: int) -> int:
-    """A memfd of this size, sealed; the caller closes it."""
-    body = os.memfd_create("tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(body, size)
-        fcntl.fcntl(body, fcntl.F_ADD_SEALS, _SEALS)
-    except BaseException:
-        os.close(body)
-        raise
-    return body
-
-
 def is_inline(size: int) -> bool:
     """Whether a body of so many bytes goes in the message itself."""
     return size <= MAX_INLINE_BYTES
 
 
-def packed(headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> Body:
-    """A body of these `tensors`, which `headers` describe; the caller closes it."""
+class Memory:
+    """A memfd that this process fills, mapped. It can be filled again and again, by one at a time."""
+
+    def __init__(self, size: int) -> None:
+        """Take `size` bytes of zeros, at least 1. Raises `OSError` where there are none: later nothing can fail."""
+        self.fd = os.memfd_create("tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.posix_fallocate(self.fd, 0, size)
+            mapped = mmap.mmap(self.fd, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, SEALS)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self._bytes: Bytes = np.frombuffer(mapped, np.uint8)  # ends the mapping when it goes
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self._bytes)
+
+    def write(self, headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> None:
+        """Put `tensors`, which `headers` describe, and for which it is large enough, into it."""
+        _write(self._bytes, _layout(headers)[0], tensors)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Put `data` at its beginning."""
+        self._bytes[: len(data)] = np.frombuffer(data, np.uint8)
+
+    def close(self) -> None:
+        """Let go of it. Whoever has received it keeps it."""
+        os.close(self.fd)
+        self._bytes = self._bytes[:0]
+
+
+def inline(headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> bytes:
+    """A body of these `tensors`, which `headers` describe, for the message itself."""
     offsets, size = _layout(headers)
+    body = bytearray(size)
+    _write(np.frombuffer(body, np.uint8), offsets, tensors)
+    return bytes(body)
+
+
+def packed(headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> Memory | bytes:
+    """A body of these `tensors`, which `headers` describe; the caller closes it. Raises `OSError`."""
+    size = size_of(headers)
     if is_inline(size):
-        data = bytearray(size)
-        for offset, tensor in zip(offsets, tensors.values(), strict=True):
-            data[offset : offset + tensor.nbytes] = _bytes_of(tensor)
-        return bytes(data)
-    body = new_body(size)
-    try:
-        write_tensors(body, headers, tensors)
-    except BaseException:
-        os.close(body)
-        raise
-    return body
+        return inline(headers, tensors)
+    memory = Memory(max(size, 1))
+    memory.write(headers, tensors)
+    return memory
 
 
-def packed_document(data: bytes) -> Body:
-    """A body of `data`; the caller closes it."""
+def packed_document(data: bytes) -> Memory | bytes:
+    """A body of `data`; the caller closes it. Raises `OSError`."""
     if is_inline(len(data)):
         return data
-    body = new_body(len(data))
-    try:
-        _write_from(memoryview(data), body, 0)
-    except BaseException:
-        os.close(body)
-        raise
-    return body
+    memory = Memory(max(len(data), 1))
+    memory.write_bytes(data)
+    return memory
 
 
-def close(body: Body | None) -> None:
+def close(body: Memory | Body | None) -> None:
     """Let go of a body."""
-    if isinstance(body, int):
+    if isinstance(body, Memory):
+        body.close()
+    elif isinstance(body, int):
         os.close(body)
 
 
-def write_tensors(body: int, headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> None:
-    """Put `tensors`, which `headers` describe, into a memfd that is large enough."""
-    for offset, tensor in zip(_layout(headers)[0], tensors.values(), strict=True):
-        _write_from(_bytes_of(tensor), body, offset)
-
-
-def read_tensors(body: Body, headers: Sequence[TensorHeader]) -> dict[str, Array]:
-    """Copy the tensors out of a body. Raises `BadMessage` if its size is not sealed, or too small.
-
-    The caller has checked the headers: as much memory is taken as they say.
+def received(body: Body) -> Bytes:
+    """The bytes of a body, which cannot be written to; a memfd's stay mapped as long as the array or a view of it is
+    there. Raises `BadMessage` for a descriptor of anything else than memory as `Memory` has it, `OSError`.
     """
-    offsets, size = _layout(headers)
-    _check_body(body, size)
-    tensors = {}
-    for offset, header in zip(offsets, headers, strict=True):
-        tensor = np.empty(header.shape, header.dtype.numpy)
-        _read_into(body, offset, tensor.reshape(-1).view(np.uint8))
-        tensors[header.name] = tensor
-    return tensors
+    if isinstance(body, bytes):
+        return np.frombuffer(body, np.uint8)
+    try:
+        seals = fcntl.fcntl(body, fcntl.F_GET_SEALS)
+    except OSError:
+        raise BadMessage("the body is no memfd") from None
+    if seals & SEALS != SEALS:
+        raise BadMessage("the size of the body is not sealed")
+    status = os.fstat(body)
+    if status.st_size == 0:
+        return np.empty(0, np.uint8)
+    if status.st_blocks * _BLOCK_BYTES < status.st_size:
+        raise BadMessage("the body has not all of its memory")
+    return np.frombuffer(mmap.mmap(body, status.st_size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ), np.uint8)
 
 
-def read_document(body: Body) -> bytes:
-    """Copy a document, the whole body, out of it. Raises `BadMessage`."""
+def document_in(body: Body) -> bytes:
+    """The document that a body is. Raises as `received` does, and `BadMessage` for one that is too large."""
     if isinstance(body, bytes):
         return body
-    size = os.fstat(body).st_size
-    if size > MAX_DOCUMENT_BYTES:
+    if os.fstat(body).st_size > MAX_DOCUMENT_BYTES:
         raise BadMessage("the document is too large")
-    _check_body(body, size)
-    data = np.empty(size, np.uint8)
-    _read_into(body, 0, data)
-    return data.tobytes()
+    return received(body).tobytes()
 
 
-def send(connection: socket.socket, header: Request | Reply, body: Body | None) -> None:
+def tensors_in(body: Bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]:
+    """The tensors that lie in a body; nothing is copied. Raises `BadMessage` if it is too small for them."""
+    offsets, size = _layout(headers)
+    if len(body) < size:
+        raise BadMessage("the body is smaller than its header says")
+    return {
+        header.name: body[offset : offset + header.nbytes].view(header.dtype.numpy).reshape(header.shape)
+        for offset, header in zip(offsets, headers, strict=True)
+    }
+
+
+def send(connection: socket.socket, header: Request | Reply, body: Memory | bytes | None) -> None:
     """Send one message. Raises `OSError`, and `BadMessage` for a header that is too large."""
     data = header.model_dump_json().encode()
     if len(data) > MAX_HEADER_BYTES:
         raise BadMessage("the header is too large")
-    if isinstance(body, int):
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [body]))]
+    if isinstance(body, Memory):
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [body.fd]))]
         connection.sendmsg([data], rights, socket.MSG_NOSIGNAL)
     else:
         connection.sendmsg([data] if body is None else [data, _NUL, body], (), socket.MSG_NOSIGNAL)
@@ -297,38 +328,6 @@ def _layout(headers: Sequence[TensorHeader]) -> tuple[list[int], int]:
     return offsets, end
 
 
-def _write_from(view: memoryview, body: int, offset: int) -> None:
-    while view:
-        written = os.pwrite(body, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _bytes_of(tensor: Array) -> memoryview:
-    return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
-
-
-def _check_body(body: Body, size: int) -> None:
-    if isinstance(body, bytes):
-        if len(body) < size:
-            raise BadMessage(_TOO_SMALL)
-        return
-    try:
-        seals = fcntl.fcntl(body, fcntl.F_GET_SEALS)
-    except OSError:
-        raise BadMessage("the body is no memfd") from None
-    if seals & _SEALS != _SEALS:
-        raise BadMessage("the size of the body is not sealed")
-    if os.fstat(body).st_size < size:
-        raise BadMessage(_TOO_SMALL)
-
-
-def _read_into(body: Body, offset: int, target: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    view = target.data
-    if isinstance(body, bytes):
-        view[:] = memoryview(body)[offset : offset + len(view)]
-        return
-    while view:
-        count = os.preadv(body, [view], offset)
-        if count == 0:
-            raise BadMessage(_TOO_SMALL)
-        view, offset = view[count:], offset + count
+def _write(target: Bytes, offsets: Sequence[int], tensors: Mapping[str, Array]) -> None:
+    for offset, tensor in zip(offsets, tensors.values(), strict=True):
+        target[offset : offset + tensor.nbytes] = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)

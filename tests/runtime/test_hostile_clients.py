@@ -2,11 +2,14 @@
 
 import array
 import contextlib
+import ctypes
+import errno
 import fcntl
 import json
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +23,6 @@ from tests.runtime.packages import SIDE, images, make_package
 from tests.runtime.process import RuntimeProcess, running
 from tests.waiting import wait_until
 
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 _SAMPLE_BYTES = SIDE * SIDE * 4
 
 
@@ -50,7 +52,7 @@ def _connected(process: RuntimeProcess) -> Iterator[socket.socket]:
         yield connection
 
 
-def _memfd(data: bytes = bytes(_SAMPLE_BYTES), seals: int = _SEALS) -> int:
+def _memfd(data: bytes = bytes(_SAMPLE_BYTES), seals: int = wire.SEALS) -> int:
     body = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(body, data)
     fcntl.fcntl(body, fcntl.F_ADD_SEALS, seals)
@@ -205,10 +207,10 @@ def test_a_body_that_has_held_more_can_be_used_again(process: RuntimeProcess) ->
         assert _answer(connection)["status"] == "result"
 
 
-@pytest.mark.parametrize("missing", [fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_SEAL])
-def test_a_body_whose_size_could_change_is_refused(process: RuntimeProcess, missing: int) -> None:
+@pytest.mark.parametrize("missing", [fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_SEAL, 0x10])
+def test_a_body_that_could_change_beneath_its_reader_is_refused(process: RuntimeProcess, missing: int) -> None:
     with _connected(process) as connection:
-        _send(connection, _infer(), _memfd(seals=_SEALS & ~missing))
+        _send(connection, _infer(), _memfd(seals=wire.SEALS & ~missing))
         assert "not sealed" in _answer(connection)["message"]
 
 
@@ -229,13 +231,75 @@ def test_what_is_no_memory_is_refused_without_reading_it(process: RuntimeProcess
 def test_a_huge_shape_takes_no_memory(process: RuntimeProcess) -> None:
     sparse = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(sparse, 1 << 40)
-    fcntl.fcntl(sparse, fcntl.F_ADD_SEALS, _SEALS)
+    fcntl.fcntl(sparse, fcntl.F_ADD_SEALS, wire.SEALS)
     tensor = {"name": "image", "dtype": "float32", "shape": [1 << 32, 1, SIDE, SIDE]}
     with _connected(process) as connection:
         _send(connection, _infer(tensors=[tensor]), sparse)
         answer = _answer(connection)
     assert answer["error"] == "InvalidInput"
     assert "1 to 8 samples" in answer["message"]
+
+
+def test_memory_with_a_hole_in_it_is_refused(process: RuntimeProcess) -> None:
+    """Reading one takes a page, and where there is none the reader is killed."""
+    sparse = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(sparse, 1 << 30)
+    os.write(sparse, bytes(_SAMPLE_BYTES))
+    fcntl.fcntl(sparse, fcntl.F_ADD_SEALS, wire.SEALS)
+    with _connected(process) as connection:
+        _send(connection, _infer(), sparse)
+        assert "not all of its memory" in _answer(connection)["message"]
+
+
+def test_a_client_that_changes_its_memory_in_the_meantime_is_only_answered_wrongly(process: RuntimeProcess) -> None:
+    """It is the client's until the answer is there: numbers that turn into none end nothing."""
+    memory = wire.Memory(_SAMPLE_BYTES)
+    stop = threading.Event()
+
+    def spoil() -> None:
+        while not stop.is_set():
+            memory.write_bytes(b"\xff" * _SAMPLE_BYTES)
+            memory.write_bytes(bytes(_SAMPLE_BYTES))
+
+    spoiler = threading.Thread(target=spoil)
+    spoiler.start()
+    with _connected(process) as connection:
+        for _ in range(300):
+            _send(connection, _infer(), os.dup(memory.fd))
+            answer = _answer(connection)
+            assert answer["status"] == "result" or answer["error"] in ("InvalidInput", "BackendFailure")
+    stop.set()
+    spoiler.join()
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(memory.fd, fcntl.F_ADD_SEALS, 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(memory.fd, 0)
+    memory.close()
+
+
+def test_memory_that_was_sent_can_lose_no_page() -> None:
+    memory = wire.Memory(1 << 16)
+    libc = ctypes.CDLL(None, use_errno=True)
+    keep_size, punch_hole = 1, 2  # fallocate(2)
+    result = libc.fallocate(memory.fd, keep_size | punch_hole, ctypes.c_long(0), ctypes.c_long(1 << 16))
+    assert (result, ctypes.get_errno()) == (-1, errno.EPERM)
+    memory.close()
+
+
+def test_the_same_memory_is_mapped_once_for_all_requests_of_a_connection(process: RuntimeProcess) -> None:
+    def maps() -> int:
+        return Path(f"/proc/{process.popen.pid}/maps").read_text().count("memfd:")
+
+    before = maps()
+    with _connected(process) as connection:
+        for _ in range(20):
+            kept = _memfd()
+            _send(connection, _infer(), os.dup(kept))
+            assert _answer(connection)["status"] == "result"
+            _send(connection, _infer(), kept)
+            assert _answer(connection)["status"] == "result"
+        assert maps() == before + 1
+    wait_until(lambda: maps() == before, "the memory of a client that has gone to be let go")
 
 
 def test_two_tensors_of_one_name_are_refused(process: RuntimeProcess) -> None:

@@ -212,8 +212,8 @@ def test_nothing_stays_open_after_many_requests(process: RuntimeProcess, client:
 
 def test_a_forked_client_does_not_use_its_parents_connections(client: RuntimeClient) -> None:
     def connection() -> int:
-        (idle,) = client._idle
-        return os.fstat(idle.fileno()).st_ino
+        (idle,) = client._links._idle
+        return os.fstat(idle._socket.fileno()).st_ino
 
     expected = _ask(client)
     parents = connection()
@@ -243,7 +243,7 @@ def test_a_killed_runtime_is_unavailable_until_it_is_started_again(tmp_path: Pat
             first.popen.send_signal(signal.SIGSTOP)
             with ThreadPoolExecutor(1) as pool:
                 asked = pool.submit(_ask, client)
-                wait_until(lambda: not client._idle, "the request to be on its way")
+                wait_until(lambda: not client._links._idle, "the request to be on its way")
                 first.kill()
                 with pytest.raises(RuntimeUnavailable):
                     asked.result(30)
@@ -364,10 +364,7 @@ def test_what_a_client_that_went_away_asked_is_not_run(
             request = wire.InferRequest(
                 model="tiny", priority=0, timeout_seconds=60.0, tensors=wire.tensor_headers(tensors)
             )
-            body = wire.new_body(wire.size_of(request.tensors))
-            wire.write_tensors(body, request.tensors, tensors)
-            wire.send(hasty, request, body)
-            os.close(body)
+            wire.send(hasty, request, wire.packed(request.tensors, tensors))
             wait_until(lambda: server.client.health()[0].waiting_samples == 1, "the request to wait")
         server.client.health()  # answered after the end of that connection was noticed
         patient = pool.submit(_ask, server.client, np.zeros_like(images(1)))
