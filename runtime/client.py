@@ -110,7 +110,7 @@ class RuntimeClient:
                 ),
             )
 
-    def _infer(self, request: wire.InferRequest, body: _BodyFor, end: float) -> InferenceResult:
+    def _infer(self, request: bytes, body: _BodyFor, end: float) -> InferenceResult:
         reply, answer = self._ask(request, body, end)
         with _closing(answer):
             if not isinstance(reply, wire.InferReply) or answer is None:
@@ -138,27 +138,27 @@ class RuntimeClient:
         `PackageError`, `RouteUnavailable`, `RuntimeUnavailable`, `DeadlineExceeded`.
         """
         try:
-            request = wire.LoadRequest(directory=str(directory.absolute()), default=default)
-        except ValidationError:
+            request = wire.request_header(wire.LoadRequest(str(directory.absolute()), default))
+        except wire.BadMessage:
             raise PackageError(directory, "", "this path is too long to be sent") from None
         (description,) = self._document(request, _DESCRIPTIONS, timeout_seconds)
         return description
 
     def models(self) -> tuple[ModelDescription, ...]:
         """See `Runtime.models`. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
-        return self._document(wire.ModelsRequest(), _DESCRIPTIONS)
+        return self._document(wire.request_header(wire.ModelsRequest()), _DESCRIPTIONS)
 
     def health(self) -> tuple[ModelHealth, ...]:
         """How the models are doing, in the order of `models`. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
-        return self._document(wire.HealthRequest(), _HEALTH)
+        return self._document(wire.request_header(wire.HealthRequest()), _HEALTH)
 
     def drift(self) -> tuple[DriftReport, ...]:
         """How far what the models see and say has moved. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
-        return self._document(wire.DriftRequest(), _DRIFT)
+        return self._document(wire.request_header(wire.DriftRequest()), _DRIFT)
 
     def usage(self) -> RuntimeUsage:
         """What the models use together. Raises `RuntimeUnavailable`, `DeadlineExceeded`."""
-        return self._document(wire.UsageRequest(), _USAGE)
+        return self._document(wire.request_header(wire.UsageRequest()), _USAGE)
 
     def close(self) -> None:
         """Close the connections that are not in use. The client can still be used."""
@@ -172,7 +172,7 @@ class RuntimeClient:
     ) -> None:
         self.close()
 
-    def _document(self, request: wire.Request, form: TypeAdapter[_T], seconds: float = _LISTING_SECONDS) -> _T:
+    def _document(self, request: bytes, form: TypeAdapter[_T], seconds: float = _LISTING_SECONDS) -> _T:
         reply, answer = self._ask(request, lambda _: None, time.monotonic() + seconds)
         with _closing(answer):
             if not isinstance(reply, wire.DocumentReply) or answer is None:
@@ -182,7 +182,7 @@ class RuntimeClient:
             except (ValidationError, wire.BadMessage):
                 raise _not_understood() from None
 
-    def _ask(self, request: wire.Request, body: _BodyFor, end: float) -> tuple[wire.Reply, wire.Body | None]:
+    def _ask(self, request: bytes, body: _BodyFor, end: float) -> tuple[wire.Reply, wire.Body | None]:
         """Send a request and wait for its reply until `end`; the caller closes the reply's body."""
         try:
             link = self._links.take(end)
@@ -222,12 +222,10 @@ def _end(timeout_seconds: float) -> float:
 
 def _infer_request(
     model: str, version: str | None, tensors: tuple[wire.TensorHeader, ...], priority: int, timeout_seconds: float
-) -> wire.InferRequest:
+) -> bytes:
     try:
-        return wire.InferRequest(
-            model=model, version=version, priority=priority, timeout_seconds=timeout_seconds, tensors=tensors
-        )
-    except ValidationError:
+        return wire.request_header(wire.InferRequest(model, priority, timeout_seconds, tensors, version))
+    except wire.BadMessage:
         raise InvalidInput(
             "the model's name or version, the priority or the number of inputs is beyond what can be sent"
         ) from None
@@ -236,12 +234,12 @@ def _infer_request(
 def _parsed(header: bytes, answer: wire.Body | None) -> wire.Reply:
     """The reply of a header; an error that the runtime reports is raised here."""
     try:
-        reply = wire.REPLY.validate_json(header)
+        reply = wire.reply_in(header)
         if isinstance(reply, wire.ErrorReply):
             raise _raised(reply)
     except BaseException as error:
         wire.close(answer)
-        if isinstance(error, ValidationError):
+        if isinstance(error, wire.BadMessage):
             raise _not_understood() from None
         raise
     return reply

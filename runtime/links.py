@@ -48,15 +48,12 @@ class Link:
         self._memory.write(headers, tensors)
         return self._memory
 
-    def ask(
-        self, request: wire.Request, body: wire.Memory | bytes | None, end: float
-    ) -> tuple[bytes, wire.Body | None]:
+    def ask(self, request: bytes, body: wire.Memory | bytes | None, end: float) -> tuple[bytes, wire.Body | None]:
         """Send a request and wait for its reply: the header, empty when the peer is gone, and the body, which the
         caller closes. Raises `OSError`, `TimeoutError` at `end`, `wire.BadMessage`.
         """
-        self._socket.settimeout(_left(end))
+        self._socket.settimeout(_left(end))  # for both: an idle connection has room for a message
         wire.send(self._socket, request, body)
-        self._socket.settimeout(_left(end))
         return wire.receive(self._socket)
 
     def stands(self) -> bool:

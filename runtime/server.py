@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from threadpoolctl import threadpool_limits
 
 from runtime import wire
@@ -206,16 +206,15 @@ class _Server:
 
     def _reply(self, connection: _Connection, header: bytes, body: wire.Body | None) -> None:
         try:
-            request = wire.REQUEST.validate_json(header)
+            request = wire.request_in(header)
             if isinstance(request, wire.InferRequest):
                 self._start(connection, request, body)
             elif isinstance(request, wire.LoadRequest):
                 self._load(connection, request)
             else:
                 _send_document(connection, self._document(request))
-        except (ValidationError, wire.BadMessage) as error:
-            reason = str(error) if isinstance(error, wire.BadMessage) else "the header is no request"
-            _send_error(connection, InvalidInput(f"{reason}; are client and runtime of the same version?"))
+        except wire.BadMessage as error:
+            _send_error(connection, InvalidInput(f"{error}; are client and runtime of the same version?"))
             self._close(connection)
         except RuntimeFailure as error:
             _send_error(connection, error)
@@ -308,7 +307,7 @@ def _send_result(connection: _Connection, inputs: dict[str, Array], done: Future
         _log.warning("answer_not_written", reason=type(error).__name__)
         _send_error(connection, Overloaded("the runtime is short of memory or descriptors; try again later"))
         return
-    header = wire.InferReply(
+    reply = wire.InferReply(
         tensors=headers,
         model=result.model,
         version=result.version,
@@ -321,7 +320,7 @@ def _send_result(connection: _Connection, inputs: dict[str, Array], done: Future
         cached=result.cached,
         gate=result.gate,
     )
-    _send(connection, header, body)
+    _send(connection, reply, body)
 
 
 def _send_loaded(connection: _Connection, done: Future[bytes]) -> None:
@@ -346,13 +345,13 @@ def _send_error(connection: _Connection, error: RuntimeFailure) -> None:
     _send(connection, wire.ErrorReply(error=type(error).__name__, message=str(error), package_error=parts), None)
 
 
-def _send(connection: _Connection, header: wire.Reply, body: wire.Memory | bytes | None) -> None:
+def _send(connection: _Connection, reply: wire.Reply, body: wire.Memory | bytes | None) -> None:
     """Send without waiting. A client that reads nothing, or has gone, loses its connection and nothing else."""
     try:
         with connection.lock:
             connection.running = None  # before sending: the client may ask again as soon as it has the answer
             if connection.open:
-                wire.send(connection.socket, header, body)
+                wire.send(connection.socket, wire.reply_header(reply), body)
     except (OSError, wire.BadMessage) as error:
         _log.warning("answer_not_sent", reason=type(error).__name__)
         with connection.lock, contextlib.suppress(OSError):

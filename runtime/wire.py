@@ -22,10 +22,12 @@ import mmap
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, TypeVar
 
+import msgspec
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from msgspec import Meta
+from msgspec.json import Decoder, Encoder
 
 from runtime.inference import Array, Device
 from runtime.package import DTYPES, DType, Precision
@@ -52,16 +54,16 @@ class BadMessage(Exception):  # internal to this package: server and client turn
     """The peer does not keep to the protocol. The message says how, without data."""
 
 
-class _Header(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is read is checked (`request_in`, `reply_in`); what is made is not."""
 
 
-class TensorHeader(_Header):
+class TensorHeader(_Header, frozen=True):
     """One tensor of a body."""
 
-    name: str = Field(max_length=256)
+    name: Annotated[str, Meta(max_length=256)]
     dtype: DType
-    shape: tuple[Annotated[int, Field(ge=0, le=1 << 40)], ...] = Field(max_length=16)
+    shape: Annotated[tuple[Annotated[int, Meta(ge=0, le=1 << 40)], ...], Meta(max_length=16)]
 
     @property
     def nbytes(self) -> int:
@@ -69,56 +71,46 @@ class TensorHeader(_Header):
         return math.prod(self.shape) * self.dtype.numpy.itemsize
 
 
-Tensors = Annotated[tuple[TensorHeader, ...], Field(max_length=64)]
+Tensors = Annotated[tuple[TensorHeader, ...], Meta(max_length=64)]
+_Name = Annotated[str, Meta(max_length=64)]
 
 
-class InferRequest(_Header):
+class InferRequest(_Header, frozen=True, tag_field="verb", tag="infer"):
     """Run a model on the tensors of the body."""
 
-    verb: Literal["infer"] = "infer"
-    model: str = Field(max_length=64)
-    version: str | None = Field(default=None, max_length=64)
-    priority: int = Field(ge=-(1 << 31), lt=1 << 31)
+    model: _Name
+    priority: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
     timeout_seconds: float
     tensors: Tensors
+    version: _Name | None = None
 
 
-class ModelsRequest(_Header):
+class ModelsRequest(_Header, frozen=True, tag_field="verb", tag="models"):
     """List the models."""
 
-    verb: Literal["models"] = "models"
 
-
-class HealthRequest(_Header):
+class HealthRequest(_Header, frozen=True, tag_field="verb", tag="health"):
     """Say how the models are doing."""
 
-    verb: Literal["health"] = "health"
 
-
-class DriftRequest(_Header):
+class DriftRequest(_Header, frozen=True, tag_field="verb", tag="drift"):
     """Say how far what the models see and say has moved."""
 
-    verb: Literal["drift"] = "drift"
 
-
-class UsageRequest(_Header):
+class UsageRequest(_Header, frozen=True, tag_field="verb", tag="usage"):
     """Say what the models use together."""
 
-    verb: Literal["usage"] = "usage"
 
-
-class LoadRequest(_Header):
+class LoadRequest(_Header, frozen=True, tag_field="verb", tag="load"):
     """Load the package in this folder, and make it the model's default version if `default`."""
 
-    verb: Literal["load"] = "load"
-    directory: str = Field(max_length=4096)
+    directory: Annotated[str, Meta(max_length=4096)]
     default: bool = False
 
 
-class InferReply(_Header):
+class InferReply(_Header, frozen=True, tag_field="status", tag="result"):
     """The answer to `InferRequest`; the tensors of the body are the outputs."""
 
-    status: Literal["result"] = "result"
     tensors: Tensors
     model: str
     version: str
@@ -132,16 +124,13 @@ class InferReply(_Header):
     gate: tuple[Verdict, ...] = ()
 
 
-class DocumentReply(_Header):
+class DocumentReply(_Header, frozen=True, tag_field="status", tag="document"):
     """The answer to the other requests; the body is JSON."""
 
-    status: Literal["document"] = "document"
 
-
-class ErrorReply(_Header):
+class ErrorReply(_Header, frozen=True, tag_field="status", tag="error"):
     """`error` is the name of a class of `runtime.errors`; of a `PackageError` the parts are sent, too."""
 
-    status: Literal["error"] = "error"
     error: str
     message: str
     package_error: tuple[str, str, str] | None = None
@@ -150,16 +139,38 @@ class ErrorReply(_Header):
 DocumentRequest = ModelsRequest | HealthRequest | DriftRequest | UsageRequest
 Request = InferRequest | LoadRequest | DocumentRequest
 Reply = InferReply | DocumentReply | ErrorReply
-REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
-REPLY: Final[TypeAdapter[Reply]] = TypeAdapter(Annotated[Reply, Field(discriminator="status")])
+_REQUEST: Final[Decoder[Request]] = Decoder(Request)
+_REPLY: Final[Decoder[Reply]] = Decoder(Reply)
+_encode: Final = Encoder().encode
+
+
+def request_header(request: Request) -> bytes:
+    """The header of a request. Raises `BadMessage` for one that no runtime would take."""
+    header = _encode(request)
+    request_in(header)
+    return header
+
+
+def request_in(header: bytes) -> Request:
+    """The request that a header is. Raises `BadMessage`."""
+    return _read(_REQUEST, header, "request")
+
+
+def reply_in(header: bytes) -> Reply:
+    """The reply that a header is. Raises `BadMessage`."""
+    return _read(_REPLY, header, "reply")
+
+
+def reply_header(reply: Reply) -> bytes:
+    """The header of a reply. Raises `BadMessage` for one that is too large."""
+    header = _encode(reply)
+    _check_size(header)
+    return header
 
 
 def tensor_headers(tensors: Mapping[str, Array]) -> tuple[TensorHeader, ...]:
     """Describe `tensors`, which must be C-contiguous and in the machine's byte order."""
-    return tuple(
-        TensorHeader.model_construct(name=name, dtype=DTYPES[tensor.dtype], shape=tensor.shape)
-        for name, tensor in tensors.items()
-    )
+    return tuple(TensorHeader(name, DTYPES[tensor.dtype], tensor.shape) for name, tensor in tensors.items())
 
 
 def size_of(headers: Sequence[TensorHeader]) -> int:
@@ -281,16 +292,13 @@ def tensors_in(body: Bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]
     }
 
 
-def send(connection: socket.socket, header: Request | Reply, body: Memory | bytes | None) -> None:
-    """Send one message. Raises `OSError`, and `BadMessage` for a header that is too large."""
-    data = header.model_dump_json().encode()
-    if len(data) > MAX_HEADER_BYTES:
-        raise BadMessage("the header is too large")
+def send(connection: socket.socket, header: bytes, body: Memory | bytes | None) -> None:
+    """Send one message. Raises `OSError`."""
     if isinstance(body, Memory):
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [body.fd]))]
-        connection.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+        connection.sendmsg([header], rights, socket.MSG_NOSIGNAL)
     else:
-        connection.sendmsg([data] if body is None else [data, _NUL, body], (), socket.MSG_NOSIGNAL)
+        connection.sendmsg([header] if body is None else [header, _NUL, body], (), socket.MSG_NOSIGNAL)
 
 
 def receive(connection: socket.socket) -> tuple[bytes, Body | None]:
@@ -326,6 +334,22 @@ def _layout(headers: Sequence[TensorHeader]) -> tuple[list[int], int]:
         offsets.append(start)
         end = start + header.nbytes
     return offsets, end
+
+
+_Message = TypeVar("_Message")
+
+
+def _read(decoder: Decoder[_Message], header: bytes, kind: str) -> _Message:
+    _check_size(header)
+    try:
+        return decoder.decode(header)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise BadMessage(f"the header is no {kind}") from None
+
+
+def _check_size(header: bytes) -> None:
+    if len(header) > MAX_HEADER_BYTES:
+        raise BadMessage("the header is too large")
 
 
 def _write(target: Bytes, offsets: Sequence[int], tensors: Mapping[str, Array]) -> None:

@@ -364,7 +364,7 @@ def test_what_a_client_that_went_away_asked_is_not_run(
             request = wire.InferRequest(
                 model="tiny", priority=0, timeout_seconds=60.0, tensors=wire.tensor_headers(tensors)
             )
-            wire.send(hasty, request, wire.packed(request.tensors, tensors))
+            wire.send(hasty, wire.request_header(request), wire.packed(request.tensors, tensors))
             wait_until(lambda: server.client.health()[0].waiting_samples == 1, "the request to wait")
         server.client.health()  # answered after the end of that connection was noticed
         patient = pool.submit(_ask, server.client, np.zeros_like(images(1)))

@@ -30,13 +30,13 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def _through(pair: tuple[socket.socket, socket.socket], tensors: dict[str, np.ndarray]) -> wire.Body:
     headers = wire.tensor_headers(tensors)
-    request = wire.InferRequest(model="m", priority=0, timeout_seconds=1.0, tensors=headers)
+    request = wire.request_header(wire.InferRequest(model="m", priority=0, timeout_seconds=1.0, tensors=headers))
     sent = wire.packed(headers, tensors)
     wire.send(pair[0], request, sent)
     wire.close(sent)
     header, arrived = wire.receive(pair[1])
     assert arrived is not None
-    read = wire.REQUEST.validate_json(header)
+    read = wire.request_in(header)
     assert isinstance(read, wire.InferRequest)
     found = wire.tensors_in(wire.received(arrived), read.tensors)
     assert list(found) == list(tensors)
@@ -67,9 +67,9 @@ def test_what_is_too_large_for_a_message_goes_in_a_memfd(pair: tuple[socket.sock
 def test_the_longest_header_and_the_largest_body_fit_into_one_message(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    reply = wire.ErrorReply(error="", message="")
-    room = wire.MAX_HEADER_BYTES - len(reply.model_dump_json())
-    wire.send(pair[0], wire.ErrorReply(error="", message="x" * room), bytes(wire.MAX_INLINE_BYTES))
+    room = wire.MAX_HEADER_BYTES - len(wire.reply_header(wire.ErrorReply(error="", message="")))
+    longest = wire.reply_header(wire.ErrorReply(error="", message="x" * room))
+    wire.send(pair[0], longest, bytes(wire.MAX_INLINE_BYTES))
     header, body = wire.receive(pair[1])
     assert (len(header), body) == (wire.MAX_HEADER_BYTES, bytes(wire.MAX_INLINE_BYTES))
 
@@ -78,7 +78,7 @@ def test_a_document_of_any_length_arrives(pair: tuple[socket.socket, socket.sock
     for size in (0, 10, wire.MAX_INLINE_BYTES + 1):
         document = os.urandom(size)
         body = wire.packed_document(document)
-        wire.send(pair[0], wire.DocumentReply(), body)
+        wire.send(pair[0], wire.reply_header(wire.DocumentReply()), body)
         wire.close(body)
         _, arrived = wire.receive(pair[1])
         assert arrived is not None
