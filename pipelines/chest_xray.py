@@ -60,7 +60,7 @@ class ChestXray(Pipeline):
             _check_plausible(image)
         except (UnsuitableImage, UndecodablePixels) as error:
             return NotAnalysable(instance.sop_instance_uid, error.reason)
-        tensor = np.ascontiguousarray(to_input(image, package.preprocessing))
+        tensor = to_input(image, package.preprocessing)
         return PreparedInput(instance.sop_instance_uid, tensor, hashlib.sha256(tensor.tobytes()).hexdigest())
 
     def findings(

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.results import Finding, ModelIdentity
 from runtime.package import Grayscale, NoPreprocessing
+from runtime.preprocess import Sample, to_grey
 
 Heat = npt.NDArray[np.float32]
 _Bytes = npt.NDArray[np.uint8]
@@ -55,7 +56,7 @@ _STRONGEST: Final = 0.62  # how far the scale covers the image where the heat is
 class Explained:
     """What is drawn: a prepared input (channels, rows, columns) and one label's heat (rows, columns) in [0, 1]."""
 
-    tensor: npt.NDArray[np.float32]
+    tensor: Sample
     heat: Heat
     finding: Finding
     model: ModelIdentity
@@ -84,7 +85,7 @@ def draw(explained: Explained, preprocessing: Grayscale | NoPreprocessing) -> by
     """
     canvas = Image.new("RGB", (_WIDTH, _HEIGHT), _GROUND)
     brush = ImageDraw.Draw(canvas)
-    grey = _grey(explained.tensor, preprocessing)
+    grey = to_grey(explained.tensor, preprocessing)
     columns, rows = _fitted(grey.shape[1], grey.shape[0])
     shown = _enlarged(grey, rows, columns)
     _write_head(brush, explained)
@@ -101,15 +102,6 @@ def draw(explained: Explained, preprocessing: Grayscale | NoPreprocessing) -> by
     file = BytesIO()
     canvas.save(file, "PNG")
     return file.getvalue()
-
-
-def _grey(tensor: npt.NDArray[np.float32], preprocessing: Grayscale | NoPreprocessing) -> Heat:
-    """The first channel as the grey image that it was made of (`runtime.preprocess`), in [0, 1]."""
-    grey = tensor[0]
-    if isinstance(preprocessing, Grayscale):
-        grey = grey * np.float32(preprocessing.std) + np.float32(preprocessing.mean)
-    clipped: Heat = np.clip(grey, 0, 1)
-    return clipped
 
 
 def _fitted(columns: int, rows: int) -> tuple[int, int]:

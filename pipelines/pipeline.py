@@ -21,6 +21,7 @@ from pipelines.results import Finding, InstanceOutcome, ModelIdentity, StudyResu
 from pipelines.segmentation import Segment
 from pipelines.series import Volume
 from runtime.package import ModelPackage
+from runtime.preprocess import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +103,12 @@ class NotAnalysable:
 
 @dataclass(frozen=True, slots=True)
 class PreparedInput:
-    """What the model is to see of one instance, or of one volume: float32, as the package's first input without its
+    """What the model is to see of one instance, or of one volume: as the package's first input without its
     batch, with the digest of its bytes. A volume is named by the instance of its first slice.
     """
 
     sop_instance_uid: str
-    tensor: npt.NDArray[np.float32] = field(repr=False)
+    tensor: Sample = field(repr=False)
     sha256: str
     volume: Volume | None = None
 

@@ -14,6 +14,7 @@ from runtime.errors import InvalidInput
 from runtime.package import Grayscale, NoPreprocessing, Resize
 
 Array = npt.NDArray[np.float32]
+Sample = npt.NDArray[np.float32] | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def read_grey(path: Path) -> Array:
@@ -33,8 +34,8 @@ def read_grey(path: Path) -> Array:
         raise InvalidInput("the image has more than 178 million pixels; no radiograph has") from None
 
 
-def to_input(image: Array, spec: Grayscale | NoPreprocessing) -> Array:
-    """Make one sample of a model's input: float32, (channels, rows, columns), C-contiguous.
+def to_input(image: Array, spec: Grayscale | NoPreprocessing) -> Sample:
+    """Make one sample of a model's input: (channels, rows, columns), C-contiguous; float32, or `spec.dtype`.
 
     `image` is grey: float32, (rows, columns), finite, in [0, 1]; `spec` is the ``[preprocessing]`` of the package.
     In this order:
@@ -50,7 +51,9 @@ def to_input(image: Array, spec: Grayscale | NoPreprocessing) -> Array:
          1; an odd pixel is cut from the bottom or right), then resized to R × C.
 
        (`round` is Python's: halves go to the even number.)
-    2. (value - mean) / std, in float32, so that black margins become -mean / std.
+    2. (value - mean) / std, in float32, so that black margins become -mean / std. With `spec.bits` instead: value times
+       `spec.white` in float32, rounded to the nearest whole number; an image of so many greys that is not resized
+       keeps them.
     3. Repeat on `spec.channels` channels.
 
     With ``kind = "none"`` the image itself becomes one channel.
@@ -61,8 +64,21 @@ def to_input(image: Array, spec: Grayscale | NoPreprocessing) -> Array:
     if isinstance(spec, NoPreprocessing):
         return np.ascontiguousarray(image)[np.newaxis]
     resized = _RESIZERS[spec.resize](image, spec.size)
-    normalised = (resized - np.float32(spec.mean)) / np.float32(spec.std)
-    return np.ascontiguousarray(np.broadcast_to(normalised, (spec.channels, *spec.size)))
+    levels: Sample
+    if spec.bits:
+        levels = np.rint(resized * np.float32(spec.white)).astype(spec.dtype.numpy)
+    else:
+        levels = (resized - np.float32(spec.mean)) / np.float32(spec.std)
+    return np.ascontiguousarray(np.broadcast_to(levels, (spec.channels, *spec.size)))
+
+
+def to_grey(sample: Sample, spec: Grayscale | NoPreprocessing) -> Array:
+    """The first channel of `sample` as the image that `to_input` made it of: float32, (rows, columns), in [0, 1]."""
+    grey = sample[0].astype(np.float32)
+    if isinstance(spec, Grayscale):
+        grey = grey / np.float32(spec.white) * np.float32(spec.std) + np.float32(spec.mean)
+    clipped: Array = np.clip(grey, np.float32(0), np.float32(1))
+    return clipped
 
 
 def _check(image: Array) -> None:

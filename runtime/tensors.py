@@ -21,11 +21,11 @@ Form = tuple[str, tuple[int, ...]]
 
 
 def made_up(shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
-    """A tensor to try a model with: numbers from 0 to 1, greys from 0 to 255 where it is uint8; zeros where it is of
-    other integers, which may be places in something.
+    """A tensor to try a model with: numbers from 0 to 1; greys from black to white where it is uint8 or uint16; zeros
+    where it is of other integers, which may be places in something.
     """
-    if dtype == DType.UINT8:
-        return random.integers(0, 256, shape, np.uint8)
+    if dtype in (DType.UINT8, DType.UINT16):
+        return random.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
     return random.random(shape).astype(dtype) if np.dtype(dtype).kind == "f" else np.zeros(shape, dtype)
 
 

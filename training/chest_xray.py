@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from runtime.drift import fit_reference
+from runtime.evaluation import Probabilities
 from runtime.gate import Gate, fit_gate
 from runtime.package import write_arrays
 from runtime.statistics import Proportion
@@ -30,7 +31,7 @@ from training.config import Kind, TrainingConfig, read_config
 from training.errors import CheckpointError, TrainingError
 from training.evaluation import Evaluation, by_source, choose_thresholds, clustered, evaluate
 from training.export import (
-    Images,
+    Answers,
     check_parity,
     cost,
     difference,
@@ -44,8 +45,8 @@ from training.gating import fit_texture_gate
 from training.inputs import Part, label_indices, load_inputs
 from training.inspection import inspect_images
 from training.model_card import CardNumbers, VariantNumbers, write_card
-from training.network import Calibrated, ChestXrayNetwork, Explained
-from training.packaging import check_inputs, write_description
+from training.network import Calibrated, ChestXrayNetwork, Explained, as_images
+from training.packaging import LEVELS, check_inputs, write_description
 from training.plots import draw
 from training.radiographs import Division, Radiograph, check_parts, digest, divide, fold, read_labels
 from training.texture import TextureNetwork, fit_texture
@@ -168,10 +169,10 @@ class Run:
     def _fit(self, division: Division, checkpoints: Path, data_digest: str) -> Fitted:
         texture = self.config.network.kind is Kind.TEXTURE
         size = self.config.package.input_size if texture else self.config.augmentation.base_size
-        images = load_inputs(self.data, division.train, size)
-        train = Examples(torch.from_numpy(images), torch.from_numpy(label_indices(division.train, self._labels)))
+        images = as_images(torch.from_numpy(load_inputs(self.data, division.train, size)))
+        train = Examples(images, torch.from_numpy(label_indices(division.train, self._labels)))
         held = self._part(division.validation)
-        validation = Examples(torch.from_numpy(held.inputs), torch.from_numpy(held.targets))
+        validation = Examples(held.images, torch.from_numpy(held.targets))
         if texture:
             torch.set_num_threads(self.config.device.threads)
             return fit_texture(train, validation, len(self._labels), self.config)
@@ -200,7 +201,7 @@ class Run:
         return Part.load(self.data, radiographs, self.config.package.input_size, self._labels)
 
     def _temperature(self, fitted: Fitted, part: Part) -> float:
-        logits = predict_logits(fitted.trial, torch.from_numpy(part.inputs))
+        logits = predict_logits(fitted.trial, part.images)
         return fit_temperature(logits, torch.from_numpy(part.targets))
 
     def _folds(self, data_digest: str) -> tuple[Proportion, ...]:
@@ -221,7 +222,7 @@ class Run:
             return fit_texture_gate(network, train, validation, self.config.split.seed, self._labels)
         seen = np.concatenate([train.inputs, validation.inputs])
         embeddings, held = (run_onnx(model, part.inputs)["embedding"] for part in (train, validation))
-        return fit_gate(seen, embeddings=embeddings, classes=train.targets, held_embeddings=held)
+        return fit_gate(seen, levels=LEVELS, embeddings=embeddings, classes=train.targets, held_embeddings=held)
 
     def _package(self, fitted: Fitted, division: Division, data_digest: str) -> Evaluation:
         network, folds = fitted.network, self._folds(data_digest)
@@ -264,7 +265,9 @@ class Run:
 
         gate = self._gate(network, model, train, validation)
         gate.write(folder / "gate.npz")
-        reference = fit_reference(validation.inputs, embeddings=on_held["embedding"], scores=on_validation)
+        reference = fit_reference(
+            validation.inputs, levels=LEVELS, embeddings=on_held["embedding"], scores=on_validation
+        )
         reference.write(folder / "reference.json")
 
         tested = evaluate(on_test["probabilities"], test.targets, self._labels, thresholds)
@@ -309,17 +312,17 @@ def _of_folds(config: dict[str, Any]) -> dict[str, Any]:
     return settings | {"texture": settings["texture"] | {"embedding": None}}
 
 
-def _probabilities(network: nn.Module, temperature: float, part: Part) -> Images:
-    logits = predict_logits(network, torch.from_numpy(part.inputs))
+def _probabilities(network: nn.Module, temperature: float, part: Part) -> Probabilities:
+    logits = predict_logits(network, part.images)
     return torch.softmax(logits / temperature, dim=1).numpy()
 
 
-def _accuracy(answers: dict[str, Images], part: Part) -> Proportion:
+def _accuracy(answers: Answers, part: Part) -> Proportion:
     right = answers["probabilities"].argmax(axis=1) == part.targets
     return Proportion(int(right.sum()), len(right))
 
 
-def _refused(gate: Gate, answers: dict[str, Images], part: Part) -> Proportion:
+def _refused(gate: Gate, answers: Answers, part: Part) -> Proportion:
     verdicts = gate.judge(part.inputs, answers["embedding"])
     return Proportion(sum(not verdict.fits for verdict in verdicts), len(verdicts))
 

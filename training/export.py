@@ -28,8 +28,8 @@ OPSET = 17
 TOLERANCE = 1e-4  # of a probability or a place of the heatmap
 _EMBEDDING_TOLERANCE = 1e-3
 
-Images = npt.NDArray[np.float32]
-Answers = dict[str, Images]
+Greys = npt.NDArray[np.uint16]
+Answers = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Cost:
 
 
 def write_onnx(network: Calibrated, size: int, path: Path) -> None:
-    """Write `network`, which takes (N, 1, `size`, `size`) float32, to `path`; N is free."""
+    """Write `network`, which takes (N, 1, `size`, `size`) uint16, to `path`; N is free."""
     network.eval()
     torch.onnx.export(
         network,
-        (torch.zeros(2, 1, size, size),),
+        (torch.zeros(2, 1, size, size, dtype=torch.int32),),
         str(path),
         input_names=[INPUT_NAME],
         output_names=list(OUTPUT_NAMES),
@@ -54,6 +54,8 @@ def write_onnx(network: Calibrated, size: int, path: Path) -> None:
         dynamo=False,  # the exporter that folds batch normalisation into the convolutions, and needs no onnxscript
     )
     model = onnx.load(path)
+    # The exporter knows no uint16. What takes the input is a cast, which does not mind.
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT16
     for node in model.graph.node:
         node.doc_string = ""  # source lines of this machine
     onnx.checker.check_model(model)
@@ -61,12 +63,12 @@ def write_onnx(network: Calibrated, size: int, path: Path) -> None:
 
 
 def write_float16(source: Path, path: Path) -> None:
-    """Write the model of `source` in half precision. Inputs and outputs stay float32."""
+    """Write the model of `source` in half precision. Inputs and outputs stay as they are."""
     model = convert_float_to_float16(onnx.load(source), keep_io_types=True)  # type: ignore[no-untyped-call]
     onnx.save(model, path)
 
 
-def write_int8(source: Path, path: Path, calibration: Images, operators: Sequence[str]) -> None:
+def write_int8(source: Path, path: Path, calibration: Greys, operators: Sequence[str]) -> None:
     """Write the model of `source` with these operators in 8-bit integers, scaled for each channel of the weights.
 
     `calibration` are training images: the ranges of the activations are taken from them. All else stays float32, and so
@@ -87,8 +89,8 @@ def write_int8(source: Path, path: Path, calibration: Images, operators: Sequenc
     )
 
 
-def run_onnx(path: Path, images: Images, batch_size: int = 32) -> Answers:
-    """Run the file on the CPU: all outputs, by name, of images (N, 1, size, size)."""
+def run_onnx(path: Path, images: Greys, batch_size: int = 32) -> Answers:
+    """Run the file on the CPU: all outputs, by name, of greys (N, 1, size, size)."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     batches = range(0, len(images), batch_size)
     parts = [session.run(list(OUTPUT_NAMES), {INPUT_NAME: images[b : b + batch_size]}) for b in batches]
@@ -123,7 +125,7 @@ def cost(path: Path, size: int, threads: int, runs: int = 30) -> Cost:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    image = np.random.default_rng(0).random((1, 1, size, size), dtype=np.float32)
+    image = np.random.default_rng(0).integers(0, 1 << 16, (1, 1, size, size), dtype=np.uint16)
     times = []
     for _ in range(runs + 3):
         started = time.perf_counter()
@@ -135,7 +137,7 @@ def cost(path: Path, size: int, threads: int, runs: int = 30) -> Cost:
 class _Calibration(CalibrationDataReader):
     """Hands the calibration images over one by one."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Greys) -> None:
         self._images = iter(images[:, np.newaxis])
 
     def get_next(self) -> Any:

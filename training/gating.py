@@ -19,12 +19,13 @@ import torch
 from runtime.gate import Embeddings, Gate, fit_gate
 from runtime.gate import Images as Traits
 from runtime.traits import Numbers, likeness, measure
-from training.export import Images
+from training.export import Greys
 from training.inputs import Part
+from training.network import as_images
+from training.packaging import LEVELS
 from training.radiographs import LABELS, fold
 from training.texture import TextureNetwork, features_of
 
-_LEVELS: Final = (0.0, 1.0)  # black and white in the input
 _FOLDS: Final = 5
 _BEYOND: Final = 1
 """How many images, when judged by what was fitted without them, may lie beyond the limit of likeness, and of distance.
@@ -40,7 +41,7 @@ _RIDGE: Final = 0.3  # of the mean variance of a pixel of thumbnails, added to e
 class _Known:
     """What a gate is fitted to: inputs (N, 1, size, size), the network's features of them, classes (N,)."""
 
-    inputs: Images
+    inputs: Greys
     features: torch.Tensor
     classes: npt.NDArray[np.int64]
 
@@ -54,7 +55,7 @@ def fit_texture_gate(
     """Make the gate of `network`, whose embedding was fitted to `train`. `network` is given back as it was."""
     radiographs = train.radiographs + validation.radiographs
     inputs = np.concatenate([train.inputs, validation.inputs])
-    features = features_of(network, torch.from_numpy(inputs))
+    features = features_of(network, as_images(torch.from_numpy(inputs)))
     known = _Known(inputs, features, np.concatenate([train.targets, validation.targets]))
     likenesses, distances = np.empty(len(radiographs)), np.empty(len(radiographs))
     fitted = {name: value.clone() for name, value in network.projection.state_dict().items()}
@@ -63,7 +64,7 @@ def fit_texture_gate(
         inside, outside = known.only(~held), known.only(held)
         network.fit_embedding(inside.features)
         _, embeddings = _fit(network, inside)
-        likenesses[held] = likeness(measure(outside.inputs, *_LEVELS)[1], upright_template(inside.inputs))
+        likenesses[held] = likeness(measure(outside.inputs, *LEVELS)[1], upright_template(inside.inputs))
         distances[held] = embeddings.distances(_embed(network, outside))
     network.projection.load_state_dict(fitted)
     images, _ = _fit(network, known)
@@ -74,9 +75,9 @@ def fit_texture_gate(
     )
 
 
-def upright_template(inputs: Images) -> Numbers:
+def upright_template(inputs: Greys) -> Numbers:
     """What tells thumbnails of `inputs`, (N, 1, size, size), from spoilt ones: (rows, columns)."""
-    thumbnails = measure(inputs, *_LEVELS)[1]
+    thumbnails = measure(inputs, *LEVELS)[1]
     turned = [np.rot90(thumbnails, turns, (1, 2)) for turns in (1, 2, 3)]
     kinds = [_same_contrast(kind) for kind in (thumbnails, *turned, thumbnails[:, ::-1], 1 - thumbnails)]
     means = [kind.mean(axis=0) for kind in kinds]
@@ -91,14 +92,14 @@ def _fit(network: TextureNetwork, known: _Known) -> tuple[Traits, Embeddings]:
     """Both parts of a gate. What they say of likeness and distance is of the very images that they were fitted to."""
     found = _embed(network, known)
     gate = fit_gate(
-        known.inputs, levels=_LEVELS, embeddings=found, classes=known.classes, held_embeddings=found, tail=_TAIL
+        known.inputs, levels=LEVELS, embeddings=found, classes=known.classes, held_embeddings=found, tail=_TAIL
     )
     assert gate.images is not None
     assert gate.embeddings is not None
     return gate.images, gate.embeddings
 
 
-def _embed(network: TextureNetwork, known: _Known) -> Images:
+def _embed(network: TextureNetwork, known: _Known) -> npt.NDArray[np.float32]:
     with torch.no_grad():
         return np.asarray(network.projection(known.features).numpy(), np.float32)
 

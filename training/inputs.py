@@ -8,10 +8,13 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from monai.data.dataset import CacheDataset
 
-from runtime.preprocess import to_input
+from runtime.preprocess import Sample, to_input
 from training.errors import DataError
+from training.export import Greys
+from training.network import as_images
 from training.packaging import preprocessing
 from training.radiographs import LABELS, Radiograph, read_image
 
@@ -20,11 +23,18 @@ _WORKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Images of one part of a division, preprocessed as in service, with what is known of them."""
+    """Images of one part of a division, preprocessed as in service, with what is known of them: `inputs` are
+    (N, 1, size, size), `targets` the indices of their labels, (N,).
+    """
 
     radiographs: tuple[Radiograph, ...]
-    inputs: npt.NDArray[np.float32]
+    inputs: Greys
     targets: npt.NDArray[np.int64]
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The inputs as networks take them."""
+        return as_images(torch.from_numpy(self.inputs))
 
     @property
     def patients(self) -> list[str]:
@@ -37,8 +47,8 @@ class Part:
         return cls(radiographs, load_inputs(data, radiographs, size), label_indices(radiographs, labels))
 
 
-def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> npt.NDArray[np.float32]:
-    """Decode and preprocess, several at once: float32 (N, 1, `size`, `size`) in [0, 1].
+def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> Greys:
+    """Decode and preprocess, several at once: uint16 (N, 1, `size`, `size`).
 
     Raises `DataError` for a file that is missing or cannot be used, and where there is none.
     """
@@ -46,7 +56,7 @@ def load_inputs(data: Path, radiographs: Sequence[Radiograph], size: int) -> npt
         raise DataError("a part of the division has no image: the table has too few patients to be divided")
     specification = preprocessing(size)
 
-    def load(radiograph: Radiograph) -> npt.NDArray[np.float32]:
+    def load(radiograph: Radiograph) -> Sample:
         return to_input(read_image(data, radiograph), specification)
 
     loaded = CacheDataset(radiographs, load, num_workers=_WORKERS, progress=sys.stderr.isatty(), copy_cache=False)

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from training.config import NetworkConfig
 
 
+def as_images(inputs: Tensor) -> Tensor:
+    """What a package gets, greys as uint16 (N, 1, H, W), as networks take it: float32 in [0, 1]."""
+    return inputs.float() / 65535
+
+
 class Standardise(nn.Module):
     """Shift and scale each image (N, 1, H, W) to mean 0 and standard deviation 1."""
 
@@ -110,9 +115,11 @@ class Calibrated(nn.Module):
         self.network = network
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return probabilities (N, classes), whose sum is 1, heatmap (N, classes, h, w) in [0, 1], embedding (N, D)."""
-        logits, places, embedding = cast(Explained, self.network).explain(images)
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map greys, uint16 (N, 1, H, W), to probabilities (N, classes), whose sum is 1, heatmap (N, classes, h, w) in
+        [0, 1], embedding (N, D).
+        """
+        logits, places, embedding = cast(Explained, self.network).explain(as_images(inputs))
         heat = torch.relu(places)
         heat = heat / heat.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
         return torch.softmax(logits / self.temperature, dim=1), heat, embedding

@@ -8,16 +8,17 @@ import numpy as np
 
 from runtime.package import Grayscale, ModelPackage, Resize, write_package
 from training.config import TrainingConfig
-from training.export import INPUT_NAME, OUTPUT_NAMES, Answers, Images
+from training.export import INPUT_NAME, OUTPUT_NAMES, Answers, Greys
 
 _SNOMED_CT = "http://snomed.info/sct"
 _PROBABILITIES = {"lowest": 0.0, "highest": 1.0, "total": 1.0}
 
 
+LEVELS = (0.0, 65535.0)  # black and white in the input
 CHECK_TOLERANCE = 0.01  # of float32, between CPUs and GPUs
 
 
-def check_inputs(size: int) -> Images:
+def check_inputs(size: int) -> Greys:
     """Three drawn images, (3, 1, size, size): waves, a bright body with dark lungs, and noise. None is of a person.
 
     They have 256 greys, as the files that models learn from: so no rounding decides which of two places is brighter.
@@ -27,17 +28,16 @@ def check_inputs(size: int) -> Images:
     lungs = sum(np.exp(-(((rows - 0.45) / 0.28) ** 4) - ((columns - centre) / 0.14) ** 4) for centre in (0.3, 0.7))
     noise = np.random.default_rng(0).random((size, size))
     body = np.clip(0.8 - 0.6 * lungs + 0.05 * noise, 0, 1)
-    greys = np.round(255 * np.stack([waves, body, noise])[:, np.newaxis])
-    return greys.astype(np.float32) / np.float32(255)
+    return 257 * np.rint(255 * np.stack([waves, body, noise])[:, np.newaxis]).astype(np.uint16)
 
 
 def preprocessing(size: int) -> Grayscale:
     """Return the preprocessing to `size` × `size`, in training and in service.
 
     The centre is cut out, since the images of one label are square and those of another are not: margins or a
-    stretched chest would tell the model their source. Mean and spread are taken out inside the network, per image.
+    stretched chest would tell the model their source. 16 bits are all that DICOM images have, and half of a float32.
     """
-    return Grayscale(kind="grayscale", size=(size, size), resize=Resize.CROP, mean=0.0, std=1.0, channels=1)
+    return Grayscale(kind="grayscale", size=(size, size), resize=Resize.CROP, channels=1, bits=16)
 
 
 def write_description(
@@ -56,6 +56,7 @@ def write_description(
     """
     package = config.package
     size = package.input_size
+    specification = preprocessing(size)
     batch: dict[str, Any] = {"size": package.batch_size, "wait_ms": package.batch_wait_ms}
     if package.sample_threads:
         batch["sample_threads"] = package.sample_threads
@@ -76,13 +77,13 @@ def write_description(
             "licence": package.licence,
             "training_data": f"{training_images} {images}",
             "batch": batch,
-            "inputs": [{"name": INPUT_NAME, "dtype": "float32", "shape": ["batch", 1, size, size]}],
+            "inputs": [{"name": INPUT_NAME, "dtype": specification.dtype.value, "shape": ["batch", 1, size, size]}],
             "outputs": [
                 {"name": name, "dtype": "float32", "shape": ["batch", *answers[name].shape[1:]], "role": role}
                 | (_PROBABILITIES if role == "scores" else {})
                 for name, role in zip(OUTPUT_NAMES, ("scores", "heatmap", "embedding"), strict=True)
             ],
-            "preprocessing": preprocessing(size).model_dump(mode="json"),
+            "preprocessing": specification.model_dump(mode="json"),
             "labels": labels,
             "variants": [
                 {"file": f"model.{precision}.onnx", "precision": precision, "tolerance": tolerance}

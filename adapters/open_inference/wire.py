@@ -32,6 +32,7 @@ DATATYPES: Final[Mapping[str, str]] = {
     "float64": "FP64",
     "int8": "INT8",
     "uint8": "UINT8",
+    "uint16": "UINT16",
     "int32": "INT32",
     "int64": "INT64",
 }

@@ -122,13 +122,13 @@ def _told(values: npt.NDArray[Any]) -> Any:
     return values.tolist() if values.size <= _MOST_NUMBERS else {"shape": list(values.shape)}
 
 
-def _image(path: Path, package: ModelPackage) -> npt.NDArray[np.float32]:
+def _image(path: Path, package: ModelPackage) -> npt.NDArray[Any]:
     from runtime import read_grey, to_input
 
     return to_input(read_grey(path), package.preprocessing)
 
 
-def _instance(path: Path, package: ModelPackage) -> npt.NDArray[np.float32] | str:
+def _instance(path: Path, package: ModelPackage) -> npt.NDArray[Any] | str:
     """The model's input, or why the pipeline does not take the image."""
     import os
 

@@ -40,6 +40,7 @@ _ELEMENT_TYPES: Final = {
     DType.FLOAT64: "tensor(double)",
     DType.INT8: "tensor(int8)",
     DType.UINT8: "tensor(uint8)",
+    DType.UINT16: "tensor(uint16)",
     DType.INT32: "tensor(int32)",
     DType.INT64: "tensor(int64)",
 }

@@ -34,6 +34,7 @@ _DATATYPES: Final = {
     DType.FLOAT64: "FP64",
     DType.INT8: "INT8",
     DType.UINT8: "UINT8",
+    DType.UINT16: "UINT16",
     DType.INT32: "INT32",
     DType.INT64: "INT64",
 }

@@ -18,6 +18,7 @@ _ONNX_TYPES: Final = {
     "tensor(double)": "float64",
     "tensor(int8)": "int8",
     "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16",
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
 }

@@ -17,6 +17,7 @@ _DTYPES: Final = {
     "FP64": "float64",
     "INT8": "int8",
     "UINT8": "uint8",
+    "UINT16": "uint16",
     "INT32": "int32",
     "INT64": "int64",
 }

@@ -37,9 +37,10 @@ A package looks like this (`write_package` fills in ``[files]``); all that the s
     kind = "grayscale"                  # or "none"
     size = [28, 28]                     # rows, columns
     resize = "letterbox"                # or "stretch", "crop"
-    mean = 0.5
+    mean = 0.5                          # optional: 0 and 1
     std = 0.25
     channels = 1
+    # bits = 16                         # instead of mean and std: uint16, 0 (black) to 65535 (white); or 8, to 255
 
     [[labels]]                          # one for each position of the first output: here ten, 0 to 9
     index = 0

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from runtime.package.parts import (
     Batch,
     Check,
-    DType,
     FileName,
     Format,
     Gate,
@@ -161,9 +160,10 @@ class ModelDescription(Part):
             return
         expected = (self.preprocessing.channels, *self.preprocessing.size)
         first = self.inputs[0]
-        if first.dtype is not DType.FLOAT32 or first.sample_shape != expected:
+        dtype = self.preprocessing.dtype
+        if first.dtype is not dtype or first.sample_shape != expected:
             raise ValueError(
-                f'preprocessing: gives float32 ["batch", {", ".join(map(str, expected))}], '
+                f'preprocessing: gives {dtype} ["batch", {", ".join(map(str, expected))}], '
                 "but the first input has another dtype or shape"
             )
 

@@ -49,6 +49,7 @@ class DType(StrEnum):
     FLOAT64 = "float64"
     INT8 = "int8"
     UINT8 = "uint8"
+    UINT16 = "uint16"
     INT32 = "int32"
     INT64 = "int64"
 
@@ -61,6 +62,7 @@ class DType(StrEnum):
 _NUMPY: Final = {dtype: np.dtype(dtype.value) for dtype in DType}
 DTYPES: Final = {numpy: dtype for dtype, numpy in _NUMPY.items()}
 """By numpy's types, in this machine's byte order."""
+_GREYS: Final = {None: DType.FLOAT32, 8: DType.UINT8, 16: DType.UINT16}
 
 
 _NO_SHAPE: Final = 'must start with "batch", and all other dimensions must be positive integers'
@@ -168,14 +170,34 @@ Side = Annotated[int, Field(ge=1, le=8192)]
 
 
 class Grayscale(Part):
-    """A grey image is resized to `size` (rows, columns), normalised by `mean` and `std`, repeated on `channels`."""
+    """A grey image is resized to `size` (rows, columns), normalised by `mean` and `std`, repeated on `channels`. With
+    `bits` it is written as whole greys instead, from 0 (black) to 2 ** `bits` - 1 (white), and the model itself
+    normalises them: half a float32, or a quarter, to be moved and kept.
+    """
 
     kind: Literal["grayscale"]
     size: tuple[Side, Side]
     resize: Resize
-    mean: float
-    std: float = Field(gt=0)
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
     channels: int = Field(ge=1, le=16)
+    bits: Literal[8, 16] | None = None
+
+    @property
+    def dtype(self) -> DType:
+        """That of the input."""
+        return _GREYS[self.bits]
+
+    @property
+    def white(self) -> float:
+        """What white is in whole greys, 1 without `bits`."""
+        return float((1 << self.bits) - 1) if self.bits else 1.0
+
+    @model_validator(mode="after")
+    def _normalised_once(self) -> Self:
+        if self.bits and (self.mean, self.std) != (0.0, 1.0):
+            raise ValueError("mean, std: with bits the model normalises the greys itself")
+        return self
 
 
 class NoPreprocessing(Part):

@@ -62,7 +62,7 @@ def test_the_known_answer_on_a_synthetic_image(package, session):
 
 
 def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(session, phantom):
-    noise = np.random.default_rng(0).random((1, 512, 512), dtype=np.float32)
+    noise = np.random.default_rng(0).integers(0, 1 << 16, (1, 512, 512), np.uint16)
     alone = probabilities(session, [phantom])[0]
     crowded = probabilities(session, [noise, phantom, noise])[1]
     assert alone == pytest.approx(crowded, abs=1e-5)
@@ -70,7 +70,7 @@ def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(session, phantom
 
 
 def test_brightness_and_contrast_of_the_rendering_do_not_change_the_answer(session, phantom):
-    plain, dimmed = probabilities(session, [phantom, phantom * np.float32(0.6) + np.float32(0.1)])
+    plain, dimmed = probabilities(session, [phantom, np.rint(phantom * 0.6 + 6554).astype(np.uint16)])
     assert plain == pytest.approx(dimmed, abs=2e-3)
 
 

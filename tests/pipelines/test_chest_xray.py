@@ -117,7 +117,7 @@ def test_a_selected_image_becomes_the_input_that_the_package_declares(package):
     (prepared,) = PIPELINE.prepare([instance(dx(FILM, **WINDOW))], package)
     assert isinstance(prepared, PreparedInput)
     assert prepared.sop_instance_uid == UID
-    assert prepared.tensor.dtype == np.float32
+    assert prepared.tensor.dtype == package.inputs[0].dtype.numpy
     assert prepared.tensor.shape == package.inputs[0].sample_shape
     (again,) = PIPELINE.prepare([instance(dx(FILM, **WINDOW))], package)
     assert again.sha256 == prepared.sha256

@@ -67,7 +67,7 @@ def test_a_drawn_lateral_view_is_refused(judge: Judge, package: ModelPackage) ->
 def test_the_demonstrations_drawing_passes_and_its_negative_does_not(judge: Judge, package: ModelPackage) -> None:
     (prepared,) = ChestXray().prepare([instance(drawn.phantom_study()[0])], package)
     assert judge(prepared.tensor[np.newaxis]) == (Verdict.FITS,)
-    assert judge(1 - prepared.tensor[np.newaxis]) == (Verdict.UNLIKE,)
+    assert judge(65535 - prepared.tensor[np.newaxis]) == (Verdict.UNLIKE,)
 
 
 @pytest.mark.data
@@ -79,16 +79,16 @@ def test_of_radiographs_that_nothing_was_fitted_to_at_most_a_fiftieth_is_refused
 @pytest.mark.parametrize(
     ("spoil", "at_least"),
     [
-        (lambda films: 1 - films, 0.98),
+        (lambda films: 65535 - films, 0.98),
         (lambda films: np.rot90(films, 1, (2, 3)), 0.98),
         (lambda films: films[:, :, ::-1], 0.8),
         (
             lambda films: np.random.default_rng(0).permuted(films.reshape(len(films), -1), axis=1).reshape(films.shape),
             1,
         ),
-        (lambda films: 0.05 * films + 0.5, 1),
+        (lambda films: np.rint(0.05 * films + 32768), 1),
     ],
     ids=["inverted", "quarter turn", "upside down", "shuffled pixels", "hardly any contrast"],
 )
 def test_spoilt_radiographs_are_refused(judge: Judge, unseen: Any, spoil: Any, at_least: float) -> None:
-    assert refused(judge(spoil(unseen[::4]).astype(np.float32))) >= at_least
+    assert refused(judge(spoil(unseen[::4]).astype(np.uint16))) >= at_least

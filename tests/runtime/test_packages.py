@@ -277,6 +277,9 @@ def _preprocessing(**changes: object) -> dict[str, object]:
         ({"preprocessing": _preprocessing(std=0)}, "preprocessing.std", "greater than 0"),
         ({"preprocessing": _preprocessing(kind="colour")}, "preprocessing", "'grayscale'"),
         ({"preprocessing": _preprocessing(size=[4, 4])}, "preprocessing", "first input"),
+        ({"preprocessing": _preprocessing(bits=8)}, "preprocessing", "normalises the greys itself"),
+        ({"preprocessing": _preprocessing(bits=8, mean=0.0, std=1.0)}, "preprocessing", "gives uint8"),
+        ({"preprocessing": _preprocessing(bits=12)}, "preprocessing.bits", "8 or 16"),
         ({"labels": description()["labels"][:2]}, "labels", "first output"),
         ({"labels": description()["labels"][::-1]}, "labels", "in this order"),
         (

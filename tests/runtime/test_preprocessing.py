@@ -1,6 +1,7 @@
 """`to_input`: its sizes, margins and numbers, which training relies on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from runtime import InvalidInput, read_grey, to_input
 from runtime.package import Grayscale, NoPreprocessing, Resize
+from runtime.preprocess import to_grey
 
 
 def _spec(size: tuple[int, int], resize: Resize, **changes: float) -> Grayscale:
@@ -42,6 +44,42 @@ def test_an_image_of_the_right_size_is_only_normalised(resize: Resize) -> None:
     result = to_input(image, _spec((7, 5), resize, mean=0.5, std=0.25, channels=3))
     expected = (image - np.float32(0.5)) / np.float32(0.25)
     assert np.array_equal(result, np.stack([expected] * 3))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("resize", Resize)
+def test_greys_are_kept_where_they_are_taken_as_they_are(resize: Resize, dtype: Any) -> None:
+    white = np.iinfo(dtype).max
+    greys = np.random.default_rng(0).integers(0, white, (300, 5), dtype, endpoint=True)
+    greys[0, :2] = 0, white
+    bits = np.iinfo(dtype).bits
+    spec = Grayscale.model_validate(
+        {"kind": "grayscale", "size": (300, 5), "resize": resize, "channels": 2, "bits": bits}
+    )
+    result = to_input(greys.astype(np.float32) / np.float32(white), spec)
+    assert result.dtype == dtype
+    assert result.flags.c_contiguous
+    assert np.array_equal(result, np.stack([greys] * 2))
+
+
+def test_what_lies_between_two_greys_is_rounded_to_the_nearer() -> None:
+    image = np.float32([[0, 0.4, 0.6, 254.6, 255]]) / np.float32(255)
+    spec = Grayscale(kind="grayscale", size=(1, 5), resize=Resize.STRETCH, channels=1, bits=8)
+    assert to_input(image, spec).tolist() == [[[0, 0, 1, 255, 255]]]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Grayscale(kind="grayscale", size=(7, 5), resize=Resize.CROP, mean=0.4, std=0.2, channels=3),
+        Grayscale(kind="grayscale", size=(7, 5), resize=Resize.CROP, channels=3, bits=8),
+        Grayscale(kind="grayscale", size=(7, 5), resize=Resize.CROP, channels=3, bits=16),
+        NoPreprocessing(),
+    ],
+)
+def test_the_image_can_be_made_of_the_input_again(spec: Grayscale | NoPreprocessing) -> None:
+    image = np.random.default_rng(0).random((7, 5), dtype=np.float32)
+    assert np.allclose(to_grey(to_input(image, spec), spec), image, atol=0.51 / 255)
 
 
 def test_letterbox_keeps_the_whole_image_between_black_margins() -> None:

@@ -69,7 +69,7 @@ def test_the_inference_api_answers_who_has_the_key_that_was_made(kopru: Kopru):
         (image,) = about["inputs"]
         shape = [1, *image["shape"][1:]]
         film = to_input(drawn_image(1).astype(np.float32) / 255, ModelPackage.load(CHEST).preprocessing)
-        drawn = {"name": image["name"], "datatype": "FP32", "shape": shape, "data": film.ravel().tolist()}
+        drawn = {"name": image["name"], "datatype": "UINT16", "shape": shape, "data": film.ravel().tolist()}
         answer = client.post(f"{model}/infer", json={"inputs": [drawn]}, timeout=60).json()
         assert sum(answer["outputs"][0]["data"]) == pytest.approx(1, abs=1e-4)
         black = client.post(f"{model}/infer", json={"inputs": [drawn | {"data": [0.0] * math.prod(shape)}]}, timeout=60)

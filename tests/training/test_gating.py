@@ -36,9 +36,13 @@ def striped(images: np.ndarray) -> np.ndarray:
     return np.where(np.arange(SIZE)[:, None] % 2, images + np.float32(0.06), images)
 
 
+def greys(images: np.ndarray) -> np.ndarray:
+    return np.rint(65535 * images).astype(np.uint16)
+
+
 def part(name: str, count: int, seed: int) -> Part:
     known = tuple(Radiograph(f"{name}{number}", "Normal", f"{name}-{number // 2}", "drawn") for number in range(count))
-    return Part(known, films(count, seed), np.zeros(count, np.int64))
+    return Part(known, greys(films(count, seed)), np.zeros(count, np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def judged(gate: Gate, network: TextureNetwork, images: np.ndarray) -> list[Verd
     drawn = torch.from_numpy(np.ascontiguousarray(images))
     with torch.no_grad():
         embedding = network.projection(features_of(network, drawn)).numpy()
-    return list(gate.judge(images, embedding))
+    return list(gate.judge(greys(images), embedding))
 
 
 def test_what_it_has_not_seen_but_is_like_it_passes(gate: Gate, network: TextureNetwork) -> None:
@@ -88,7 +92,7 @@ def test_the_limit_of_distance_is_that_of_images_judged_by_what_was_fitted_witho
     """One may lie beyond it. So it takes two odd ones, which their own fold has never seen, to move it to them."""
     validation = part("v", 60, 1)
     odd = validation.inputs.copy()
-    odd[:2] = striped(odd[:2])
+    odd[:2] = greys(striped(films(60, 1)[:2]))
     moved = fit_texture_gate(network, part("t", 240, 0), replace(validation, inputs=odd), seed=7)
     assert moved.embeddings.limit > 1.5 * gate.embeddings.limit
 

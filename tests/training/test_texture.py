@@ -123,7 +123,7 @@ def test_the_heatmap_lies_where_the_texture_is():
     fitted = fit_texture(stripes(60, 0), stripes(30, 1), 3, Settings())
     image = stripes(3, 4).images[2:]
     image[:, :, :8, :8] = stripes(3, 4).images[:1, :, :8, :8]
-    _, heat, _ = Calibrated(fitted.network, 1.0)(image)
+    _, heat, _ = Calibrated(fitted.network, 1.0)((65535 * image).round().to(torch.uint16))
     assert heat[0, 0].argmax() == 0
     assert 0 <= heat.min() < heat.max() <= 1
 
