@@ -138,6 +138,9 @@ def _on_server(source: Source, known: Mapping[str, Any], access: RemoteAccess) -
 
     def run(batch: Mapping[str, Array]) -> Sequence[Array]:
         given = backend.run(dict(batch))
+        missing = [str(each["name"]) for each in outputs if each["name"] not in given]
+        if missing:
+            raise TrialFailed("outputs", f"the server gives no {missing[0]!r}, only {sorted(given)}")
         return [given[each["name"]] for each in outputs]
 
     try:

@@ -44,6 +44,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.mlserver
 REMOTE = Route(on=Place.REMOTE)
+HEADERS = {"host", "user-agent", "content-length", "connection", "accept-encoding"}
 QUICK = RemoteAccess(timeout_seconds=0.5)
 PATIENT = RemoteAccess()
 
@@ -282,11 +283,13 @@ def test_nothing_is_sent_but_the_tensors(tmp_path: Path, mlserver: MlServer) -> 
         backend.run({"image": images(1)})
         sent = next(request for request in proxy.seen if _is_infer(request))
     body = json.loads(sent.body)
+    request_id = body.pop("id")
     assert {key: set(part[0]) for key, part in body.items()} == {
         "inputs": {"name", "shape", "datatype", "data"},
         "outputs": {"name", "parameters"},
     }
-    assert {name.lower() for name in sent.headers} <= {"host", "user-agent", "content-length", "connection"}
+    assert len(request_id) == 32
+    assert {name.lower() for name in sent.headers} <= HEADERS
     assert socket.gethostname() not in str(sent.headers)
 
 
