@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.keys import KeyStoreError
-from daemon.cli import model_drift, model_routes, model_versions
+from daemon.cli import model_drift, model_news2, model_routes, model_versions
 from daemon.cli.options import FAILED, Json, options
 from daemon.cli.output import cell, fail, print_json, print_table, say
 from daemon.control import ControlError
@@ -20,6 +20,7 @@ app = typer.Typer(help="Model packages.", no_args_is_help=True)
 app.add_typer(model_versions.app)
 app.add_typer(model_drift.app)
 app.add_typer(model_routes.app)
+app.add_typer(model_news2.app)
 
 _DETAILS = ("name", "version", "intended_use", "licence", "training_data")
 
