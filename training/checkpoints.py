@@ -42,11 +42,16 @@ class Checkpoints(Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"epoch-{trainer.current_epoch + 1:05}.ckpt"
         unfinished = path.with_suffix(".part")
-        trainer.save_checkpoint(unfinished)
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                _make_durable(unfinished)
+                unfinished.replace(path)
+                _make_durable(self._folder)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise CheckpointError(f"{path}: cannot be written ({error.strerror}); --resume goes on before it") from None
         if trainer.is_global_zero:
-            _make_durable(unfinished)
-            unfinished.replace(path)
-            _make_durable(self._folder)
             for old in _all(self._folder)[: -self._keep]:
                 old.unlink()
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from runtime import RuntimeFailure
 from runtime.drift import fit_reference
 from runtime.evaluation import Probabilities
 from runtime.gate import Gate, fit_gate
@@ -82,9 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run.cross_validate()
         else:
             run.train(options.weights)
-    except TrainingError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    except (TrainingError, RuntimeFailure) as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename or options.out}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return _failed("interrupted")
     return 0
 
 
@@ -334,6 +338,11 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 def _text(proportion: Proportion) -> str:
     low, high = proportion.interval
     return f"{proportion.value:.4f} ({proportion.hits}/{proportion.total}, 95 % CI {low:.4f}–{high:.4f})"
+
+
+def _failed(reason: str) -> int:
+    sys.stderr.write(f"{reason}\n")
+    return 1
 
 
 def _say(line: str) -> None:

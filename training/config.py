@@ -6,15 +6,20 @@ shapes a model is here and nowhere else; the run writes the configuration it use
 
 import dataclasses
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from pydantic import ValidationError
+
+from runtime.package.description import ModelDescription
 from training.errors import ConfigError
 
+_SMALLEST: Final = 16  # pixels a side
 _Section = TypeVar("_Section")
 
 
@@ -39,10 +44,6 @@ class LabelConfig:
     code: str
     display: str
 
-    def __post_init__(self) -> None:
-        if not all(map(str.strip, (self.name, self.code, self.display))):
-            raise ConfigError("[[labels]] no name, code or display may be empty")
-
 
 @unique
 class Kind(StrEnum):
@@ -64,6 +65,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.blocks):
             raise ConfigError("[network] widths and blocks must name the same number of stages")
+        _check("network", "at least 1", widths=min(self.widths) >= 1, blocks=min(self.blocks) >= 1)
+        _check("network", "at least 0 and below 1", dropout=0 <= self.dropout < 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,14 @@ class AugmentationConfig:
     hole_side: float
     mixup_alpha: float
 
+    def __post_init__(self) -> None:
+        _check("augmentation", f"at least {_SMALLEST}", base_size=self.base_size >= _SMALLEST)
+        _check("augmentation", "above 0 and at most scale_max", scale_min=0 < self.scale_min <= self.scale_max)
+        shares = ("flip_probability", "hole_probability", "hole_side")
+        _check("augmentation", "from 0 to 1", **{name: 0 <= getattr(self, name) <= 1 for name in shares})
+        amounts = {"rotation_degrees", "shear", "shift", "gamma", "contrast", "brightness", "noise", "mixup_alpha"}
+        _check("augmentation", "at least 0", **{name: getattr(self, name) >= 0 for name in sorted(amounts)})
+
 
 @unique
 class Schedule(StrEnum):
@@ -129,10 +140,11 @@ class OptimisationConfig:
     patience: int  # epochs without a lower loss on the validation part until the run ends; 0: never early
 
     def __post_init__(self) -> None:
-        least = {"epochs": self.epochs, "batch_size": self.batch_size, "accumulate": self.accumulate}
-        wrong = [name for name, value in least.items() if value < 1]
-        if wrong:
-            raise ConfigError(f"[optimisation] {wrong[0]} must be at least 1")
+        counts = ("epochs", "batch_size", "accumulate")
+        _check("optimisation", "at least 1", **{name: getattr(self, name) >= 1 for name in counts})
+        amounts = ("learning_rate", "weight_decay", "clip", "balance", "patience")
+        _check("optimisation", "at least 0", **{name: getattr(self, name) >= 0 for name in amounts})
+        _check("optimisation", "at least 0 and below 1", label_smoothing=0 <= self.label_smoothing < 1)
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigError("[optimisation] warmup_epochs must be fewer than epochs")
         if not 0 < self.decay <= 1 or self.decay_epochs <= 0:
@@ -194,6 +206,7 @@ class PackageConfig:
         strange = set(self.variants) - {"float16", "int8"}
         if strange:
             raise ConfigError(f"[package] variants: {sorted(strange)[0]!r} is none of float16, int8")
+        _check("package", f"at least {_SMALLEST}", input_size=self.input_size >= _SMALLEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +235,9 @@ class TrainingConfig:
     data: DataConfig
 
     def __post_init__(self) -> None:
+        if self.folds and self.folds < 3:
+            raise ConfigError("folds must be 0 for none, or at least 3: one tests, one validates, the others train")
+        _check_description(self)
         if self.network.kind is Kind.TEXTURE and "float16" in self.package.variants:
             raise ConfigError("[package] variants: float16 cannot count what a texture network counts")
         if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
@@ -289,6 +305,30 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return raw
 
 
+def _check(section: str, what: str, **holds: bool) -> None:
+    for name, right in holds.items():
+        if not right:
+            raise ConfigError(f"[{section}] {name} must be {what}")
+
+
+def _check_description(config: TrainingConfig) -> None:
+    """Refuse here, and not when the package is written after hours, what the runtime would refuse in it."""
+    package = config.package
+    said: dict[str, Any] = {name: getattr(package, name) for name in ("name", "version", "intended_use", "licence")}
+    threads = package.sample_threads or None
+    said["batch"] = {"size": package.batch_size, "wait_ms": package.batch_wait_ms, "sample_threads": threads}
+    said["labels"] = tuple(
+        {"index": index, "system": "-", "threshold": 0.5, **dataclasses.asdict(label)}
+        for index, label in enumerate(config.labels)
+    )
+    try:
+        ModelDescription.model_validate(said)
+    except ValidationError as error:
+        for each in error.errors():  # of what is only known when the package is made, too
+            if each["loc"][0] in said:
+                raise ConfigError(f"[package] or [[labels]] {'.'.join(map(str, each['loc']))}: {each['msg']}") from None
+
+
 def _override(raw: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     if not separator:
@@ -317,6 +357,9 @@ def section(name: str, raw: Mapping[str, Any], kind: type[_Section]) -> _Section
 
 
 def _typed(where: str, value: Any, kind: Any) -> Any:
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ConfigError(f"{where}: {number} is not finite")
     if kind == tuple[int, ...] and isinstance(value, list) and all(type(item) is int for item in value):
         return tuple(value)
     if kind == tuple[float, ...] and isinstance(value, list) and all(type(item) in (int, float) for item in value):

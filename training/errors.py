@@ -17,5 +17,9 @@ class CheckpointError(TrainingError):
     """A checkpoint is missing, unreadable, or of another run."""
 
 
+class Interrupted(TrainingError):
+    """A signal ended the run; nothing of a finished epoch is lost."""
+
+
 class ParityError(TrainingError):
     """The exported model does not compute what the trained one does."""

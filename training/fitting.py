@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from training.augmentation import Augmentation
 from training.checkpoints import Checkpoints, finished_weights, forget, latest
 from training.config import Accelerator, DeviceConfig, Numbers, OptimisationConfig, Schedule, TrainingConfig
-from training.errors import ConfigError
+from training.errors import ConfigError, Interrupted
 from training.network import ChestXrayNetwork
 
 Report = Callable[[str], None]
@@ -66,7 +66,8 @@ def fit(
 
     Checkpoints go to `folder`. With `resume` the last of them is continued, or read where its run had ended, else those
     there are removed; `until` ends the run after that epoch, as a time limit of a cluster would. Raises
-    `CheckpointError` for a checkpoint of other settings or other data, `ConfigError` for a device that is not there.
+    `CheckpointError` for a checkpoint of other settings or other data, or one that cannot be written, `ConfigError` for
+    a device that is not there, `Interrupted` on SIGINT and SIGTERM.
     """
     settings = config.optimisation
     check_device(config.device)
@@ -103,13 +104,16 @@ def fit(
         # Examples are tensors in memory: no worker could fetch them faster.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        trainer.fit(
-            module,
-            DataLoader(TensorDataset(train.images, train.labels), settings.batch_size, sampler=sampler),
-            DataLoader(TensorDataset(validation.images, validation.labels), settings.batch_size),
-            ckpt_path=checkpoint,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                DataLoader(TensorDataset(train.images, train.labels), settings.batch_size, sampler=sampler),
+                DataLoader(TensorDataset(validation.images, validation.labels), settings.batch_size),
+                ckpt_path=checkpoint,
+                weights_only=True,
+            )
+        except SystemExit:  # as which Lightning tells of signals
+            raise Interrupted("interrupted; --resume goes on after the last finished epoch") from None
     return module.network.cpu().eval()
 
 

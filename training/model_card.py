@@ -82,7 +82,7 @@ def _model(config: TrainingConfig, labels: Sequence[str], numbers: CardNumbers) 
         "weights. Temperature and thresholds were chosen on the validation part by a fit to the training part; then "
         "the layer was fitted to both."
         if _is_texture(config)
-        else f"- {_epochs(run)}, AdamW, {run.schedule} schedule; {'the average of ' if run.ema_decay else ''}the weights "
+        else f"- {_epochs(run)}, AdamW, {run.schedule} schedule; {'average of the ' if run.ema_decay else ''}weights "
         "at the last epoch (no epoch was picked by its score)."
     )
     return "\n".join(

@@ -1,17 +1,20 @@
 """Fitting: the same weights however often a run is interrupted, and whatever the schedule."""
 
+import errno
+import signal
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install kopru[torch]")
 
+import lightning
 import torch
 
 import training
 from training.checkpoints import read_about
 from training.config import read_config
-from training.errors import CheckpointError, ConfigError
+from training.errors import CheckpointError, ConfigError, Interrupted
 from training.fitting import BalancedSampler, Examples, check_device, fit, rate
 
 SHIPPED = Path(training.__file__).with_name("chest_xray.toml")
@@ -49,6 +52,38 @@ def test_an_interrupted_run_ends_with_the_very_weights_of_one_that_was_not(tmp_p
     run(tmp_path / "halves", *more, until=3, resume=True)
     assert same(straight, run(tmp_path / "halves", *more, resume=True))
     assert not same(straight, run(tmp_path / "other", "optimisation.seed=8", *more))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_a_signal_ends_says_so_and_goes_on_where_it_was(tmp_path, number):
+    """SIGTERM is what a cluster sends; a run that ended by it with success would be taken for a finished one."""
+
+    def interrupt(line):
+        if line.startswith("epoch 3"):
+            signal.raise_signal(number)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(Interrupted, match="--resume"):
+            fit(examples(50, 40), examples(12, 32), 3, config(), tmp_path / "run", "digest", interrupt)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert same(run(tmp_path / "straight"), run(tmp_path / "run", resume=True))
+
+
+def test_a_disk_that_is_full_ends_a_run_with_the_checkpoints_that_it_had(tmp_path, monkeypatch):
+    def full(self, path, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run(tmp_path, until=2)
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", full)
+    with pytest.raises(CheckpointError, match=r"epoch-00003.*No space left"):
+        run(tmp_path, resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-00001.ckpt", "epoch-00002.ckpt"]
+    monkeypatch.undo()
+    assert same(run(tmp_path.with_name("straight")), run(tmp_path, resume=True))
 
 
 def test_the_last_checkpoints_are_kept_and_say_what_they_are(tmp_path):

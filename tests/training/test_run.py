@@ -11,6 +11,7 @@ pytest.importorskip("torch", reason="training needs the extra: pip install kopru
 
 import torch
 
+import training.chest_xray
 from runtime import ModelPackage, to_input
 from runtime.drift import Reference
 from runtime.gate import Gate
@@ -157,6 +158,21 @@ def test_a_device_that_is_not_there_ends_the_run_before_an_image_is_read(tmp_pat
     assert said.count("\n") == 1
 
 
+def test_a_folder_that_cannot_be_written_to_ends_the_run_with_a_message(data, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["--data", str(data), "--out", str(tmp_path / "file"), *OPTIONS]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'file'}: File exists\n"
+
+
+def test_a_run_that_is_interrupted_while_it_reads_says_so(data, tmp_path, capsys, monkeypatch):
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.chest_xray, "inspect_images", interrupted)
+    assert main(["--data", str(data), "--out", str(tmp_path), *OPTIONS]) == 1
+    assert capsys.readouterr().err.startswith("interrupted")
+
+
 def test_a_wrong_setting_ends_the_run_with_a_message(data, tmp_path, capsys):
     assert main(["--data", str(data), "--out", str(tmp_path), "--set", "network.depth=3"]) == 1
     assert "depth: unknown key" in capsys.readouterr().err
@@ -187,7 +203,7 @@ def test_a_run_learns_two_labels_of_its_own(data, tmp_path):
     card = (package.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "- Accuracy, two classes: " in card
     assert "- At most 6 epochs, fewer where 1 in a row brought no lower loss" in card
-    assert "the weights at the last epoch" in card
+    assert "schedule; weights at the last epoch" in card
     assert f"| {first} | drawn \\| here |" in card
     assert not [
         word for word in (*LABELS, "three", "against", "average", "How the settings were chosen") if word in card
