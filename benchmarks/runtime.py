@@ -9,16 +9,19 @@ processor's cache for the loop, and never for the runtime, which gets each anew.
 - same batch: whole batches of the package's size, two requests in flight, against `session.run` in a loop;
 - clients at once: many threads with one sample each, which the runtime has to join to batches, against the same loop;
 - single request: one client, one sample, nobody else, in blocks of calls; what it takes longer than `session.run`;
-- on a GPU, if there is one: the package (best a PyTorch one, `--gpu-package`) with batches of 64, asked by several
-  processes: images a second in whole batches, then 1,000 requests of one sample at once, and how busy the GPU is.
+- on a GPU, if there is one: `--gpu-package`, else the package as it is and, where PyTorch can use the GPU, the bundled
+  one as a PyTorch program; with batches of 64, asked by several processes: images a second in whole batches, then 1,000
+  requests of one sample at once, and how busy the GPU is meanwhile.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import itertools
 import multiprocessing
 import multiprocessing.synchronize
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -26,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ from rich.table import Table
 import pipelines
 from runtime import Device, ModelPackage, RuntimeClient, serve, write_package
 from runtime.backends.onnx import session_options
+from runtime.lanes import queue_limit
 from runtime.tensors import made_up
 
 BUNDLED = Path(pipelines.__file__).parent / "packages" / "chest-xray-3class"
@@ -57,15 +61,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement in a round")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="for one run")
-    parser.add_argument("--gpu-package", type=Path, help="the package for the GPU; by default that of --package")
+    parser.add_argument("--gpu-package", type=Path, help="the one package for the GPU")
+    parser.add_argument("--only-gpu", action="store_true", help="leave the comparison on the CPU out")
     parser.add_argument("--gpu-clients", type=int, default=max(2, len(os.sched_getaffinity(0)) - 2), help="processes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _against_the_loop(Path(folder), options)
-        if GPU_DEVICE.exists():
-            _on_the_gpu(Path(folder), options, Device.CUDA)
-        else:
+        if not options.only_gpu:
+            _against_the_loop(Path(folder), options)
+        if not GPU_DEVICE.exists():
             Console(width=120).print("There is no NVIDIA GPU here: its part is left out.")
+            return
+        for number, package in enumerate(_gpu_packages(Path(folder), options)):
+            _on_the_gpu(Path(folder) / f"gpu-socket-{number}", package, options, Device.CUDA)
 
 
 def _against_the_loop(folder: Path, options: argparse.Namespace) -> None:
@@ -81,8 +88,9 @@ def _served(socket: Path, packages: list[Path], threads: int, device: Device) ->
     ready, stop = context.Event(), context.Event()
     process = context.Process(target=_serve, args=(socket, packages, threads, device, ready, stop))
     process.start()
-    if not ready.wait(600):
-        raise SystemExit("the runtime process did not start")
+    while not ready.wait(1):
+        if not process.is_alive():
+            raise SystemExit("the runtime process did not start; it says above why")
     try:
         with RuntimeClient(socket) as client:
             yield client
@@ -100,6 +108,7 @@ def _serve(
     stop: multiprocessing.synchronize.Event,
 ) -> None:
     stopped = threading.Event()
+    _allow_many_files()
 
     def hear() -> None:
         stop.wait()
@@ -238,53 +247,110 @@ def _ratio(ratio: float, target: float) -> tuple[str, str]:
     return f"{ratio:.1%}", f"≥ {target:.0%} {'✓' if ratio >= target else '✗'}"
 
 
-def _on_the_gpu(folder: Path, options: argparse.Namespace, device: Device) -> None:
+def _gpu_packages(folder: Path, options: argparse.Namespace) -> Iterator[ModelPackage]:
     original = ModelPackage.load(options.gpu_package or options.package)
-    package = _plain(original, folder / "gpu", GPU_BATCH)
-    with (
-        _served(folder / "gpu-socket", [package.directory], options.threads, device),
-        ThreadPoolExecutor(options.gpu_clients) as pool,
-        multiprocessing.get_context("spawn").Pool(options.gpu_clients) as processes,
-    ):
-        clients = options.gpu_clients
+    yield _plain(original, folder / "gpu", GPU_BATCH)
+    if options.gpu_package or options.package != BUNDLED or importlib.util.find_spec("torch") is None:
+        return
+    import torch
 
-        def together(threads: int, samples: int) -> list[float]:
-            work = (folder / "gpu-socket", package.directory, threads, samples, options.rounds * options.seconds)
-            return [each for one in pool.map(lambda _: processes.apply(_load, work), range(clients)) for each in one]
+    if torch.cuda.is_available():
+        from benchmarks.chest_program import write_chest_program
 
-        together(1, GPU_BATCH)
-        with _utilisation() as busy:
-            started = time.monotonic()
-            whole = together(4, GPU_BATCH)
-            rate = len(whole) * GPU_BATCH / (time.monotonic() - started)
-        singles = together(-(-GPU_REQUESTS // clients), 1)
-    percentiles = [float(np.percentile(singles, q)) for q in (50, 95, 99)]
-    table = Table(title=f"{original.name} {original.version} on {_gpu_name()}, {clients} client processes")
+        yield write_chest_program(original, folder / "gpu-pytorch", GPU_BATCH)
+
+
+def _on_the_gpu(socket: Path, package: ModelPackage, options: argparse.Namespace, device: Device) -> None:
+    clients: int = options.gpu_clients
+    seconds = options.rounds * options.seconds
+    # No more than the queue takes, or requests are refused.
+    waiting = max(1, min(4, queue_limit(package) // GPU_BATCH // clients))
+    try:
+        with (
+            _served(socket, [package.directory], options.threads, device),
+            multiprocessing.get_context("spawn").Pool(clients) as processes,
+        ):
+
+            def together(threads: int, samples: int) -> "_Load":
+                work = (socket, package.directory, threads, samples, seconds)
+                return _Load.of(processes.starmap(_load, [work] * clients, chunksize=1))
+
+            together(1, GPU_BATCH)
+            with _utilisation() as busy:
+                whole = together(waiting, GPU_BATCH)
+            singles = together(-(-GPU_REQUESTS // clients), 1)
+    except SystemExit as error:
+        Console(width=120).print(f"{package.name}: {error}")
+        return
+    _print_gpu(package, clients, whole, singles, busy)
+
+
+def _print_gpu(package: ModelPackage, clients: int, whole: "_Load", singles: "_Load", busy: list[float]) -> None:
+    rate = whole.per_second * GPU_BATCH
+    table = Table(title=f"{package.name} {package.version} on {_gpu_name()}, {clients} clients")
     for column in ("", "runtime process", "target"):
         table.add_column(column, justify="left" if not column else "right")
     reached = "✓" if rate >= GPU_TARGET else "✗"
     table.add_row(f"batches of {GPU_BATCH}", f"{rate:,.0f} images/s", f"≥ {GPU_TARGET:,} {reached}")
-    for q, value in zip((50, 95, 99), percentiles, strict=True):
+    table.add_row("… in the backend, of each", f"{whole.run_milliseconds:.1f} ms", "")
+    table.add_row("GPU busy meanwhile", f"{statistics.median(busy):.0f} %" if busy else "unknown", "")
+    name = f"{GPU_REQUESTS:,} requests at once"
+    table.add_row(name, f"{singles.per_second:,.0f} images/s", "")
+    for q in (50, 95, 99):
+        value = float(np.percentile(singles.milliseconds, q))
         target = f"≤ {GPU_P99_TARGET_MS:g} ms {'✓' if value <= GPU_P99_TARGET_MS else '✗'}" if q == 99 else ""
-        table.add_row(f"{GPU_REQUESTS:,} requests at once, p{q}", f"{value:.1f} ms", target)
-    table.add_row("GPU busy, while batches ran", f"{statistics.median(busy):.0f} %" if busy else "unknown", "")
+        table.add_row(f"{name}, p{q}", f"{value:.1f} ms", target)
+    table.add_row("… in batches of", f"{singles.batch:.1f}", "")
+    table.add_row("… in the backend, of each batch", f"{singles.run_milliseconds:.1f} ms", "")
     Console(width=120).print(table)
 
 
-def _load(socket: Path, directory: Path, threads: int, samples: int, seconds: float) -> list[float]:
-    """In a process of its own: how many milliseconds each request took of threads that ask as fast as they can."""
+@dataclass(frozen=True)
+class _Load:
+    """What clients saw while all of them asked."""
+
+    per_second: float
+    milliseconds: list[float]
+    run_milliseconds: float
+    batch: float
+
+    @classmethod
+    def of(cls, clients: list[list[tuple[float, float, float, int]]]) -> "_Load":
+        """From each client's requests: start and end on the monotonic clock, seconds in the backend, batch."""
+        first = max(min(start for start, *_ in one) for one in clients)
+        last = min(max(end for _, end, *_ in one) for one in clients)
+        seen = [each for one in clients for each in one if first <= each[1] <= last]
+        return cls(
+            per_second=len(seen) / (last - first),
+            milliseconds=[(end - start) * 1e3 for start, end, *_ in seen],
+            run_milliseconds=statistics.median(run for _, _, run, _ in seen) * 1e3,
+            batch=statistics.fmean(batch for *_, batch in seen),
+        )
+
+
+def _load(
+    socket: Path, directory: Path, threads: int, samples: int, seconds: float
+) -> list[tuple[float, float, float, int]]:
+    """In a process of its own: the requests of threads that ask as fast as they can."""
     package = ModelPackage.load(directory)
     inputs = _inputs(package, samples)
-    durations: list[float] = []
+    seen: list[tuple[float, float, float, int]] = []
+    _allow_many_files()
     with RuntimeClient(socket) as client:
 
         def ask() -> None:
-            started = time.perf_counter()
-            client.infer(package.name, inputs, timeout_seconds=60)
-            durations.append((time.perf_counter() - started) * 1e3)
+            started = time.monotonic()
+            answer = client.infer(package.name, inputs, timeout_seconds=60)
+            seen.append((started, time.monotonic(), answer.run_seconds, answer.batch_size))
 
         _rate(ask, threads, seconds)
-    return durations
+    return seen
+
+
+def _allow_many_files() -> None:
+    """As many as the system lets this process have: a thousand clients are a thousand connections."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager
