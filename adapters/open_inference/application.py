@@ -210,7 +210,7 @@ class _Application:
 
     async def _infer(self, request: Request) -> Response:
         model = await self._model(request)
-        if request.headers.get("content-encoding", "identity") != "identity":
+        if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
             raise _Refusal(415, "compressed bodies are not read here")
         most = wire.largest_body(model)
         length = _length(request, most)

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import AfterValidator, ValidationError
 
 from runtime.errors import PackageError
-from runtime.package.files import replace_file
+from runtime.package.files import replace_file, sync_folder
 from runtime.package.parts import Part
 from runtime.package.toml import as_json, explained, parse_toml, to_toml
 
@@ -92,20 +92,29 @@ def signer(file: Path, signature: bytes) -> str:
 def make_keys(private: Path) -> Path:
     """Make a new key pair: `private` (PEM, mode 0600) and, beside it, ``<private>.pub``, whose path is returned.
 
-    Raises `FileExistsError` where one of them is there.
+    Both are there afterwards or, where something fails, neither is new. Raises `FileExistsError` where one of them is
+    there.
     """
     public = private.with_name(f"{private.name}.pub")
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    for path, data, mode in (
-        (private, pem, 0o600),
-        (public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644),
-    ):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(descriptor)
+    made: list[Path] = []
+    try:
+        for path, data, mode in (
+            (private, pem, 0o600),
+            (public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644),
+        ):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            made.append(path)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+        sync_folder(private.parent)
+    except BaseException:
+        for path in made:
+            path.unlink()
+        raise
     return public
 
 

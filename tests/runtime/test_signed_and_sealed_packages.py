@@ -107,6 +107,13 @@ def test_keys_are_made_for_their_owner_alone_and_never_written_over(tmp_path: Pa
         read_public_key(private)
 
 
+def test_where_there_is_a_public_key_already_no_private_one_is_made_that_does_not_fit_it(tmp_path: Path) -> None:
+    (tmp_path / "maker.pem.pub").write_text("somebody's")
+    with pytest.raises(FileExistsError):
+        make_keys(tmp_path / "maker.pem")
+    assert [path.name for path in tmp_path.iterdir()] == ["maker.pem.pub"]
+
+
 def test_a_sealed_package_is_read_back_with_its_key(sealed: ModelPackage) -> None:
     assert sealed.sealed
     again = ModelPackage.load(sealed.directory, WITH_KEY)
