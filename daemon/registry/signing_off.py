@@ -28,6 +28,7 @@ def sign_off(connection: sa.Connection, audit: AuditWriter, study_id: str, outco
         .where(t.revision.c.study_id == study_id)
         .order_by(t.revision.c.number.desc())
         .limit(1)
+        .with_for_update(of=t.revision)  # whoever else signs it off comes before or after
     ).scalar()
     if newest is None:
         raise NotServed("no model has answered about such a study; `kopru studies list` shows those there are")

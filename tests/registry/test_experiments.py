@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from daemon.audit import AuditWriter, Kind
 from daemon.database import schema as t
 from daemon.engine.tasks import STEPS
 from daemon.registry.experiments import ExperimentKind, start
@@ -26,7 +27,7 @@ from tests.registry.test_versions import (  # noqa: F401 - fixtures
 )
 from tests.steps.conftest import make  # noqa: F401 - a fixture
 from tests.steps.corrections import B, of, settle
-from tests.steps.installation import Installation, another, image
+from tests.steps.installation import Installation, another, image, paused_after, records
 from tests.steps.test_volumes import Open, slices, volumes  # noqa: F401 - a fixture
 
 
@@ -189,3 +190,16 @@ def test_a_pair_is_of_one_revision(console: Installation, bundled: ModelPackage)
     answer, measures = shown(console)
     assert (answer["agreement"]["hits"], answer["agreement"]["total"]) == (1, 1)
     assert measures["present: COVID-19"]["challenger"]["hits"] == 1, "the newest that both have answered"
+
+
+def test_of_two_people_who_sign_off_at_once_the_later_one_counts(console: Installation):  # noqa: F811
+    console.send(image())
+    console.work()
+    (study,) = console.ask("studies.list")
+
+    def sign(outcome: str) -> Callable[[], object]:
+        return lambda: console.ask("models.feedback", study=study["study"], outcome=outcome)
+
+    console.collide(paused_after(AuditWriter, "record", records(Kind.SIGNED_OFF)), sign("right"), sign("wrong"))
+    with console.database.read() as connection:
+        assert list(connection.execute(sa.select(t.sign_off.c.outcome)).scalars()) == ["wrong"]
