@@ -277,6 +277,12 @@ def test_what_a_killed_import_left_is_removed_by_the_next_one_and_nothing_else_i
     assert {path.name for path in tmp_path.iterdir()} == {"one", ".one.89abcdef", *(path.name for path in others)}
 
 
+def test_the_folder_of_packages_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "models").symlink_to(tmp_path / "disk")
+    assert store_package(tmp_path / "models" / "one", description(), FILES).read("notes.txt") == b"plain"
+
+
 def test_an_import_that_is_still_at_work_is_left_in_peace(tmp_path: Path) -> None:
     def refused() -> None:
         with pytest.raises(PackageError):  # an import of the same version that fails does not take the other's away
