@@ -14,7 +14,7 @@ from daemon.database import schema as t
 from daemon.node import Node
 from daemon.registry import ExperimentState, Stage, package_sha256
 from daemon.registry.versions import answering
-from runtime import LaneState, ModelHealth, RuntimeFailure
+from runtime import LaneHealth, LaneState, ModelHealth, RuntimeFailure
 from runtime.counters import LATENCY_SECONDS
 
 _CANNOT_ANSWER: Final = frozenset({LaneState.FAILED, LaneState.UNAVAILABLE, LaneState.LOST})
@@ -87,8 +87,16 @@ def _obstacle(health: ModelHealth | None) -> str:
         return "the runtime of this host has not loaded it; is its package among runtime.packages?"
     if any(lane.state not in _CANNOT_ANSWER for lane in health.lanes):
         return ""
-    reasons = (f"{lane.on}: {lane.reason or lane.state}" for lane in health.lanes)
+    reasons = (f"{lane.on}: {lane.reason or lane.state}{_again(lane)}" for lane in health.lanes)
     return "; ".join(reasons) or "no route of its package leads to the device of runtime.device"
+
+
+def _again(lane: LaneHealth) -> str:
+    """When a lane that failed is tried again: nobody tries it but for a request."""
+    if lane.state is not LaneState.FAILED:
+        return ""
+    wait = f" after {lane.retry_seconds:.0f} s" if lane.retry_seconds else ""
+    return f" (tried again by the next request{wait})"
 
 
 def _rows(health: ModelHealth) -> Iterator[Mapping[str, Any]]:

@@ -50,7 +50,9 @@ def test_one_route_that_can_be_asked_is_enough(installation: Installation, bundl
     lost = lane(LaneState.LOST, "the device is gone")
     installation.model.routes = (health(bundled.version, lost, lane(state, "it failed")),)
     can = state not in (LaneState.FAILED, LaneState.UNAVAILABLE, LaneState.LOST)
-    assert told(installation) == ([] if can else [(bundled.version, "cpu: the device is gone; cpu: it failed")])
+    again = " (tried again by the next request)" if state is LaneState.FAILED else ""
+    reason = f"cpu: the device is gone; cpu: it failed{again}"
+    assert told(installation) == ([] if can else [(bundled.version, reason)])
 
 
 def test_a_candidate_is_told_of_once_an_experiment_asks_it(
