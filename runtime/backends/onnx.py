@@ -251,8 +251,8 @@ def _providers(package: ModelPackage, place: Place) -> list[Any]:
     cuda = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
     wanted.insert(0, (_PROVIDERS[Place.CUDA], cuda))
     if place is Place.TENSORRT:
-        if not _load_tensorrt():
-            raise RouteUnavailable(f"{package.name}: TensorRT's libraries are not installed (package tensorrt)")
+        if missing := _load_tensorrt():
+            raise RouteUnavailable(f"{package.name}: {place} needs {missing}, which cannot be loaded")
         wanted.insert(0, (_PROVIDERS[Place.TENSORRT], _tensorrt_profile(package)))
     return wanted
 
@@ -271,16 +271,18 @@ def _tensorrt_profile(package: ModelPackage) -> dict[str, str]:
     }
 
 
-def _load_tensorrt() -> bool:
-    """Load the libraries that ONNX Runtime's provider was linked with, from the system or the package `tensorrt`."""
+def _load_tensorrt() -> str:
+    """Load the libraries that ONNX Runtime's provider was linked with, from the system or a package of `tensorrt`; the
+    first that cannot be loaded, with its version, which must be that.
+    """
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # it has no option for it: with TF32, float32 would be no float32
     provider = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so"
     if not provider.exists():
-        return False
-    names = sorted(set(re.findall(rb"libnv(?:infer|onnxparser|infer_plugin)\.so\.\d+", provider.read_bytes())))
+        return provider.name
+    found = sorted(set(re.findall(rb"libnv(?:infer|onnxparser|infer_plugin)\.so\.\d+", provider.read_bytes())))
     spec = importlib.util.find_spec("tensorrt_libs")
     folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    return bool(names) and all(_loads(name.decode(), folders) for name in names)
+    return next((name.decode() for name in found if not _loads(name.decode(), folders)), "")
 
 
 def _loads(name: str, folders: list[Path]) -> bool:
