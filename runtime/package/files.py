@@ -106,7 +106,7 @@ def new_folder(directory: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, operation)
         yield
@@ -115,10 +115,9 @@ def _locked(folder: Path, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
 
 
 def _remove_unless_locked(folder: Path) -> None:
-    with (
-        suppress(OSError),
-        _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB),
-    ):  # else somebody writes it, or it is no folder
+    if folder.is_symlink():
+        return
+    with suppress(OSError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):  # else it is written, or no folder
         shutil.rmtree(folder, ignore_errors=True)
 
 
