@@ -288,7 +288,8 @@ class _HttpClient:
         tensors = self._there(lambda: self._infer(request_id, inputs, outputs))
         said = tensors.get_response()
         for each in said["outputs"]:
-            _check_numbers(each)
+            if each["name"] in outputs:
+                _check_numbers(each)
         datatypes = [(str(each["name"]), str(each["datatype"])) for each in said["outputs"]]
         request_id, model, version = (str(said.get(key) or "") for key in ("id", "model_name", "model_version"))
         return _Answer(tensors, request_id, model, version, _once(datatypes))
@@ -436,7 +437,7 @@ class _GrpcClient:
         )
         said = tensors.get_response()
         if not said.raw_output_contents:
-            said.raw_output_contents.extend(_as_raw(each) for each in said.outputs)
+            said.raw_output_contents.extend(_as_raw(each) if each.name in outputs else b"" for each in said.outputs)
         datatypes = _once([(each.name, each.datatype) for each in said.outputs])
         return _Answer(tensors, said.id, said.model_name, said.model_version, datatypes)
 
