@@ -218,6 +218,10 @@ def test_a_demanded_gpu_that_is_not_there_is_an_error(package: ModelPackage) -> 
 
 @pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="needs an NVIDIA GPU")
 def test_a_gpu_gives_the_numbers_of_the_cpu(package: ModelPackage) -> None:
+    from runtime.backends.onnx import _preload_cuda
+
+    if missing := _preload_cuda():
+        pytest.skip(missing)
     answers = []
     for device in (Device.CUDA, Device.CPU):
         with LocalRuntime([package], device=device) as runtime:
