@@ -151,6 +151,28 @@ def test_numbers_that_are_none_are_not_made_into_some(tmp_path: Path, outputs: A
     assert not caught.value.retryable
 
 
+LABELS = {"name": "labels", "datatype": "BYTES", "shape": [1, 2], "data": ["yes", "no"]}
+
+
+def test_outputs_that_were_not_asked_for_are_left_alone(tmp_path: Path) -> None:
+    outputs = [LABELS, _output()]
+    found = _answer_of(tmp_path, lambda handler, request: handler.send(_document(request, outputs=outputs)))
+    assert found.tolist() == [ANSWER]
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_outputs_that_were_not_asked_for_are_left_alone_over_grpc(tmp_path: Path, raw: bool) -> None:
+    def infer(request: Any, _: Any) -> Any:
+        said = service.ModelInferResponse()
+        said.outputs.add(name="labels", datatype="BYTES", shape=[1, 1]).contents.bytes_contents.append(b"yes")
+        if raw:
+            said.raw_output_contents.append(b"\3\0\0\0yes")
+        said.MergeFrom(_response(request, raw=raw))
+        return said
+
+    assert _over_grpc(tmp_path, infer).tolist() == [ANSWER]
+
+
 def _endless(handler: _Handler, _: Any) -> None:
     handler.send_response(200)
     handler.send_header("Transfer-Encoding", "chunked")
