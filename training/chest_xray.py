@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -115,7 +116,9 @@ class Run:
         check_parts([division], self._labels)
         fitted = self._read(weights) if weights else self._fit(division, self.out / "checkpoints", data_digest)
         both = {"network": fitted.network.state_dict(), "trial": fitted.trial.state_dict()}
-        torch.save(both, self.out / "weights.pt")
+        saved = BytesIO()  # to a full disk torch would write with an error that does not say so
+        torch.save(both, saved)
+        (self.out / "weights.pt").write_bytes(saved.getvalue())
         evaluation = self._package(fitted, division, data_digest)
         self.report(f"test accuracy {_text(evaluation.accuracy)}; package in {self.out / self.config.package.name}")
         return evaluation

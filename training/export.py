@@ -7,6 +7,7 @@ each measured against it. The files hold no path, name or date of the machine th
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,18 @@ class Cost:
 def write_onnx(network: Calibrated, size: int, path: Path) -> None:
     """Write `network`, which takes (N, 1, `size`, `size`) uint16, to `path`; N is free."""
     network.eval()
+    written = BytesIO()  # to a full disk torch would write with an error that does not say so
     torch.onnx.export(
         network,
         (torch.zeros(2, 1, size, size, dtype=torch.int32),),
-        str(path),
+        written,  # type: ignore[arg-type]  # this exporter takes it
         input_names=[INPUT_NAME],
         output_names=list(OUTPUT_NAMES),
         dynamic_axes={name: {0: "batch"} for name in (INPUT_NAME, *OUTPUT_NAMES)},
         opset_version=OPSET,
         dynamo=False,  # the exporter that folds batch normalisation into the convolutions, and needs no onnxscript
     )
-    model = onnx.load(path)
+    model = onnx.load_from_string(written.getvalue())
     # The exporter knows no uint16. What takes the input is a cast, which does not mind.
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT16
     for node in model.graph.node:

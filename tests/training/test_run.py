@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -208,3 +209,17 @@ def test_a_run_learns_two_labels_of_its_own(data, tmp_path):
     assert not [
         word for word in (*LABELS, "three", "against", "average", "How the settings were chosen") if word in card
     ]
+
+
+def test_a_disk_that_is_full_ends_the_run_with_a_message(out, data, tmp_path, capsys):
+    """A limit on the size of each file stands for it."""
+    written = (out / "weights.pt").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    arguments = ["--data", str(data), "--out", str(tmp_path), *OPTIONS, "--weights", str(out / "weights.pt")]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (written - 1, before[1]))
+    try:
+        assert main(arguments) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert capsys.readouterr().err == f"{tmp_path}: File too large\n"
+    assert not list(tmp_path.rglob("model.toml"))
