@@ -229,6 +229,22 @@ def test_answers_of_which_only_one_depends_on_the_other_sample_are_refused(
 
 
 @HERE
+def test_answers_to_integers_that_depend_on_the_other_sample_are_refused(tmp_path: Path, into: Path) -> None:
+    """Made-up integers are zeros, since they may be places in something; of equal samples nobody could tell."""
+    sums = [helper.make_node("CumSum", ["x", "first"], ["s"]), helper.make_node("Cast", ["s"], ["y"], to=1)]
+    model = _vectors(*sums, dtype=TensorProto.INT64)
+    assert "depends on the others" in str(_refusal(_onnx_file(tmp_path / "sums.onnx", model), into))
+
+
+@HERE
+def test_integers_of_which_only_zero_is_a_place_are_no_fault(tmp_path: Path, into: Path) -> None:
+    table = helper.make_node("Constant", [], ["table"], value=numpy_helper.from_array(np.ones(1, np.float32)))
+    model = _vectors(table, helper.make_node("Gather", ["table", "x"], ["y"]), dtype=TensorProto.INT64)
+    package = import_model(_onnx_file(tmp_path / "places.onnx", model), into, SAID)
+    assert not read_arrays(package.directory, package.read("check.npz"))["input:x"].any()
+
+
+@HERE
 @pytest.mark.parametrize("name", ["two\nlines", "nul\0", "\x1b[31m", "turned\u202e", "x" * 70_000])
 @pytest.mark.parametrize("place", ["x", "y"])
 def test_tensors_whose_names_cannot_be_seen_are_refused(tmp_path: Path, into: Path, name: str, place: str) -> None:
