@@ -29,7 +29,7 @@ from runtime.errors import (
 )
 from runtime.health import ModelHealth, RuntimeUsage
 from runtime.inference import ROUTINE, InferenceResult, each_at_once
-from runtime.links import Link, Links
+from runtime.links import Link, Links, packed
 from runtime.package import ModelDescription
 from runtime.tensors import native
 from runtime.watch import DriftReport
@@ -100,8 +100,7 @@ class RuntimeClient:
         end = _end(timeout_seconds)
         tensors = native(inputs)
         headers = wire.tensor_headers(tensors)
-        with _memory_is_short():
-            body = wire.packed(headers, tensors)  # no link's: a time may be over before all have read it
+        body = packed(headers, tensors)  # no link's: a time may be over before all have read it
         with _closing(body):
             return each_at_once(
                 models,
@@ -112,22 +111,25 @@ class RuntimeClient:
 
     def _infer(self, request: bytes, body: _BodyFor, end: float) -> InferenceResult:
         reply, answer = self._ask(request, body, end)
-        with _closing(answer):
+        try:
             if not isinstance(reply, wire.InferReply) or answer is None:
                 raise _not_understood()
-            return InferenceResult(
-                outputs=_read_outputs(answer, reply),
-                model=reply.model,
-                version=reply.version,
-                weights_sha256=reply.weights_sha256,
-                batch_size=reply.batch_size,
-                queue_seconds=reply.queue_seconds,
-                run_seconds=reply.run_seconds,
-                device=reply.device,
-                precision=reply.precision,
-                cached=reply.cached,
-                gate=reply.gate,
-            )
+            outputs = _read_outputs(answer, reply)
+        finally:
+            wire.close(answer)
+        return InferenceResult(
+            outputs=outputs,
+            model=reply.model,
+            version=reply.version,
+            weights_sha256=reply.weights_sha256,
+            batch_size=reply.batch_size,
+            queue_seconds=reply.queue_seconds,
+            run_seconds=reply.run_seconds,
+            device=reply.device,
+            precision=reply.precision,
+            cached=reply.cached,
+            gate=reply.gate,
+        )
 
     def load(
         self, directory: Path, *, default: bool = False, timeout_seconds: float = _LOADING_SECONDS
@@ -191,9 +193,7 @@ class RuntimeClient:
         except OSError as error:
             raise self._unavailable(error) from None
         try:
-            with _memory_is_short():
-                sent = body(link)
-            header, answer = link.ask(request, sent, end)
+            header, answer = link.ask(request, body(link), end)
         except TimeoutError:
             link.close()
             raise DeadlineExceeded("the runtime gave no answer in time; try again later") from None
@@ -261,14 +261,6 @@ def _read_outputs(answer: wire.Body, reply: wire.InferReply) -> dict[str, np.nda
 
 def _not_understood() -> RuntimeUnavailable:
     return RuntimeUnavailable("the runtime answered what this version does not understand; start the daemon anew")
-
-
-@contextlib.contextmanager
-def _memory_is_short() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutOfMemory(f"there is no memory to send these inputs in ({error.strerror}); try again later") from None
 
 
 @contextlib.contextmanager

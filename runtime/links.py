@@ -2,16 +2,18 @@
 that are there, and mapped on both sides, cost a fifth of new ones.
 """
 
+import contextlib
 import os
 import select
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from runtime import wire
+from runtime.errors import OutOfMemory
 from runtime.inference import Array
 
 _MOST: Final = 32
@@ -38,13 +40,14 @@ class Link:
         return self._memory.size if self._memory else 0
 
     def body(self, headers: Sequence[wire.TensorHeader], tensors: Mapping[str, Array]) -> wire.Memory | bytes:
-        """A body of these `tensors`, which `headers` describe, until the next one. Raises `OSError`."""
+        """A body of these `tensors`, which `headers` describe, until the next one. Raises `OutOfMemory`."""
         size = wire.size_of(headers)
         if wire.is_inline(size):
             return wire.inline(headers, tensors)
         if self._memory is None or self._memory.size < size:
             self._forget()
-            self._memory = wire.Memory(size)
+            with _memory_is_short():
+                self._memory = wire.Memory(size)
         self._memory.write(headers, tensors)
         return self._memory
 
@@ -119,6 +122,20 @@ class Links:
             idle, self._idle = self._idle, []
         for link in idle:
             link.close()
+
+
+def packed(headers: Sequence[wire.TensorHeader], tensors: Mapping[str, Array]) -> wire.Memory | bytes:
+    """See `wire.packed`. Raises `OutOfMemory`."""
+    with _memory_is_short():
+        return wire.packed(headers, tensors)
+
+
+@contextlib.contextmanager
+def _memory_is_short() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutOfMemory(f"there is no memory to send these inputs in ({error.strerror}); try again later") from None
 
 
 def _left(end: float) -> float:

@@ -32,7 +32,6 @@ from runtime.health import ModelHealth, RuntimeUsage
 from runtime.host import HostSettings, ModelHost
 from runtime.inference import Array, Device, InferenceResult
 from runtime.package import Admission, ModelDescription, ModelPackage, Route
-from runtime.tensors import count_samples
 from runtime.watch import DriftReport
 
 _log = structlog.get_logger(__name__)
@@ -249,10 +248,8 @@ class _Server:
     def _start(self, connection: _Connection, request: wire.InferRequest, body: wire.Body | None) -> None:
         """Queue an inference; its answer is sent by the thread of the lane."""
         package = self._host.package(request.model, request.version)
-        headers = {tensor.name: (tensor.dtype.value, tensor.shape) for tensor in request.tensors}
-        if body is None or len(headers) != len(request.tensors):
-            raise wire.BadMessage("the request has no body, or two tensors of one name")
-        count_samples(package, headers)  # before memory is taken for them
+        if body is None:
+            raise wire.BadMessage("the request has no body")
         inputs = wire.tensors_in(_mapped(connection, body), request.tensors)
         future = self._host.submit(
             request.model,

@@ -97,15 +97,16 @@ def flaw(spec: OutputSpec, array: Array) -> str:
     """
     if not array.size:
         return ""
-    smallest, largest = float(array.min()), float(array.max())  # NaN if there is one
+    smallest, largest = float(np.minimum.reduce(array, None)), float(np.maximum.reduce(array, None))  # NaN if one is
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         return "holds numbers that are not finite"
     low, high = spec.bounds
     if smallest < low - _ROUNDING or largest > high + _ROUNDING:
         return f"holds numbers outside {low:g} to {high:g}"
     if spec.total is not None:
-        sums = array.reshape(len(array), -1).sum(axis=1, dtype=np.float64)
-        if (np.abs(sums - spec.total) > 10 * _ROUNDING * max(1.0, abs(spec.total))).any():
+        sums = np.add.reduce(array.reshape(len(array), -1), 1, np.float64).tolist()
+        allowed = 10 * _ROUNDING * max(1.0, abs(spec.total))
+        if any(abs(total - spec.total) > allowed for total in sums):
             return f"does not add up to {spec.total:g}"
     return ""
 

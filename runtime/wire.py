@@ -219,10 +219,12 @@ class Memory:
 
 def inline(headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> bytes:
     """A body of these `tensors`, which `headers` describe, for the message itself."""
-    offsets, size = _layout(headers)
-    body = bytearray(size)
-    _write(np.frombuffer(body, np.uint8), offsets, tensors)
-    return bytes(body)
+    parts: list[bytes] = []
+    end = 0
+    for offset, tensor in zip(_layout(headers)[0], tensors.values(), strict=True):
+        parts += bytes(offset - end), tensor.tobytes()
+        end = offset + tensor.nbytes
+    return b"".join(parts)
 
 
 def packed(headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> Memory | bytes:
@@ -282,14 +284,19 @@ def document_in(body: Body) -> bytes:
 
 
 def tensors_in(body: Bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]:
-    """The tensors that lie in a body; nothing is copied. Raises `BadMessage` if it is too small for them."""
+    """The tensors that lie in a body; nothing is copied. Raises `BadMessage` if it is too small for them, or two have
+    one name.
+    """
     offsets, size = _layout(headers)
     if len(body) < size:
         raise BadMessage("the body is smaller than its header says")
-    return {
-        header.name: body[offset : offset + header.nbytes].view(header.dtype.numpy).reshape(header.shape)
+    tensors: dict[str, Array] = {
+        header.name: np.ndarray(header.shape, header.dtype.numpy, body.data, offset)
         for offset, header in zip(offsets, headers, strict=True)
     }
+    if len(tensors) != len(headers):
+        raise BadMessage("two tensors have one name")
+    return tensors
 
 
 def send(connection: socket.socket, header: bytes, body: Memory | bytes | None) -> None:
