@@ -16,7 +16,7 @@ from runtime import wire
 from runtime.errors import OutOfMemory
 from runtime.inference import Array
 
-_MOST: Final = 32
+_MOST: Final = 128
 _MOST_BYTES: Final = 256 << 20
 
 

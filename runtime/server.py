@@ -39,6 +39,7 @@ _log = structlog.get_logger(__name__)
 _BACKLOG: Final = 1024
 _TICK_SECONDS: Final = 0.1
 _MOST_CONNECTIONS: Final = 4096
+_FILES_OF_A_CONNECTION: Final = 3  # itself, what is mapped, and the descriptor that is just arriving
 RUN_LIMIT_SECONDS: Final = 120.0
 _DESCRIPTIONS: Final = TypeAdapter(tuple[ModelDescription, ...])
 _HEALTH: Final = TypeAdapter(tuple[ModelHealth, ...])
@@ -130,7 +131,7 @@ class _Server:
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, None)
         self._connections: set[_Connection] = set()
-        self._most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3)
+        self._most = min(_MOST_CONNECTIONS, _most_files() // _FILES_OF_A_CONNECTION)
 
     def answer(self, until: Callable[[], bool]) -> None:
         """Take connections and requests until the condition holds, which is asked at each tick."""
@@ -164,11 +165,18 @@ class _Server:
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _accept(self) -> None:
-        try:
-            peer, _ = self._listener.accept()
-        except OSError as error:  # the client has gone already, or the kernel is short of memory for now
-            _log.warning("accept_failed", reason=error.strerror)
-            return
+        """Let in all who wait: one in each round would make many wait for the requests of as many rounds."""
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # the client has gone already, or the kernel is short of memory for now
+                _log.warning("accept_failed", reason=error.strerror)
+                return
+            self._let_in(peer)
+
+    def _let_in(self, peer: socket.socket) -> None:
         peer.settimeout(0)
         connection = _Connection(peer)
         uid = _peer_uid(peer)
@@ -274,6 +282,14 @@ class _Server:
         running = connection.running
         if running is not None:
             running.cancel()
+
+
+def _most_files() -> int:
+    """As many as this process may open at all, from now on: the usual limit is one for programs that use select(2)."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _MOST_CONNECTIONS * _FILES_OF_A_CONNECTION if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
 
 
 def _mapped(connection: _Connection, body: wire.Body) -> wire.Bytes:

@@ -1,5 +1,6 @@
 """The runtime as its clients meet it: another process, many threads, stops, kills and restarts."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -30,6 +31,9 @@ from runtime import (
     serve,
     wire,
 )
+from runtime.host import HostSettings, ModelHost
+from runtime.package import Admission
+from runtime.server import _Server
 from tests.runtime.gate import GatedBackend
 from tests.runtime.packages import classifier, images, make_package
 from tests.runtime.process import RuntimeProcess, running
@@ -349,6 +353,22 @@ def test_stopping_does_not_wait_for_a_model_that_hangs(
         with pytest.raises(RuntimeUnavailable):
             asked.result(30)
     server.join()
+
+
+def test_all_who_wait_are_let_in_at_once(tmp_path: Path) -> None:
+    """One in each round would keep a late one waiting for all the requests of all the rounds before."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen(50)
+        listener.settimeout(0)
+        for _ in range(30):
+            waiting = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            waiting.connect(str(tmp_path / "socket"))
+        server = _Server(listener, ModelHost([], HostSettings(threads=1)), Admission())
+        server._accept()
+        assert len(server._connections) == 30
+        server.drain(0)
 
 
 def test_what_a_client_that_went_away_asked_is_not_run(
