@@ -9,6 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from adapters.keys import KeyDestroyed
 from daemon.database import schema as t
 from daemon.queue import Task
 from daemon.registry import ExperimentState, NotServed
@@ -52,7 +53,10 @@ class Shadow:
             package = packages.of(challenger)
         except NotServed as error:
             raise TryAgain(str(error), maximum_attempts=_ATTEMPTS) from None
-        patient = context.node.keys.patient(revision.patient_id)  # first: after an erasure nothing is asked
+        try:
+            patient = context.node.keys.patient(revision.patient_id)
+        except KeyDestroyed:  # the patient was erased: nothing is asked
+            return nothing
         logged = _answers(context, pipeline, package, prepare(context, refs, pipeline, package), task)
         about = About(
             revision_id=revision_id,

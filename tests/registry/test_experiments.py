@@ -203,3 +203,16 @@ def test_of_two_people_who_sign_off_at_once_the_later_one_counts(console: Instal
     console.collide(paused_after(AuditWriter, "record", records(Kind.SIGNED_OFF)), sign("right"), sign("wrong"))
     with console.database.read() as connection:
         assert list(connection.execute(sa.select(t.sign_off.c.outcome)).scalars()) == ["wrong"]
+
+
+@WITH_ANY_DATABASE
+def test_of_an_erased_patient_no_shadow_is_asked(console: Installation):  # noqa: F811
+    console.ask("models.experiment-start", kind="shadow", model=MODEL, version="9.0.0", share=1.0)
+    console.send(image())
+    console.work(*(kind for kind in STEPS if kind != "shadow"))
+    (row,) = logged(console)
+    console.node.keys.destroy_patient(row.patient_id)
+    asked: list[InferenceResult] = []
+    answers_with(console, "9.0.0", lambda answer: asked.append(answer) or answer)
+    console.work()
+    assert ([task["state"] for task in console.ask("tasks.list", kind="shadow")], asked) == (["done"], [])
