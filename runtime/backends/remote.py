@@ -97,6 +97,7 @@ class RemoteBackend:
         self._remote = package.remote
         self._access = access
         self._client: _Client | None = None
+        self._keeps_ids: bool | None = None  # seen in the first answer, which is that to the check
         _check_names(package, package.remote)
         _check_authorities(package.name, access)
         try:
@@ -125,10 +126,14 @@ class RemoteBackend:
     def _answer(self, inputs: Mapping[str, Array], names: Sequence[str]) -> "_Answer":
         request_id = uuid.uuid4().hex
         answer = self._asked(request_id, inputs, names)
+        if self._keeps_ids is None and answer.request_id:
+            self._keeps_ids = answer.request_id == request_id
+            if not self._keeps_ids:  # KServe's custom predictors, say
+                _log.warning("server_has_ids_of_its_own", model=self._package.name)
         wrong = [
             what
             for what, wanted, found in (
-                ("another request", request_id, answer.request_id),
+                ("another request", request_id if self._keeps_ids else "", answer.request_id),
                 ("another model", self._remote.model, answer.model),
                 ("another version", self._remote.version, answer.version),
             )

@@ -111,6 +111,37 @@ def _answer_of(tmp_path: Path, infer: Answering, **remote: Any) -> np.ndarray:
         return backend.run({"image": images(1)})["probabilities"]
 
 
+def _lost_step(first: str | None) -> Iterator[str | None]:
+    """The ids of answers: None stands for that of the request."""
+    yield first
+    while True:
+        yield "0" * 32
+
+
+@pytest.mark.parametrize("over", ["rest", "grpc"])
+def test_the_answer_to_another_patients_request_is_none(tmp_path: Path, over: str) -> None:
+    """Where a connection, or a proxy, has lost step."""
+    ids = _lost_step(None)
+    if over == "rest":
+        with _served(_with_ids(ids)) as (url, _), _opened(tmp_path / "p", url) as backend:
+            backend.run({"image": images(1)})
+            with pytest.raises(RemoteUnavailable, match="another request"):
+                backend.run({"image": images(1)})
+    else:
+        with pytest.raises(RemoteUnavailable, match="another request"):
+            _over_grpc(tmp_path, lambda request, _: _response(request, id=next(ids) or request.id), runs=2)
+
+
+def test_a_server_that_always_has_ids_of_its_own_is_understood(tmp_path: Path) -> None:
+    with _served(_with_ids(_lost_step("1" * 32))) as (url, _), _opened(tmp_path / "p", url) as backend:
+        for _ in range(2):
+            assert backend.run({"image": images(1)})["probabilities"].tolist() == [ANSWER]
+
+
+def _with_ids(ids: Iterator[str | None]) -> Answering:
+    return lambda handler, request: handler.send(_document(request, id=next(ids) or request["id"]))
+
+
 def test_a_server_that_leaves_out_all_that_it_may_is_understood(tmp_path: Path) -> None:
     found = _answer_of(tmp_path, lambda handler, _: handler.send(json.dumps({"outputs": [_output()]}).encode()))
     assert found.tolist() == [ANSWER]
@@ -118,11 +149,10 @@ def test_a_server_that_leaves_out_all_that_it_may_is_understood(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"id": "0" * 32}, {"model_name": "another"}, {"model_version": "2"}],
-    ids=["request", "model", "version"],
+    [{"model_name": "another"}, {"model_version": "2"}],
+    ids=["model", "version"],
 )
 def test_the_answer_to_something_else_is_none(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Of another patient's request above all: a connection, or a proxy, that has lost step."""
     with pytest.raises(RemoteUnavailable, match="no answer to this request"):
         _answer_of(tmp_path, lambda handler, request: handler.send(_document(request, **changes)), version="3")
 
@@ -278,7 +308,7 @@ class _Service(services.GRPCInferenceServiceServicer):  # type: ignore[misc]  # 
         return self._infer(request, context)
 
 
-def _over_grpc(tmp_path: Path, infer: Callable[[Any, Any], Any], **remote: Any) -> np.ndarray:
+def _over_grpc(tmp_path: Path, infer: Callable[[Any, Any], Any], runs: int = 1, **remote: Any) -> np.ndarray:
     with ThreadPoolExecutor(2) as pool:
         server = grpc.server(pool)
         services.add_GRPCInferenceServiceServicer_to_server(_Service(infer), server)
@@ -286,6 +316,8 @@ def _over_grpc(tmp_path: Path, infer: Callable[[Any, Any], Any], **remote: Any) 
         server.start()
         try:
             with _opened(tmp_path / "p", f"grpc://127.0.0.1:{port}", **remote) as backend:
+                for _ in range(runs - 1):
+                    backend.run({"image": images(1)})
                 return backend.run({"image": images(1)})["probabilities"]
         finally:
             server.stop(0).wait()
@@ -308,8 +340,8 @@ def test_numbers_may_come_as_bytes_or_one_by_one(tmp_path: Path, raw: bool) -> N
 
 @pytest.mark.parametrize(
     "changes",
-    [{"id": "0" * 32}, {"model_name": "another"}, {"model_version": "2"}],
-    ids=["request", "model", "version"],
+    [{"model_name": "another"}, {"model_version": "2"}],
+    ids=["model", "version"],
 )
 def test_the_answer_to_something_else_is_none_over_grpc(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(RemoteUnavailable, match="no answer to this request"):
