@@ -121,13 +121,15 @@ def compare_paired_proportions(only_first: int, only_second: int, pairs: int) ->
 
 
 def compare_means(first: Mean, second: Mean) -> Difference:
-    """Of two independent groups: Welch's t test (Biometrika 1947)."""
+    """Of two independent groups: Welch's t test (Biometrika 1947). Where neither varies, and they differ, there is
+    nothing to judge by: p is NaN.
+    """
     if first.count < 2 or second.count < 2:
         return _nothing("none")
     parts = (first.variance / first.count, second.variance / second.count)
     value, variance = second.value - first.value, sum(parts)
     if variance == 0:
-        return Difference(value, (value, value), 1.0 if value == 0 else 0.0, "Welch")
+        return Difference(value, (value, value), 1.0 if value == 0 else math.nan, "Welch")
     freedom = variance**2 / (parts[0] ** 2 / (first.count - 1) + parts[1] ** 2 / (second.count - 1))
     spread = t_quantile_975(freedom) * math.sqrt(variance)
     return Difference(
@@ -136,13 +138,15 @@ def compare_means(first: Mean, second: Mean) -> Difference:
 
 
 def compare_paired_means(differences: Sequence[float]) -> Difference:
-    """Of two numbers for each pair, given the second less the first: the paired t test."""
+    """Of two numbers for each pair, given the second less the first: the paired t test. Where all differ by the same,
+    there is nothing to judge by: p is NaN.
+    """
     mean = Mean.of(differences)
     if mean.count < 2:
         return _nothing("none")
     error = math.sqrt(mean.variance / mean.count)
     if error == 0:
-        return Difference(mean.value, mean.interval, 1.0 if mean.value == 0 else 0.0, "paired t")
+        return Difference(mean.value, mean.interval, 1.0 if mean.value == 0 else math.nan, "paired t")
     return Difference(mean.value, mean.interval, t_two_sided(mean.value / error, mean.count - 1), "paired t")
 
 

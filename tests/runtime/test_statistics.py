@@ -54,6 +54,12 @@ def test_nothing_is_compared_with_nothing():
     assert math.isnan(compare_paired_proportions(0, 0, 0).p_value)
 
 
+def test_numbers_that_do_not_vary_give_a_test_nothing_to_judge_by():
+    """Two studies each, of models that are always as sure: that is no proof of a difference."""
+    assert math.isnan(compare_means(Mean.of([1.0, 1.0]), Mean.of([0.99, 0.99])).p_value)
+    assert math.isnan(compare_paired_means([0.01, 0.01]).p_value)
+
+
 def test_equal_numbers_do_not_differ():
     assert compare_means(Mean.of([2.0, 2.0]), Mean.of([2.0, 2.0])).p_value == 1
     assert compare_paired_means([0.0, 0.0, 0.0]).p_value == 1
