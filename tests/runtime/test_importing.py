@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from io import BytesIO
@@ -17,6 +19,7 @@ from runtime import LocalRuntime, ModelPackage, PackageError
 from runtime.importing import import_model, trial, trying
 from runtime.package import Role, read_arrays
 from tests.runtime.packages import CLASSES, SIDE, classifier, description, images, make_package
+from tests.waiting import wait_until
 
 SAID = {
     "version": "1.0.0",
@@ -280,6 +283,45 @@ def test_what_a_terminal_would_obey_stands_in_no_message(tmp_path: Path, into: P
 )
 def test_what_cannot_be_served_here_is_refused(tmp_path: Path, into: Path, model: onnx.ModelProto, words: str) -> None:
     assert words in str(_refusal(_onnx_file(tmp_path / "model.onnx", model), into))
+
+
+def _endless() -> onnx.ModelProto:
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["v"], ["w"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("v", TensorProto.FLOAT, None)],
+        [value("on", TensorProto.BOOL, []), value("w", TensorProto.FLOAT, None)],
+    )
+    most = helper.make_node("Constant", [], ["most"], value=numpy_helper.from_array(np.array(1 << 62)))
+    yes = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+    return _vectors(most, yes, helper.make_node("Loop", ["most", "yes", "x"], ["y"], body=body))
+
+
+IMPORT = """
+import pathlib, sys
+from runtime.importing import import_model
+from tests.runtime.test_importing import SAID
+import_model(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), SAID)
+"""
+
+
+def test_a_trial_ends_with_who_wanted_it(tmp_path: Path, into: Path) -> None:
+    """Whose import is killed wants no model that runs on for minutes."""
+    file = _onnx_file(tmp_path / "endless.onnx", _endless())
+    with subprocess.Popen([sys.executable, "-c", IMPORT, file, into]) as importing:
+        children = Path(f"/proc/{importing.pid}/task/{importing.pid}/children")
+        wait_until(lambda: bool(children.read_text()), "the trial to begin", 20)
+        trying = Path(f"/proc/{children.read_text().split()[0]}/status")
+        wait_until(lambda: "NoNewPrivs:\t1" in trying.read_text(), "the trial to have limited itself", 20)
+        importing.kill()
+    wait_until(lambda: not trying.exists() or "State:\tZ" in trying.read_text(), "the trial to end", 20)
+    assert not into.exists()
+
+
+def test_a_model_that_never_answers_is_given_up(tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_SECONDS", 2)
+    assert "within 2 s" in str(_refusal(_onnx_file(tmp_path / "endless.onnx", _endless()), into))
 
 
 @pytest.mark.parametrize("report", [[], {}, {"inputs": 1, "outputs": 2}, {"inputs": []}, None])
