@@ -30,7 +30,7 @@ from runtime.gate import Gate, fit_gate
 from runtime.package import write_arrays
 from runtime.statistics import Proportion
 from training.config import Kind, TrainingConfig, read_config
-from training.errors import CheckpointError, TrainingError
+from training.errors import CheckpointError, ConfigError, TrainingError
 from training.evaluation import Evaluation, by_source, choose_thresholds, clustered, evaluate
 from training.export import (
     Answers,
@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides += [f"optimisation.seed={options.seed}"] if options.seed is not None else []
     try:
         config = read_config(options.config, overrides)
+        if config.folds and options.weights:
+            raise ConfigError("--weights: each fold of a cross-validation is fitted anew; leave one of the two out")
         if config.network.kind is Kind.RESIDUAL:
             check_device(config.device)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -114,12 +116,13 @@ class Run:
         split = self.config.split
         division = divide(radiographs, split.seed, split.validation, split.test, self._labels)
         check_parts([division], self._labels)
+        folds = self._folds(data_digest)
         fitted = self._read(weights) if weights else self._fit(division, self.out / "checkpoints", data_digest)
         both = {"network": fitted.network.state_dict(), "trial": fitted.trial.state_dict()}
         saved = BytesIO()  # to a full disk torch would write with an error that does not say so
         torch.save(both, saved)
         (self.out / "weights.pt").write_bytes(saved.getvalue())
-        evaluation = self._package(fitted, division, data_digest)
+        evaluation = self._package(fitted, division, data_digest, folds)
         self.report(f"test accuracy {_text(evaluation.accuracy)}; package in {self.out / self.config.package.name}")
         return evaluation
 
@@ -183,7 +186,8 @@ class Run:
         if texture:
             torch.set_num_threads(self.config.device.threads)
             return fit_texture(train, validation, len(self._labels), self.config)
-        resume = self.resume and (not self.config.folds or checkpoints.exists())  # a later fold may not have begun
+        begun = any(checkpoints.glob("epoch-*.ckpt"))
+        resume = self.resume and (begun or not self.config.folds)  # a later fold may have finished no epoch
         network = fit(
             train, validation, len(self._labels), self.config, checkpoints, data_digest, self.report, resume=resume
         )
@@ -219,10 +223,14 @@ class Run:
         path = self.out / "cross_validation.json"
         if not path.exists():
             return ()
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        if summary["data_sha256"] != data_digest or _of_folds(summary["config"]) != _of_folds(self.config.to_dict()):
-            raise CheckpointError(f"{path}: is of other settings or data; write to another folder, or remove it")
-        return tuple(Proportion(**fold["accuracy"]) for fold in summary["folds"])
+        ours = (data_digest, _of_folds(self.config.to_dict()))
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            if (summary["data_sha256"], _of_folds(summary["config"])) == ours:
+                return tuple(Proportion(**fold["accuracy"]) for fold in summary["folds"])
+        except (ValueError, KeyError, TypeError):
+            pass  # of an earlier version, or half written
+        raise CheckpointError(f"{path}: is of other settings or data; write to another folder, or remove it")
 
     def _gate(self, network: nn.Module, model: Path, train: Part, validation: Part) -> Gate:
         if isinstance(network, TextureNetwork):
@@ -231,8 +239,10 @@ class Run:
         embeddings, held = (run_onnx(model, part.inputs)["embedding"] for part in (train, validation))
         return fit_gate(seen, levels=LEVELS, embeddings=embeddings, classes=train.targets, held_embeddings=held)
 
-    def _package(self, fitted: Fitted, division: Division, data_digest: str) -> Evaluation:
-        network, folds = fitted.network, self._folds(data_digest)
+    def _package(
+        self, fitted: Fitted, division: Division, data_digest: str, folds: tuple[Proportion, ...]
+    ) -> Evaluation:
+        network = fitted.network
         folder = self.out / self.config.package.name
         folder.mkdir(exist_ok=True)
         model = folder / "model.onnx"
@@ -313,9 +323,8 @@ class Run:
 
 def _of_folds(config: dict[str, Any]) -> dict[str, Any]:
     """The settings on which the figures of a cross-validation depend."""
-    settings = {
-        name: config[name] for name in ("labels", "split", "network", "texture", "augmentation", "optimisation")
-    }
+    settings = {name: config[name] for name in ("split", "network", "texture", "augmentation", "optimisation")}
+    settings |= {"labels": [label["name"] for label in config["labels"]], "size": config["package"]["input_size"]}
     return settings | {"texture": settings["texture"] | {"embedding": None}}
 
 

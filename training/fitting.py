@@ -100,10 +100,7 @@ def fit(
         enable_model_summary=False,
         enable_progress_bar=_is_terminal(),
     )
-    with warnings.catch_warnings():
-        # Examples are tensors in memory: no worker could fetch them faster.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    with warnings.catch_warnings():  # `Classifier.setup` chooses which
         try:
             trainer.fit(
                 module,
@@ -139,6 +136,13 @@ class Classifier(lightning.LightningModule):
         self._config = config
         self._classes = classes
         self._steps_per_epoch = math.ceil(batches_per_epoch / config.optimisation.accumulate)
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002  # the base class's name
+        """Leave out what Lightning says of devices, its maker and itself: each process has to be told."""
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        # Examples are tensors in memory: no worker could fetch them faster.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Return the loss of one augmented batch."""

@@ -223,3 +223,34 @@ def test_a_disk_that_is_full_ends_the_run_with_a_message(out, data, tmp_path, ca
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert capsys.readouterr().err == f"{tmp_path}: File too large\n"
     assert not list(tmp_path.rglob("model.toml"))
+
+
+FOLDS = ["--folds", "3", "--set", "optimisation.epochs=1", "--set", "optimisation.warmup_epochs=0"]
+
+
+def test_a_cross_validation_goes_on_though_a_fold_had_begun_and_finished_no_epoch(data, tmp_path, capsys):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert main(["--data", str(data), "--out", str(straight), *OPTIONS, *FOLDS]) == 0
+    (broken / "checkpoints").mkdir(parents=True)
+    (straight / "checkpoints" / "fold-1").rename(broken / "checkpoints" / "fold-1")
+    (broken / "checkpoints" / "fold-2").mkdir()
+    (broken / "checkpoints" / "fold-2" / "epoch-00001.part").write_bytes(b"half")
+    capsys.readouterr()
+    assert main(["--data", str(data), "--out", str(broken), *OPTIONS, *FOLDS, "--resume"]) == 0
+    assert capsys.readouterr().out.count("epoch 1/1") == 2
+    assert (straight / "cross_validation.json").read_bytes() == (broken / "cross_validation.json").read_bytes()
+
+
+@pytest.mark.parametrize("content", ['{"data_sha256": "of others"', '{"data_sha256": "of others", "config": {}}', "{}"])
+def test_a_cross_validation_that_does_not_belong_here_ends_the_run_before_it_learns(data, tmp_path, capsys, content):
+    (tmp_path / "cross_validation.json").write_text(content)
+    assert main(["--data", str(data), "--out", str(tmp_path), *OPTIONS]) == 1
+    said = capsys.readouterr()
+    assert "write to another folder, or remove it" in said.err
+    assert "epoch" not in said.out
+
+
+def test_weights_are_not_cross_validated(data, tmp_path, capsys):
+    asked = ["--data", str(data), "--out", str(tmp_path), *OPTIONS, "--folds", "3", "--weights", "weights.pt"]
+    assert main(asked) == 1
+    assert "--weights" in capsys.readouterr().err
