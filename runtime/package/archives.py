@@ -13,7 +13,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -49,6 +49,7 @@ _FUNCTIONS: Final = frozenset(
         *("CeilDiv", "CleanDiv", "ModularIndexing", "Abs", "Eq", "Ne", "Gt", "Ge", "Lt", "Le", "And", "Or", "Not"),
     )
 )
+_MOST_POWERS: Final = 4
 _EXPRESSION_NODES: Final = (
     *(ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Call, ast.keyword, ast.BinOp, ast.UnaryOp),
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub),
@@ -227,6 +228,8 @@ def _check_expression(file: Path, text: Any) -> None:
         nodes = list(ast.walk(ast.parse(text.strip(), mode="eval")))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise problem from None
+    if not _can_be_computed(nodes):
+        raise problem
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         plain = isinstance(node, _EXPRESSION_NODES)
@@ -242,3 +245,23 @@ def _check_expression(file: Path, text: Any) -> None:
             plain = node.id in _FUNCTIONS if id(node) in called else bool(_SYMBOL.fullmatch(node.id))
         if not plain:
             raise problem
+
+
+def _can_be_computed(nodes: Iterable[ast.AST]) -> bool:
+    """Whether its powers are few and small: 9 to the 9th to the 9th is arithmetic, too, and takes for ever."""
+    exponents: list[ast.AST] = []
+    for node in nodes:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            exponents.append(node.right)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Pow":
+            exponents += node.args[1:]
+    return len(exponents) <= _MOST_POWERS and all(_is_small(exponent) for exponent in exponents)
+
+
+def _is_small(exponent: ast.AST) -> bool:
+    """Of the forms 2, -2, Integer(2) and Integer(-2)."""
+    if isinstance(exponent, ast.Call) and len(exponent.args) == 1:
+        exponent = exponent.args[0]
+    if isinstance(exponent, ast.UnaryOp):
+        exponent = exponent.operand
+    return isinstance(exponent, ast.Constant) and isinstance(exponent.value, int) and exponent.value <= _MOST_POWERS

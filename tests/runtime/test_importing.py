@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from runtime import LocalRuntime, ModelPackage, PackageError
 from runtime.importing import import_model, trial, trying
 from runtime.package import Role, read_arrays
+from runtime.package.archives import without_pickles
 from tests.runtime.packages import CLASSES, SIDE, classifier, description, images, make_package
 from tests.waiting import wait_until
 
@@ -512,6 +513,31 @@ def test_what_an_exported_program_could_do_harm_with_is_refused(
     file = _altered(_export(torch, network, tmp_path / "net.pt2"), alter)
     assert changed
     assert words in str(_refusal(file, into))
+
+
+@HERE
+@pytest.mark.torch
+def test_a_size_may_be_a_square_and_no_number_that_takes_for_ever(torch: Any, tmp_path: Path, into: Path) -> None:
+    class Pairs(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            products = (x.unsqueeze(0) * x.unsqueeze(1)).reshape(x.shape[0] ** 2, 4)
+            return products.sum(0, keepdim=True).expand(x.shape[0], 4)
+
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(Pairs(), (torch.zeros(3, 4),), dynamic_shapes={"x": {0: batch}})
+    torch.export.save(program, tmp_path / "net.pt2")
+    square = b"Pow(Symbol('s77', positive=True, integer=True), Integer(2))"
+    without_pickles(tmp_path, (tmp_path / "net.pt2").read_bytes())
+    for power in (b"Pow(Integer(9), Pow(Integer(9), Integer(9)))", b"9**9**9", b"Pow(9, 99)", b"Pow(9, b=2)"):
+        found: list[bytes] = []
+
+        def alter(_: str, data: bytes, power: bytes = power, found: list[bytes] = found) -> bytes:
+            found += [data] if square in data else []
+            return data.replace(square, power)
+
+        file = _altered(tmp_path / "net.pt2", alter)
+        assert found
+        assert "arithmetic" in str(_refusal(file, into))
 
 
 @pytest.mark.torch
