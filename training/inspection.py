@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from training.errors import DataError
 from training.radiographs import Radiograph, read_image
 
 _WORKERS: Final = 4
 _SHOWN: Final = 20  # files
+_LEAST_SPAN: Final = 0.1  # of the greys from black to white
 
 
 def inspect_images(folder: Path, radiographs: Sequence[Radiograph]) -> None:
@@ -26,6 +29,11 @@ def inspect_images(folder: Path, radiographs: Sequence[Radiograph]) -> None:
             pixels = read_image(folder, radiograph)
         except DataError as error:
             return error
+        span = float(np.ptp(pixels))
+        if span < _LEAST_SPAN:
+            return DataError(
+                f"{radiograph.file}: its greys span {100 * span:.0f} % of their range; 12 bits in 16 must be scaled"
+            )
         return f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
 
     with ThreadPoolExecutor(_WORKERS) as threads:

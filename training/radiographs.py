@@ -21,7 +21,7 @@ from anonymize import DeidentifiedInstance
 from pipelines.chest_xray import ChestXray
 from pipelines.errors import UndecodablePixels, UnsuitableImage
 from pipelines.image import read_data_set, render
-from pipelines.pipeline import Technical
+from pipelines.pipeline import Selection, Technical
 from runtime import InvalidInput, read_grey
 from training.errors import DataError
 from training.label_table import read_table
@@ -70,11 +70,14 @@ def read_labels(folder: Path, labels: Sequence[str] = LABELS) -> tuple[Radiograp
 def read_image(folder: Path, radiograph: Radiograph) -> npt.NDArray[np.float32]:
     """Decode one image to float32 (rows, columns) in [0, 1], 1 is white.
 
-    Raises `DataError` for a file that is missing, cannot be decoded, or is DICOM that nobody de-identified.
+    Raises `DataError` for a file that is missing or cannot be decoded, and for DICOM that nobody de-identified or that the
+    daemon's pipeline would not take.
     """
     data = _read(_path(folder, radiograph.file))
     if data[_PREAMBLE_BYTES:].startswith(b"DICM"):
-        instance = _instance(radiograph.file, data)
+        instance, selection = _instance(radiograph.file, data)
+        if not selection.selected:
+            raise DataError(f"{radiograph.file}: the pipeline would not take it: {selection.reason}")
         try:
             return render(instance)
         except (UndecodablePixels, UnsuitableImage) as error:
@@ -113,14 +116,14 @@ def _is_frontal(name: str, path: Path) -> bool:
     data = _read(path)
     if not data[_PREAMBLE_BYTES:].startswith(b"DICM"):
         return False
-    try:
-        return ChestXray().select(Technical.of_data_set(read_data_set(_instance(name, data)))).selected
-    except UndecodablePixels:
-        return False
+    return _instance(name, data)[1].selected
 
 
-def _instance(name: str, data: bytes) -> DeidentifiedInstance:
-    """Take a DICOM file for de-identified only if it says so, Patient Identity Removed (0012,0062) (PS3.3 C.7.1.1)."""
+def _instance(name: str, data: bytes) -> tuple[DeidentifiedInstance, Selection]:
+    """A DICOM file, and whether the pipeline would take it.
+
+    It counts for de-identified only if it says so, Patient Identity Removed (0012,0062) (PS3.3 C.7.1.1).
+    """
     instance = DeidentifiedInstance("", "", "", "", "", (data,))  # nothing here asks for its UIDs
     try:
         data_set = read_data_set(instance)
@@ -131,7 +134,10 @@ def _instance(name: str, data: bytes) -> DeidentifiedInstance:
             f"{name}: does not say that it was de-identified: Patient Identity Removed (0012,0062) is not YES. "
             "Train on what `kopru` de-identified"
         )
-    return instance
+    try:
+        return instance, ChestXray().select(Technical.of_data_set(data_set))
+    except UndecodablePixels as error:
+        return instance, Selection(selected=False, reason=error.reason)
 
 
 def _path(folder: Path, name: str) -> Path:

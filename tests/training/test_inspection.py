@@ -40,6 +40,15 @@ def test_all_that_cannot_be_used_is_told_at_once(tmp_path):
     assert [line.split(":")[0].strip() for line in said[1:]] == names[1:]
 
 
+def test_an_image_that_shows_next_to_nothing_is_told(tmp_path):
+    """As 12 bits do that are stored in 16 without being scaled: all is nearly black, and texture sees only ties."""
+    save(tmp_path, "a.png", GREYS.astype(np.uint16) * 16)
+    save(tmp_path, "b.png", GREYS.astype(np.uint16) * 257)
+    inspect_images(tmp_path, [image("b.png")])
+    with pytest.raises(DataError, match=r"a\.png: its greys span 6 % of their range"):
+        inspect_images(tmp_path, [image("a.png"), image("b.png", patient="q")])
+
+
 def test_the_list_of_what_cannot_be_used_ends(tmp_path):
     with pytest.raises(DataError) as refused:
         inspect_images(tmp_path, [image(f"{number}.png") for number in range(50)])

@@ -48,6 +48,22 @@ def test_nothing_is_learnt_from_an_image_that_does_not_say_it_was_deidentified(t
         read_image(tmp_path, radiograph)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"ViewPosition": "LL"}, "the view is not frontal"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING"),
+        ({"NumberOfFrames": 2}, "more than one frame"),
+        ({"BodyPartExamined": "HAND"}, "body part"),
+    ],
+)
+def test_nothing_is_learnt_from_a_file_that_the_pipeline_would_not_take(tmp_path, attributes, reason):
+    save(tmp_path / "one.dcm", **attributes)
+    (radiograph,) = read_labels(table(tmp_path, "one.dcm,Normal,p,s"))
+    with pytest.raises(DataError, match=rf"one\.dcm: .*{reason}"):
+        read_image(tmp_path, radiograph)
+
+
 @pytest.mark.parametrize("name", ["../one.png", "/etc/hostname"])
 def test_the_table_cannot_name_a_file_outside_the_data_set(tmp_path, name):
     with pytest.raises(DataError, match="must lie in"):
