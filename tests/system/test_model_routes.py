@@ -41,6 +41,7 @@ def test_a_study_whose_model_has_no_route_waits_visibly_and_goes_on_with_one(kop
     kopru.stop()
     kopru.settings.write_text(kopru.settings.read_text().replace(NO_GPU_HERE, ""))
     kopru.start()
+    kopru.ask("tasks.retry-all", state="ready", kind="infer")
     kopru.wait_for_states({"delivered": 1})
     routes = kopru.ask("models.routes", model="chest-xray-3class")["routes"]
     (route,) = (one for one in routes if one["on"] == "cpu")
