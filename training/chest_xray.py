@@ -10,6 +10,7 @@ interrupted run stopped.
 import argparse
 import dataclasses
 import json
+import math
 import pickle
 import sys
 from collections.abc import Callable, Sequence
@@ -344,7 +345,17 @@ def _refused(gate: Gate, answers: Answers, part: Part) -> Proportion:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(_told(value), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _told(value: Any) -> Any:
+    """The same for JSON, which has no number for what could not be measured."""
+    if isinstance(value, dict):
+        return {key: _told(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(proportion: Proportion) -> str:

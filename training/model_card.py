@@ -3,6 +3,7 @@
 The headings follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -174,7 +175,10 @@ _PLOTS = """\
 
 
 def _intervals(numbers: CardNumbers) -> str:
-    rows = [(name, f"{low:.3f}–{high:.3f}") for name, (low, high) in numbers.intervals.items()]
+    rows = [
+        (name, f"{low:.3f}–{high:.3f}" if math.isfinite(low) else "too few patients")
+        for name, (low, high) in numbers.intervals.items()
+    ]
     return (
         "95 % intervals on the test part from a bootstrap that draws whole patients. They say how another draw of "
         "patients from the same sources would vary, nothing about another hospital.\n\n" + _table(("", "95 %"), rows)

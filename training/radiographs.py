@@ -70,8 +70,8 @@ def read_labels(folder: Path, labels: Sequence[str] = LABELS) -> tuple[Radiograp
 def read_image(folder: Path, radiograph: Radiograph) -> npt.NDArray[np.float32]:
     """Decode one image to float32 (rows, columns) in [0, 1], 1 is white.
 
-    Raises `DataError` for a file that is missing or cannot be decoded, and for DICOM that nobody de-identified or that the
-    daemon's pipeline would not take.
+    Raises `DataError` for a file that is missing or cannot be decoded, and for DICOM that nobody de-identified, or that
+    the daemon's pipeline would not take.
     """
     data = _read(_path(folder, radiograph.file))
     if data[_PREAMBLE_BYTES:].startswith(b"DICM"):
