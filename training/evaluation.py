@@ -135,8 +135,14 @@ def choose_thresholds(probabilities: Probabilities, targets: Targets, labels: Se
         edges = np.unique(scores)
         candidates = (edges[1:] + edges[:-1]) / 2 if len(edges) > 1 else np.array([0.5])
         youden = [(scores[positive] >= c).mean() + (scores[~positive] < c).mean() for c in candidates]
-        chosen[label] = round(float(candidates[int(np.argmax(youden))]), 4)
+        best = int(np.argmax(youden))
+        chosen[label] = _rounded(float(candidates[best]), *map(float, edges[best : best + 2]))
     return chosen
+
+
+def _rounded(middle: float, low: float = -math.inf, high: float = math.inf) -> float:
+    """`middle` with four decimals, or as many more as it takes to stay between its neighbours."""
+    return next((short for digits in range(4, 17) if low < (short := round(middle, digits)) < high), middle)
 
 
 def calibration_error(probabilities: Probabilities, targets: Targets, bins: int = 10) -> float:

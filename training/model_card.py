@@ -220,7 +220,10 @@ def _variants(numbers: CardNumbers) -> str:
 
 
 def _operating_points(numbers: CardNumbers) -> str:
-    rows = [(measures.label, f"{measures.threshold:.4f}") for measures in numbers.test.labels]
+    rows = [
+        (one.label, max(f"{one.threshold:.4f}", repr(one.threshold), key=len))  # none of it is rounded away
+        for one in numbers.test.labels
+    ]
     return (
         "Chosen on the validation part: the highest sensitivity + specificity of each label. The labels are judged one "
         "by one, so an image can reach two thresholds, or none.\n\n" + _table(("label", "threshold"), rows)

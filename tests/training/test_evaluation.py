@@ -61,6 +61,26 @@ def test_thresholds_separate_what_can_be_separated_and_sit_on_no_image():
     assert chosen["Pneumonia"] == pytest.approx(0.5)
 
 
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20).filter(lambda scores: len(set(scores)) > 1),
+    st.integers(1, 2**20 - 2),
+)
+def test_no_other_threshold_is_better_however_close_to_each_other_the_scores_are(scores, kinds):
+    """Sure models give scores that differ in the sixth digit: a threshold that is rounded lies beyond some of them."""
+    values = np.array(scores, np.float32)
+    positive = np.array([bool(kinds >> at & 1) for at in range(len(values))])
+    positive[0], positive[-1] = True, False
+    both = np.stack([values, 1 - values], axis=1)
+    chosen = choose_thresholds(both, np.where(positive, 0, 1), LABELS[:2])["Normal"]
+
+    def youden(threshold):
+        return (values[positive] >= threshold).mean() + (values[~positive] < threshold).mean()
+
+    edges = np.unique(values.astype(float))
+    assert youden(chosen) == max(youden(middle) for middle in (edges[1:] + edges[:-1]) / 2)
+    assert chosen not in edges
+
+
 def test_no_threshold_is_chosen_for_a_label_that_validation_lacks():
     with pytest.raises(DataError, match="COVID-19"):
         choose_thresholds(np.full((4, 3), 1 / 3), np.array([0, 0, 1, 1]), LABELS)
