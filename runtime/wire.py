@@ -39,7 +39,6 @@ MAX_DOCUMENT_BYTES: Final = 1 << 24
 _ALIGNMENT: Final = 64
 _F_SEAL_FUTURE_WRITE: Final = 0x10  # <linux/fcntl.h>, Linux 5.1: only mappings that are there can write, none punches
 SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
-_BLOCK_BYTES: Final = 512  # of `st_blocks`, stat(2)
 _FD_BYTES: Final = array.array("i").itemsize
 _MOST_FDS: Final = 4  # room for more than the one allowed, so that a peer that sends more is found out
 _MOST_BYTES: Final = MAX_HEADER_BYTES + 1 + MAX_INLINE_BYTES
@@ -214,7 +213,7 @@ class Memory:
     def close(self) -> None:
         """Let go of it. Whoever has received it keeps it."""
         os.close(self.fd)
-        self._bytes = self._bytes[:0]
+        self._bytes = np.empty(0, np.uint8)  # no slice of it, which would keep the mapping
 
 
 def inline(headers: Sequence[TensorHeader], tensors: Mapping[str, Array]) -> bytes:
@@ -269,7 +268,7 @@ def received(body: Body) -> Bytes:
     status = os.fstat(body)
     if status.st_size == 0:
         return np.empty(0, np.uint8)
-    if status.st_blocks * _BLOCK_BYTES < status.st_size:
+    if os.lseek(body, 0, os.SEEK_HOLE) < status.st_size:  # `st_blocks` would count pages beyond the end, too
         raise BadMessage("the body has not all of its memory")
     return np.frombuffer(mmap.mmap(body, status.st_size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ), np.uint8)
 
@@ -284,16 +283,19 @@ def document_in(body: Body) -> bytes:
 
 
 def tensors_in(body: Bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]:
-    """The tensors that lie in a body; nothing is copied. Raises `BadMessage` if it is too small for them, or two have
-    one name.
+    """The tensors that lie in a body; nothing is copied. Raises `BadMessage` if it is too small for them, two have one
+    name, or one a shape that none can have.
     """
     offsets, size = _layout(headers)
     if len(body) < size:
         raise BadMessage("the body is smaller than its header says")
-    tensors: dict[str, Array] = {
-        header.name: np.ndarray(header.shape, header.dtype.numpy, body.data, offset)
-        for offset, header in zip(offsets, headers, strict=True)
-    }
+    try:
+        tensors: dict[str, Array] = {
+            header.name: np.ndarray(header.shape, header.dtype.numpy, body.data, offset)
+            for offset, header in zip(offsets, headers, strict=True)
+        }
+    except ValueError:  # of nothing, but for its other dimensions beyond what can be counted
+        raise BadMessage("a tensor has a shape that none can have") from None
     if len(tensors) != len(headers):
         raise BadMessage("two tensors have one name")
     return tensors

@@ -24,6 +24,7 @@ from tests.runtime.process import RuntimeProcess, running
 from tests.waiting import wait_until
 
 _SAMPLE_BYTES = SIDE * SIDE * 4
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # fallocate(2)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,11 @@ def _memfd(data: bytes = bytes(_SAMPLE_BYTES), seals: int = wire.SEALS) -> int:
     os.write(body, data)
     fcntl.fcntl(body, fcntl.F_ADD_SEALS, seals)
     return body
+
+
+def _fallocate(memory: int, mode: int, offset: int, size: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    return int(libc.fallocate(memory, mode, ctypes.c_long(offset), ctypes.c_long(size)))
 
 
 def _infer(**changes: object) -> bytes:
@@ -141,6 +147,7 @@ def test_any_bytes_get_an_answer_or_the_door(process: RuntimeProcess, header: by
         _infer(tensors=[{"name": "image", "dtype": "float32", "shape": [-1]}]),
         _infer(tensors=[{"name": "image", "dtype": "object", "shape": [1]}]),
         _infer(tensors=[{"name": f"t{i}", "dtype": "int8", "shape": [1]} for i in range(1000)]),
+        _infer(tensors=[{"name": "image", "dtype": "float32", "shape": [0, 1 << 40, 1 << 40]}]),
         b'{"verb": "infer", "verb": "models", "model": "\\ud800"}',
     ],
 )
@@ -243,11 +250,14 @@ def test_a_huge_shape_takes_no_memory(process: RuntimeProcess) -> None:
         assert "smaller" in _answer(connection)["message"]
 
 
-def test_memory_with_a_hole_in_it_is_refused(process: RuntimeProcess) -> None:
-    """Reading one takes a page, and where there is none the reader is killed."""
+@pytest.mark.parametrize("beyond", [0, 1 << 20])
+def test_memory_with_a_hole_in_it_is_refused(process: RuntimeProcess, beyond: int) -> None:
+    """Reading one takes a page, and where there is none the reader is killed. Pages beyond the end fill no hole."""
     sparse = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(sparse, 1 << 30)
+    os.ftruncate(sparse, 1 << 20)
     os.write(sparse, bytes(_SAMPLE_BYTES))
+    if beyond:
+        assert _fallocate(sparse, _KEEP_SIZE, 1 << 20, beyond) == 0
     fcntl.fcntl(sparse, fcntl.F_ADD_SEALS, wire.SEALS)
     with _connected(process) as connection:
         _send(connection, _infer(), sparse)
@@ -282,10 +292,8 @@ def test_a_client_that_changes_its_memory_in_the_meantime_is_only_answered_wrong
 
 def test_memory_that_was_sent_can_lose_no_page() -> None:
     memory = wire.Memory(1 << 16)
-    libc = ctypes.CDLL(None, use_errno=True)
-    keep_size, punch_hole = 1, 2  # fallocate(2)
-    result = libc.fallocate(memory.fd, keep_size | punch_hole, ctypes.c_long(0), ctypes.c_long(1 << 16))
-    assert (result, ctypes.get_errno()) == (-1, errno.EPERM)
+    assert _fallocate(memory.fd, _KEEP_SIZE | _PUNCH_HOLE, 0, 1 << 16) == -1
+    assert ctypes.get_errno() == errno.EPERM
     memory.close()
 
 

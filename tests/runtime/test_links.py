@@ -69,6 +69,12 @@ def test_a_link_fills_the_same_memory_again_for_what_fits(links: Links):
     again.close()
 
 
+def test_memory_that_is_closed_is_no_longer_mapped():
+    memory = wire.Memory(1 << 20)
+    memory.close()
+    assert "/memfd:tensors" not in Path("/proc/self/maps").read_text()
+
+
 def test_two_at_once_have_each_their_own(links: Links):
     one, other = _take(links), _take(links)
     assert _inode(_filled(one, 20_000)) != _inode(_filled(other, 20_000))
