@@ -2,14 +2,19 @@
 master key only what is derived for sealed packages, and only where there are any.
 """
 
+from typing import Final
+
 from daemon.models import admission, remote_access
 from daemon.settings import Settings
 from daemon.supervision.child import Child
 from runtime import Device, serve
 
+_LOADING_SECONDS: Final = 1800.0  # TensorRT plans a model for minutes
+
 
 def run(settings: Settings, child: Child) -> None:
     """Load the packages, serve them on the socket until told to stop."""
+    child.loading(_LOADING_SECONDS)
     limits = {Device.CPU: settings.runtime.memory_bytes.cpu, Device.CUDA: settings.runtime.memory_bytes.cuda}
     serve(
         settings.runtime.socket,

@@ -9,6 +9,7 @@ that it runs with exactly what the supervisor validated), its heartbeats leave o
 import contextlib
 import ctypes
 import importlib
+import math
 import os
 import signal
 import sys
@@ -46,11 +47,25 @@ class Child:
         self.stop = threading.Event()
         self._status_fd = status_fd
         self._healthy: Callable[[], bool] = lambda: True
+        self._is_ready = threading.Event()
+
+    def loading(self, most_seconds: float) -> None:
+        """Say that the child is alive although it is not ready, until it is, for at most so long."""
+        beats = math.ceil(most_seconds / HEARTBEAT_SECONDS)
+
+        def beat() -> None:
+            for _ in range(beats):
+                if self._is_ready.wait(HEARTBEAT_SECONDS) or self.stop.is_set():
+                    return
+                self._say(ALIVE)
+
+        threading.Thread(target=beat, name="loading", daemon=True).start()
 
     def ready(self, healthy: Callable[[], bool] | None = None) -> None:
         """Say that the child does its work now, and keep saying that it is alive while `healthy` answers true."""
         if healthy is not None:
             self._healthy = healthy
+        self._is_ready.set()
         self._say(READY)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 

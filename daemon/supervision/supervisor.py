@@ -29,6 +29,7 @@ from daemon.supervision.notify import inherited_sockets, notify, watchdog_interv
 
 _SILENT_SECONDS: Final = 30.0  # a child that says nothing for this long is stuck
 _STARTING_SECONDS: Final = 120.0  # … or, before it was ready, for this long
+_MORE_SECONDS: Final = 60.0  # what is asked of systemd for a child that is loading
 _DRAIN_SECONDS: Final = 30.0
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
 _STEADY_SECONDS: Final = 60.0  # a child that lived this long starts again at once
@@ -73,6 +74,7 @@ class Supervisor:
     _slots: list[_Slot] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _announced: bool = False
+    _asks_at: float = 0.0
     _stopping: bool = False
     _listener: socket.socket | None = None
 
@@ -121,6 +123,8 @@ class Supervisor:
             self._check(slot)
         if all(slot.ready for slot in self._slots):
             self._announce()
+        else:
+            self._ask_for_time()
         self._pat_watchdog()
 
     def _start(self, slot: _Slot) -> None:
@@ -196,6 +200,18 @@ class Supervisor:
             )
             if self.on_ready is not None:
                 self.on_ready(self)
+
+    def _ask_for_time(self) -> None:
+        """Have systemd wait for a child that says that it is loading yet, and for no other.
+
+        Sent again and again, as sd_notify(3) asks, before the time that the last one gave is over.
+        """
+        now = time.monotonic()
+        if self._announced or now < self._asks_at:
+            return
+        if any(slot.process and not slot.ready and slot.heard_at > slot.started_at for slot in self._slots):
+            notify(f"EXTEND_TIMEOUT_USEC={round(_MORE_SECONDS * 1e6)}")
+            self._asks_at = now + _MORE_SECONDS / 4
 
     def _pat_watchdog(self) -> None:
         """Only while every child that is up is also heard from: a daemon that hangs is restarted by systemd."""
