@@ -65,8 +65,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.blocks):
             raise ConfigError("[network] widths and blocks must name the same number of stages")
-        _check("network", "at least 1", widths=min(self.widths) >= 1, blocks=min(self.blocks) >= 1)
-        _check("network", "at least 0 and below 1", dropout=0 <= self.dropout < 1)
+        require("network", "at least 1", widths=min(self.widths) >= 1, blocks=min(self.blocks) >= 1)
+        require("network", "at least 0 and below 1", dropout=0 <= self.dropout < 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,12 @@ class AugmentationConfig:
     mixup_alpha: float
 
     def __post_init__(self) -> None:
-        _check("augmentation", f"at least {_SMALLEST}", base_size=self.base_size >= _SMALLEST)
-        _check("augmentation", "above 0 and at most scale_max", scale_min=0 < self.scale_min <= self.scale_max)
+        require("augmentation", f"at least {_SMALLEST}", base_size=self.base_size >= _SMALLEST)
+        require("augmentation", "above 0 and at most scale_max", scale_min=0 < self.scale_min <= self.scale_max)
         shares = ("flip_probability", "hole_probability", "hole_side")
-        _check("augmentation", "from 0 to 1", **{name: 0 <= getattr(self, name) <= 1 for name in shares})
+        require("augmentation", "from 0 to 1", **{name: 0 <= getattr(self, name) <= 1 for name in shares})
         amounts = {"rotation_degrees", "shear", "shift", "gamma", "contrast", "brightness", "noise", "mixup_alpha"}
-        _check("augmentation", "at least 0", **{name: getattr(self, name) >= 0 for name in sorted(amounts)})
+        require("augmentation", "at least 0", **{name: getattr(self, name) >= 0 for name in sorted(amounts)})
 
 
 @unique
@@ -141,10 +141,10 @@ class OptimisationConfig:
 
     def __post_init__(self) -> None:
         counts = ("epochs", "batch_size", "accumulate")
-        _check("optimisation", "at least 1", **{name: getattr(self, name) >= 1 for name in counts})
+        require("optimisation", "at least 1", **{name: getattr(self, name) >= 1 for name in counts})
         amounts = ("learning_rate", "weight_decay", "clip", "balance", "patience")
-        _check("optimisation", "at least 0", **{name: getattr(self, name) >= 0 for name in amounts})
-        _check("optimisation", "at least 0 and below 1", label_smoothing=0 <= self.label_smoothing < 1)
+        require("optimisation", "at least 0", **{name: getattr(self, name) >= 0 for name in amounts})
+        require("optimisation", "at least 0 and below 1", label_smoothing=0 <= self.label_smoothing < 1)
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigError("[optimisation] warmup_epochs must be fewer than epochs")
         if not 0 < self.decay <= 1 or self.decay_epochs <= 0:
@@ -206,7 +206,7 @@ class PackageConfig:
         strange = set(self.variants) - {"float16", "int8"}
         if strange:
             raise ConfigError(f"[package] variants: {sorted(strange)[0]!r} is none of float16, int8")
-        _check("package", f"at least {_SMALLEST}", input_size=self.input_size >= _SMALLEST)
+        require("package", f"at least {_SMALLEST}", input_size=self.input_size >= _SMALLEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,8 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return raw
 
 
-def _check(section: str, what: str, **holds: bool) -> None:
+def require(section: str, what: str, **holds: bool) -> None:
+    """Raise `ConfigError` for the first of the settings that is not `what` it must be."""
     for name, right in holds.items():
         if not right:
             raise ConfigError(f"[{section}] {name} must be {what}")

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pipelines.volume import millilitres
+from runtime import RuntimeFailure
 from runtime.gate import fit_gate
 from runtime.package import write_arrays, write_package
-from training.config import read_settings, section
+from training.config import read_settings, require, section
 from training.ct_phantoms import SHAPE, Phantom, draw_phantom
 from training.errors import ConfigError, ParityError, TrainingError
 
@@ -48,6 +49,9 @@ class PhantomConfig:
     train: int
     test: int
 
+    def __post_init__(self) -> None:
+        require("phantoms", "at least 1", train=self.train >= 1, test=self.test >= 1)
+
 
 @dataclass(frozen=True, slots=True)
 class UNetConfig:
@@ -55,6 +59,10 @@ class UNetConfig:
 
     channels: tuple[int, ...]
     residual_units: int
+
+    def __post_init__(self) -> None:
+        require("unet", "at least two, each at least 1", channels=len(self.channels) > 1 and min(self.channels) >= 1)
+        require("unet", "at least 0", residual_units=self.residual_units >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,11 @@ class FittingConfig:
     batch_size: int
     learning_rate: float
     threads: int
+
+    def __post_init__(self) -> None:
+        counts = ("epochs", "batch_size", "threads")
+        require("fitting", "at least 1", **{name: getattr(self, name) >= 1 for name in counts})
+        require("fitting", "at least 0", learning_rate=self.learning_rate >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = LesionConfig.read(options.config, options.overrides)
+        options.out.mkdir(parents=True, exist_ok=True)
         measures = make(config, options.out)
-    except TrainingError as error:
+    except (TrainingError, RuntimeFailure) as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or options.out}: {error.strerror or error}\n")
         return 1
     sys.stdout.write(f"Dice of lesions {measures.lesion.mean():.3f}, of lungs {measures.lung.mean():.3f}\n")
     return 0

@@ -85,3 +85,22 @@ def test_it_can_be_made_anew(tmp_path, capsys):
     assert made.outputs[0].sample_shape[0] == 2
     assert main([*options, "--set", "unet.depth=3"]) == 1
     assert "depth: unknown key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("unet.channels=[8]", "channels must be at least two"),
+        ("phantoms.test=0", "test must be at least 1"),
+        ("fitting.epochs=0", "epochs must be at least 1"),
+        ("fitting.learning_rate=nan", "not finite"),
+        ("phantoms.seed=1", "File exists"),
+    ],
+)
+def test_what_cannot_be_ends_the_run_with_a_message(tmp_path, capsys, setting, said):
+    pytest.importorskip("torch", reason="training needs the extra: pip install kopru[torch]")
+    from training.ct_lesion import main
+
+    (tmp_path / "file").touch()
+    assert main(["--out", str(tmp_path / "file"), "--set", setting]) == 1
+    assert said in capsys.readouterr().err
