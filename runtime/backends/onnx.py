@@ -47,6 +47,7 @@ _ELEMENT_TYPES: Final = {
 _OUT_OF_MEMORY: Final = re.compile(
     r"out of memory|failed to allocate|bad_?alloc|ALLOC_FAILED|smaller than requested", re.IGNORECASE
 )
+_NO_FOLDER: Final = "/dev/null/no"  # can never be one
 _CUDNN: Final = "libcudnn.so.9"
 _DEVICE_FAULT: Final = re.compile(r"\b(cuda|cudnn|cublas|tensorrt)", re.IGNORECASE)
 
@@ -198,6 +199,8 @@ def session_options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights that a graph has in other files would be read from where this process happens to work, checked by nobody.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
     return options
 
 

@@ -28,6 +28,20 @@ def _file_name(name: str) -> str:
     return name
 
 
+LONGEST_NAME: Final = 256  # of a tensor
+
+
+def is_tensor_name(name: str) -> bool:
+    """Whether tensors may have this name: it becomes a key of files and a word in messages."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable()
+
+
+def _tensor_name(name: str) -> str:
+    if not is_tensor_name(name):
+        raise ValueError(f"a tensor's name is 1 to {LONGEST_NAME} characters that can be seen")
+    return name
+
+
 Text = Annotated[str, AfterValidator(_stated)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 lower-case hex digits")]
@@ -80,7 +94,7 @@ def _sizes(shape: Any) -> Any:
 class TensorSpec(Part):
     """One input or output. `shape` starts with ``"batch"``; the other dimensions are fixed."""
 
-    name: Text
+    name: Annotated[str, AfterValidator(_tensor_name)]
     dtype: DType
     shape: Annotated[tuple[Literal["batch"] | PositiveInt, ...], BeforeValidator(_sizes)] = Field(
         max_length=_MOST_DIMENSIONS

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -17,7 +18,16 @@ from runtime.backends import onnx as onnx_backend
 from runtime.backends.onnx import BoundTensors, OnnxBackend, SideBySide, _load_tensorrt, _preload_cuda
 from runtime.errors import BackendLost
 from runtime.package import ModelPackage, Place, Precision, Route, write_package
-from tests.runtime.backends.networks import TOLERANCE, answers, description, images, make_package, save, write_check
+from tests.runtime import packages
+from tests.runtime.backends.networks import (
+    TOLERANCE,
+    answers,
+    description,
+    images,
+    make_package,
+    save,
+    write_check,
+)
 
 NO_GPU = not Path("/dev/nvidiactl").exists()
 
@@ -174,6 +184,17 @@ def test_a_cpu_session_that_fails_raises_that_error(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(backend, "_session", _Failing(MemoryError()))
     with pytest.raises(OutOfMemory, match="2 samples"):
         backend.run({"image": images(2)})
+
+
+def test_weights_are_taken_from_no_file_that_nobody_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = packages.make_package(tmp_path / "tiny")
+    apart = package.directory / "model.onnx"
+    onnx.save(packages.classifier(), apart, save_as_external_data=True, location="weights", size_threshold=0)
+    (package.directory / "weights").rename(tmp_path / "weights")
+    package = write_package(package.directory, packages.description())
+    monkeypatch.chdir(tmp_path)  # where the library would look for them
+    with pytest.raises(PackageError, match="cannot load it"):
+        _open(package)
 
 
 @pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
