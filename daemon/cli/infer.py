@@ -113,7 +113,7 @@ def answer_about(path: Path, package: ModelPackage, runtime: Runtime) -> dict[st
     if not package.labels:
         return about | {"outputs": {name: _told(values[0]) for name, values in output.outputs.items()}}
     scores = output.outputs[package.outputs[0].name][0]
-    probabilities = {label.name: round(float(scores[label.index]), 6) for label in package.labels}
+    probabilities = {label.name: float(scores[label.index]) for label in package.labels}
     return about | {"label": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}
 
 

@@ -130,6 +130,6 @@ class _Asked:
 def _told(findings: Sequence[Finding]) -> dict[str, Any]:
     measured = {finding.label: finding.measured.value for finding in findings if finding.measured is not None}
     return {
-        "probabilities": {finding.label: round(finding.probability, 6) for finding in findings},
+        "probabilities": {finding.label: finding.probability for finding in findings},
         "millilitres": measured,
     }

@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 import pipelines
 from daemon.cli.app import app
+from daemon.cli.infer import answer_about
 from daemon.cli.model_versions import app as versions
+from runtime import InferenceResult
+from tests.runtime.packages import make_package
 
 MODEL = Path(pipelines.__file__).parent / "packages" / "chest-xray-3class"
 
@@ -46,6 +49,19 @@ def test_a_model_is_measured(table: Path, monkeypatch: pytest.MonkeyPatch):
     assert [sum(row) for row in measured["confusion"]] == [1, 1, 0]
     assert measured["labels"][2]["auroc"] is None
     assert "50.0%" in run("evaluate", MODEL, table).stdout
+
+
+def test_an_answer_holds_the_scores_as_they_are_and_not_rounded_to_a_threshold(table: Path) -> None:
+    package = make_package(table.parent / "tiny")
+    nearly = np.float32([[0.49999997, 0.3, 0.20000003]])
+
+    class Answering:
+        def infer(self, *_: object, **__: object) -> InferenceResult:
+            return InferenceResult({"probabilities": nearly}, "tiny", "1.0.0", "", 1, 0.0, 0.0)
+
+    answer = answer_about(table.parent / "a.png", package, Answering())  # type: ignore[arg-type]
+    assert list(answer["probabilities"].values()) == nearly[0].tolist()
+    assert answer["probabilities"]["class 0"] < 0.5
 
 
 @pytest.mark.parametrize("text", ["name,label\n", "file,label\na.png,Bogus\n", "file,label\n"])
