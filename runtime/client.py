@@ -142,7 +142,7 @@ class RuntimeClient:
         try:
             request = wire.request_header(wire.LoadRequest(str(directory.absolute()), default))
         except wire.BadMessage:
-            raise PackageError(directory, "", "this path is too long to be sent") from None
+            raise PackageError(directory, "", "this path cannot be sent: it is too long, or no text") from None
         (description,) = self._document(request, _DESCRIPTIONS, timeout_seconds)
         return description
 
@@ -224,7 +224,7 @@ def _infer_request(
     model: str, version: str | None, tensors: tuple[wire.TensorHeader, ...], priority: int, timeout_seconds: float
 ) -> bytes:
     try:
-        return wire.request_header(wire.InferRequest(model, priority, timeout_seconds, tensors, version))
+        return wire.request_header(wire.InferRequest(model, priority, float(timeout_seconds), tensors, version))
     except wire.BadMessage:
         raise InvalidInput(
             "the model's name or version, the priority or the number of inputs is beyond what can be sent"
@@ -254,7 +254,8 @@ def _raised(reply: wire.ErrorReply) -> RuntimeFailure:
 
 def _read_outputs(answer: wire.Body, reply: wire.InferReply) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        return wire.tensors_in(wire.received(answer), reply.tensors)
+        # Copied: what is mapped holds a file open, and who keeps many answers would run out of those.
+        return wire.tensors_in(wire.copied(answer), reply.tensors)
     except (wire.BadMessage, OSError):
         raise _not_understood() from None
 

@@ -26,6 +26,7 @@ class Link:
     def __init__(self, path: Path, end: float) -> None:
         """Connect. Raises `OSError`, `TimeoutError` if that takes until `end` (on the monotonic clock)."""
         self._memory: wire.Memory | None = None
+        self._others_bytes = 0  # of memory that is not its own and that the peer has mapped, until it is sent another
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._socket.settimeout(_left(end))
@@ -36,8 +37,8 @@ class Link:
 
     @property
     def memory_bytes(self) -> int:
-        """What its memory takes, here and in the peer."""
-        return self._memory.size if self._memory else 0
+        """What its memory takes, here and in the peer, and what the peer keeps of another's because of it."""
+        return (self._memory.size if self._memory else 0) + self._others_bytes
 
     def body(self, headers: Sequence[wire.TensorHeader], tensors: Mapping[str, Array]) -> wire.Memory | bytes:
         """A body of these `tensors`, which `headers` describe, until the next one. Raises `OutOfMemory`."""
@@ -57,6 +58,8 @@ class Link:
         """
         self._socket.settimeout(_left(end))  # for both: an idle connection has room for a message
         wire.send(self._socket, request, body)
+        if isinstance(body, wire.Memory):
+            self._others_bytes = 0 if body is self._memory else body.size
         return wire.receive(self._socket)
 
     def stands(self) -> bool:

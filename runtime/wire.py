@@ -145,7 +145,10 @@ _encode: Final = Encoder().encode
 
 def request_header(request: Request) -> bytes:
     """The header of a request. Raises `BadMessage` for one that no runtime would take."""
-    header = _encode(request)
+    try:
+        header = _encode(request)
+    except (UnicodeEncodeError, OverflowError, TypeError):  # what JSON, or this encoder, has no way to write
+        raise BadMessage("the request cannot be written") from None
     request_in(header)
     return header
 
@@ -273,25 +276,29 @@ def received(body: Body) -> Bytes:
     return np.frombuffer(mmap.mmap(body, status.st_size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ), np.uint8)
 
 
+def copied(body: Body) -> bytes:
+    """The bytes of a body, which keep nothing mapped. Raises as `received` does."""
+    return body if isinstance(body, bytes) else received(body).tobytes()
+
+
 def document_in(body: Body) -> bytes:
     """The document that a body is. Raises as `received` does, and `BadMessage` for one that is too large."""
-    if isinstance(body, bytes):
-        return body
-    if os.fstat(body).st_size > MAX_DOCUMENT_BYTES:
+    if isinstance(body, int) and os.fstat(body).st_size > MAX_DOCUMENT_BYTES:
         raise BadMessage("the document is too large")
-    return received(body).tobytes()
+    return copied(body)
 
 
-def tensors_in(body: Bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]:
+def tensors_in(body: Bytes | bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]:
     """The tensors that lie in a body; nothing is copied. Raises `BadMessage` if it is too small for them, two have one
     name, or one a shape that none can have.
     """
     offsets, size = _layout(headers)
-    if len(body) < size:
+    view = memoryview(body)
+    if len(view) < size:
         raise BadMessage("the body is smaller than its header says")
     try:
         tensors: dict[str, Array] = {
-            header.name: np.ndarray(header.shape, header.dtype.numpy, body.data, offset)
+            header.name: np.ndarray(header.shape, header.dtype.numpy, view, offset)
             for offset, header in zip(offsets, headers, strict=True)
         }
     except ValueError:  # of nothing, but for its other dimensions beyond what can be counted

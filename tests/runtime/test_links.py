@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runtime import wire
-from runtime.links import Link, Links
+from runtime.links import Link, Links, packed
 
 
 def files() -> set[int]:
@@ -108,6 +108,20 @@ def test_some_are_kept_and_none_whose_memory_is_huge(links: Links, listener: soc
         for link in taken:
             links.give_back(link)
     assert len(files() - before) == 128
+
+
+def test_none_is_kept_whose_peer_keeps_huge_memory_of_anothers(links: Links, listener: socket.socket):
+    tensors = {"x": np.ones(300 << 20, np.uint8)}
+    body = packed(wire.tensor_headers(tensors), tensors)
+    link = _take(links)
+    with listener.accept()[0] as peer:
+        peer.send(b"{}")
+        link.ask(b"{}", body, time.monotonic() + 30)
+        wire.close(body)
+        links.give_back(link)
+        another = _take(links)
+        assert another is not link
+        another.close()
 
 
 def test_what_is_left_of_earlier_tensors_is_not_read(links: Links):

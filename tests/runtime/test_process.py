@@ -108,6 +108,22 @@ def test_many_clients_share_batches_and_each_gets_its_own_answer(client: Runtime
     assert np.mean(sizes) > 2
 
 
+def test_answers_that_are_kept_hold_no_files(
+    tmp_path: Path, package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone may keep thousands, and a process may have a thousand files."""
+    monkeypatch.setattr(wire, "MAX_INLINE_BYTES", -1)
+    server = InThread(tmp_path / "socket", package)
+    with server.client as client:
+        kept = [_ask(client, images(1, seed)) for seed in range(2)]
+        before = len(os.listdir("/proc/self/fd"))
+        kept += [_ask(client, images(1, seed)) for seed in range(20)]
+        assert len(os.listdir("/proc/self/fd")) <= before
+        assert not any(answer.flags.writeable for answer in kept)
+    server.stop.set()
+    server.join()
+
+
 def test_errors_cross_the_socket_as_themselves(client: RuntimeClient) -> None:
     with pytest.raises(ModelNotFound, match="loaded: log, tiny"):
         client.infer("other", {"image": images(1)}, timeout_seconds=30)
@@ -121,6 +137,11 @@ def test_errors_cross_the_socket_as_themselves(client: RuntimeClient) -> None:
         client.infer("m" * 65, {"image": images(1)}, timeout_seconds=30)
     with pytest.raises(InvalidInput, match="beyond what can be sent"):
         client.infer("tiny", {"image": images(1)}, priority=1 << 40, timeout_seconds=30)
+    with pytest.raises(InvalidInput, match="beyond what can be sent"):
+        client.infer("\udcff", {"image": images(1)}, timeout_seconds=30)
+    with pytest.raises(PackageError, match="cannot be sent"):
+        client.load(Path("/\udcff"))
+    assert client.infer("tiny", {"image": images(1)}, timeout_seconds=np.float64(30)).model == "tiny"
     with pytest.raises(DeadlineExceeded):
         client.infer("tiny", {"image": images(1)}, timeout_seconds=float("nan"))
     assert _ask(client).shape == (1, 3)
