@@ -115,10 +115,13 @@ class OnnxBackend:
         reason = f"{self._package.name}: ONNX Runtime failed on {self.device} ({type(error).__name__})"
         message = str(error)
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(message):
-            self._bound.clear()
+            with working() if self.device is Device.CUDA else contextlib.nullcontext():
+                self._bound.clear()
             return OutOfMemory(f"{reason}: not enough memory for {samples} samples")
-        if self.device is Device.CUDA and _DEVICE_FAULT.search(message) and gpu_is_lost():
-            return BackendLost(reason)
+        if self.device is Device.CUDA and _DEVICE_FAULT.search(message):
+            with working():
+                if gpu_is_lost():
+                    return BackendLost(reason)
         return BackendFailure(reason)
 
 

@@ -16,6 +16,7 @@ from runtime import BackendFailure, Device, LocalRuntime, OutOfMemory, PackageEr
 from runtime.backend import Backend, open_backend
 from runtime.backends import onnx as onnx_backend
 from runtime.backends.onnx import BoundTensors, OnnxBackend, SideBySide, _load_tensorrt, _preload_cuda
+from runtime.backends.recording import Turns
 from runtime.errors import BackendLost
 from runtime.package import ModelPackage, Place, Precision, Route, write_package
 from tests.runtime import packages
@@ -177,6 +178,20 @@ def test_an_error_of_cuda_that_leaves_the_device_alone_is_one_of_the_model(
     monkeypatch.setattr(backend, "device", Device.CUDA)
     monkeypatch.setattr(onnx_backend, "gpu_is_lost", lambda: False)
     assert type(backend._failure(RuntimeError("CUDA failure 9: invalid configuration argument"), 2)) is BackendFailure
+
+
+def test_a_gpu_is_not_asked_whether_it_is_lost_while_a_graph_is_recorded_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would say that it is, and the recording would fail."""
+    backend = _open(make_package(tmp_path / "p"))
+    assert isinstance(backend, OnnxBackend)
+    turns, asked = Turns(), []
+    monkeypatch.setattr(onnx_backend, "working", turns.working)
+    monkeypatch.setattr(backend, "device", Device.CUDA)
+    monkeypatch.setattr(onnx_backend, "gpu_is_lost", lambda: asked.append(turns._working) or False)
+    backend._failure(RuntimeError("CUDA failure 9: invalid configuration argument"), 2)
+    assert asked == [1]
 
 
 def test_a_cpu_session_that_fails_raises_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
