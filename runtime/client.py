@@ -255,7 +255,7 @@ def _raised(reply: wire.ErrorReply) -> RuntimeFailure:
 def _read_outputs(answer: wire.Body, reply: wire.InferReply) -> dict[str, np.ndarray[Any, Any]]:
     try:
         # Copied: what is mapped holds a file open, and who keeps many answers would run out of those.
-        return wire.tensors_in(wire.copied(answer), reply.tensors)
+        return wire.tensors_in(wire.received(wire.copied(answer)), reply.tensors)
     except (wire.BadMessage, OSError):
         raise _not_understood() from None
 

@@ -168,6 +168,10 @@ class ModelHost:
         """
         found = self._find(model, version)
         samples = count_samples(found.package, forms(inputs))
+        if self._cache.enabled:
+            # What runs must be what is named: a client could change what lies in its memory in between, and the answer
+            # is for all who ask the same.
+            inputs = {name: array.copy() for name, array in inputs.items()}
         check_finite_inputs(inputs)
         if not timeout_seconds > 0:
             raise DeadlineExceeded("no time was left when the request came")

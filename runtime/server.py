@@ -165,8 +165,10 @@ class _Server:
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _accept(self) -> None:
-        """Let in all who wait: one in each round would make many wait for the requests of as many rounds."""
-        while True:
+        """Let in all who wait: one in each round would make many wait for the requests of as many rounds. No more than
+        can wait at once: those who come and go would keep all others from being served.
+        """
+        for _ in range(_BACKLOG):
             try:
                 peer, _ = self._listener.accept()
             except BlockingIOError:
@@ -354,8 +356,14 @@ def _send_document(connection: _Connection, document: bytes) -> None:
 
 
 def _send_error(connection: _Connection, error: RuntimeFailure) -> None:
-    parts = (str(error.file), error.key, error.problem) if isinstance(error, PackageError) else None
+    parts = None
+    if isinstance(error, PackageError):  # whose file can have a name that is no text
+        parts = (_as_text(str(error.file)), _as_text(error.key), _as_text(error.problem))
     _send(connection, wire.ErrorReply(error=type(error).__name__, message=str(error), package_error=parts), None)
+
+
+def _as_text(name: str) -> str:
+    return name.encode(errors="replace").decode()
 
 
 def _send(connection: _Connection, reply: wire.Reply, body: wire.Memory | bytes | None) -> None:

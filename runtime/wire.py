@@ -8,8 +8,8 @@ descriptor is sent along (SCM_RIGHTS, unix(7)). A body has
   byte order;
 - or, for a `DocumentReply`, JSON.
 
-Nobody copies what lies in a memfd: who sends it has filled it through a mapping, who receives it maps it, to read only.
-The receiver first asks for the seals and for the pages: a memfd that has them all, and can neither shrink nor lose one,
+Who sends a memfd has filled it through a mapping, and who receives it maps it, to read only: the runtime reads requests
+where they lie, a client copies the answers, which may be kept. The receiver first asks for the seals and for the pages: a memfd that has them all, and can neither shrink nor lose one,
 is plain memory, of which no peer can make a trap. What it holds is the sender's, who leaves it alone until the reply
 has come, then fills it again, and sends it again on the same connection (`runtime.links`): it may so be larger than a
 header says. A client sends one request at a time and waits for its reply.
@@ -288,17 +288,16 @@ def document_in(body: Body) -> bytes:
     return copied(body)
 
 
-def tensors_in(body: Bytes | bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]:
+def tensors_in(body: Bytes, headers: Sequence[TensorHeader]) -> dict[str, Array]:
     """The tensors that lie in a body; nothing is copied. Raises `BadMessage` if it is too small for them, two have one
     name, or one a shape that none can have.
     """
     offsets, size = _layout(headers)
-    view = memoryview(body)
-    if len(view) < size:
+    if len(body) < size:
         raise BadMessage("the body is smaller than its header says")
     try:
         tensors: dict[str, Array] = {
-            header.name: np.ndarray(header.shape, header.dtype.numpy, view, offset)
+            header.name: np.ndarray(header.shape, header.dtype.numpy, body.data, offset)
             for offset, header in zip(offsets, headers, strict=True)
         }
     except ValueError:  # of nothing, but for its other dimensions beyond what can be counted

@@ -417,6 +417,61 @@ def test_what_a_client_that_went_away_asked_is_not_run(
     server.join()
 
 
+def test_what_a_client_changes_while_it_waits_makes_nobody_elses_answer(
+    tmp_path: Path, package: ModelPackage, gate: GatedBackend
+) -> None:
+    """The name under which an answer is kept is made of the numbers that run."""
+    asked = np.ones_like(images(1))
+    tensors = {"image": asked}
+    request = wire.InferRequest("tiny", priority=0, timeout_seconds=60.0, tensors=wire.tensor_headers(tensors))
+    memory = wire.Memory(asked.nbytes)
+    memory.write(request.tensors, tensors)
+    server = InThread(tmp_path / "socket", package, cache_bytes=1 << 20)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as changeable:
+        changeable.connect(str(tmp_path / "socket"))
+        wire.send(changeable, wire.request_header(request), memory)
+        assert gate.entered.acquire(timeout=30)
+        memory.write_bytes(bytes(asked.nbytes))
+        gate.open(2)
+        changeable.settimeout(30)
+        wire.close(wire.receive(changeable)[1])
+    memory.close()
+    assert (_ask(server.client, asked) == asked.sum()).all()
+    server.stop.set()
+    server.join()
+
+
+def test_one_round_lets_in_no_more_than_can_wait(tmp_path: Path) -> None:
+    """Else those who come and go would keep the others from being served."""
+
+    class Endless:
+        taken = 0
+
+        def accept(self) -> tuple[socket.socket, None]:
+            assert self.taken < 5000
+            self.taken += 1
+            one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            other.close()
+            return one, None
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        server = _Server(listener, ModelHost([], HostSettings(threads=1)), Admission())
+        server._listener = Endless()
+        server._most = 10
+        server._accept()
+        server.drain(0)
+
+
+def test_a_package_whose_name_is_no_text_is_refused_in_words(
+    tmp_path: Path, client: RuntimeClient, process: RuntimeProcess
+) -> None:
+    directory = make_package(tmp_path / "odd", name="odd").directory
+    (directory / "\udcff").touch()
+    with pytest.raises(PackageError):
+        client.load(directory, timeout_seconds=10)
+
+
 def test_a_lost_device_ends_the_process_so_that_a_new_one_can_start(
     tmp_path: Path, package: ModelPackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
