@@ -9,10 +9,11 @@ descriptor is sent along (SCM_RIGHTS, unix(7)). A body has
 - or, for a `DocumentReply`, JSON.
 
 Who sends a memfd has filled it through a mapping, and who receives it maps it, to read only: the runtime reads requests
-where they lie, a client copies the answers, which may be kept. The receiver first asks for the seals and for the pages: a memfd that has them all, and can neither shrink nor lose one,
-is plain memory, of which no peer can make a trap. What it holds is the sender's, who leaves it alone until the reply
-has come, then fills it again, and sends it again on the same connection (`runtime.links`): it may so be larger than a
-header says. A client sends one request at a time and waits for its reply.
+where they lie, a client copies the answers, which may be kept. The receiver first asks for the seals and for the pages:
+a memfd that has them all, and can neither shrink nor lose one, is plain memory, of which no peer can make a trap. What
+it holds is the sender's, who leaves it alone until the reply has come, then fills it again, and sends it again on the
+same connection (`runtime.links`): it may so be larger than a header says. A client sends one request at a time and
+waits for its reply.
 """
 
 import array
