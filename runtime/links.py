@@ -89,6 +89,7 @@ class Links:
         self._path = path
         self._lock = threading.Lock()
         self._idle: list[Link] = []
+        self._idle_bytes = 0
         self._owner = os.getpid()
 
     def take(self, end: float) -> Link:
@@ -101,10 +102,11 @@ class Links:
             with self._lock:
                 # After a fork the idle ones are the parent's, and two users of one would mix up their answers.
                 if self._owner != os.getpid():
-                    self._idle, self._owner = [], os.getpid()
+                    self._idle, self._idle_bytes, self._owner = [], 0, os.getpid()
                 if not self._idle:
                     break
                 link = self._idle.pop()
+                self._idle_bytes -= link.memory_bytes
             if link.stands():
                 return link
             link.close()
@@ -113,16 +115,17 @@ class Links:
     def give_back(self, link: Link) -> None:
         """Keep it for the next user, or close it."""
         with self._lock:
-            kept_bytes = link.memory_bytes + sum(one.memory_bytes for one in self._idle)
+            kept_bytes = self._idle_bytes + link.memory_bytes
             if self._owner == os.getpid() and len(self._idle) < _MOST and kept_bytes <= _MOST_BYTES:
                 self._idle.append(link)
+                self._idle_bytes = kept_bytes
                 return
         link.close()
 
     def close(self) -> None:
         """Close those that nobody uses. Others can still be taken."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._idle_bytes = self._idle, [], 0
         for link in idle:
             link.close()
 
