@@ -133,16 +133,13 @@ class Batcher:
     def submit(
         self, inputs: dict[str, Array], samples: int, *, priority: int, deadline: float
     ) -> Future[InferenceResult]:
-        """Queue checked inputs. `deadline` is on the monotonic clock; cancel the future to withdraw the request, which
-        empties `inputs`.
+        """Queue checked inputs. `deadline` is on the monotonic clock; cancel the future to withdraw the request.
 
         Raises `Overloaded`, `RuntimeUnavailable` when it is closing, and `LaneFailed`. The future's own errors are
         those of `Runtime.infer` and `LaneFailed`; its callbacks run in the lane's thread and must not block.
         """
         now = time.monotonic()
         future: Future[InferenceResult] = Future()
-        # Its place in the queue stays until its turn comes; the client's memory, and the file that it is, must not.
-        future.add_done_callback(lambda done: inputs.clear() if done.cancelled() else None)
         request = _Request(priority, next(self._numbers), inputs, samples, now, deadline, future)
         expired: list[_Request] = []
         with self._changed:

@@ -164,6 +164,9 @@ class ModelHost:
     ) -> Future[InferenceResult]:
         """Check a request and send it on its way. Cancel the future to withdraw it; its callbacks must not block.
 
+        `inputs` is the host's from now on, which empties it when nobody waits for it any more: so they are let go at
+        once, wherever they lie.
+
         Raises what `Runtime.infer` does, as the future does.
         """
         found = self._find(model, version)
@@ -171,7 +174,7 @@ class ModelHost:
         if self._cache.enabled:
             # What runs must be what is named: a client could change what lies in its memory in between, and the answer
             # is for all who ask the same.
-            inputs = {name: array.copy() for name, array in inputs.items()}
+            inputs.update({name: array.copy() for name, array in inputs.items()})
         check_finite_inputs(inputs)
         if not timeout_seconds > 0:
             raise DeadlineExceeded("no time was left when the request came")
@@ -322,6 +325,7 @@ class _Journey:
     def _arrived(self, lane: Lane, done: Future[InferenceResult]) -> None:
         """In the thread of the lane: the answer, or the next lane."""
         if done.cancelled():
+            self._inputs.clear()
             return
         error = done.exception()
         if isinstance(error, LaneFailed):
@@ -333,6 +337,7 @@ class _Journey:
             else:
                 return
         if not self.arrival.set_running_or_notify_cancel():
+            self._inputs.clear()
             return
         if error is not None:
             self.arrival.set_exception(error)

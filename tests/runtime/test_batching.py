@@ -3,7 +3,6 @@
 import contextlib
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -94,17 +93,6 @@ def test_requests_that_wait_run_together_and_each_gets_its_own_answer(package: M
     for value, answer in enumerate(answers, 1):
         assert (answer.outputs["probabilities"] == value * SIDE * SIDE).all()
     assert all(answer.weights_sha256 == package.weights_sha256 for answer in answers)
-
-
-def test_what_is_withdrawn_holds_no_memory_while_it_stands_in_the_queue(package: ModelPackage) -> None:
-    with _queue(package) as queue:
-        queue.hold()
-        inputs = {"image": np.zeros((1, 1, SIDE, SIDE), np.float32)}
-        waits = queue.batcher.submit(inputs, 1, priority=10, deadline=time.monotonic() + _LATER)
-        memory = weakref.ref(inputs["image"])
-        assert waits.cancel()
-        assert memory() is None
-        assert queue.batcher.waiting == 1
 
 
 def test_a_batch_never_exceeds_its_size(package: ModelPackage) -> None:

@@ -1,6 +1,7 @@
 """The runtime as its clients meet it: another process, many threads, stops, kills and restarts."""
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -413,6 +414,45 @@ def test_what_a_client_that_went_away_asked_is_not_run(
         running_one.result(30)
         patient.result(30)
     assert gate.batches == [[1.0], [0.0]]
+    server.stop.set()
+    server.join()
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_what_a_client_that_went_away_asked_holds_none_of_its_memory(
+    tmp_path: Path, package: ModelPackage, gate: GatedBackend, cache_bytes: int
+) -> None:
+    """Neither in the queue, where its place stays until its turn comes, nor, if it runs already, afterwards."""
+
+    def mapped() -> int:
+        return Path("/proc/self/maps").read_text().count("/memfd:tensors")
+
+    def go_away(seed: int) -> None:
+        tensors = {"image": images(1, seed)}
+        headers = wire.tensor_headers(tensors)
+        memory = wire.Memory(wire.size_of(headers))
+        memory.write(headers, tensors)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hasty:
+            hasty.connect(str(tmp_path / "socket"))
+            request = wire.InferRequest("tiny", priority=0, timeout_seconds=60.0, tensors=headers)
+            wire.send(hasty, wire.request_header(request), memory)
+            memory.close()
+            wait_until(
+                lambda: gate.entered.acquire(blocking=False) or server.client.health()[0].waiting_samples == 1,
+                "the request to run or wait",
+            )
+
+    before = mapped()
+    server = InThread(tmp_path / "socket", package, cache_bytes=cache_bytes)
+    gc.disable()  # sooner or later it would find them
+    try:
+        for seed in range(2):  # one runs, the other waits
+            go_away(seed)
+        wait_until(lambda: mapped() <= before + 1, "the memory of the one that waits to be let go")
+        gate.open(2)
+        wait_until(lambda: mapped() == before, "the memory of the one that ran to be let go")
+    finally:
+        gc.enable()
     server.stop.set()
     server.join()
 
