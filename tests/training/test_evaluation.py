@@ -73,10 +73,12 @@ def test_no_other_threshold_is_better_however_close_to_each_other_the_scores_are
     both = np.stack([values, 1 - values], axis=1)
     chosen = choose_thresholds(both, np.where(positive, 0, 1), LABELS[:2])["Normal"]
 
-    def youden(threshold):
-        return (values[positive] >= threshold).mean() + (values[~positive] < threshold).mean()
+    exact = values.astype(float)  # beside float32, numpy would round the threshold to one
 
-    edges = np.unique(values.astype(float))
+    def youden(threshold):
+        return (exact[positive] >= threshold).mean() + (exact[~positive] < threshold).mean()
+
+    edges = np.unique(exact)
     assert youden(chosen) == max(youden(middle) for middle in (edges[1:] + edges[:-1]) / 2)
     assert chosen not in edges
 
