@@ -63,6 +63,7 @@ def auroc(scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]) -> 
 def _of_label(
     label: str, scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_], threshold: float
 ) -> LabelMeasures:
+    scores = scores.astype(np.float64)  # beside float32, numpy would round the threshold to one
     return LabelMeasures(
         label=label,
         auroc=auroc(scores, positive),

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from daemon.settings import Settings
-from daemon.settings.defaults import folder_defaults, machine_defaults
 from daemon.supervision.child import ChildKind
 from daemon.supervision.supervisor import Supervisor, _Slot
 from tests.waiting import wait_until
@@ -30,15 +28,6 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         monkeypatch.setenv("WATCHDOG_USEC", "200000")
         monkeypatch.delenv("WATCHDOG_PID", raising=False)
         yield listening
-
-
-@pytest.fixture
-def supervisor(tmp_path: Path) -> Supervisor:
-    values = folder_defaults(tmp_path, tmp_path, {})
-    for section, found in machine_defaults().items():
-        values[section] = values.get(section, {}) | found
-    settings = Settings.model_validate(values)
-    return Supervisor(settings, reload=lambda: settings)
 
 
 @pytest.fixture

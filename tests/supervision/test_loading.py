@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from daemon.settings import Settings
-from daemon.settings.defaults import folder_defaults, machine_defaults
 from daemon.supervision import child as child_module
 from daemon.supervision.child import ALIVE, READY, Child, ChildKind
 from daemon.supervision.supervisor import Supervisor, _Slot
@@ -56,15 +54,6 @@ def test_a_child_that_loads_for_too_long_falls_silent(pipe: tuple[int, int]) -> 
     while _says_something(reading, 0.5):
         said += os.read(reading, 100)
     assert said == ALIVE * 5
-
-
-@pytest.fixture
-def supervisor(tmp_path: Path) -> Supervisor:
-    values = folder_defaults(tmp_path, tmp_path, {})
-    for section, found in machine_defaults().items():
-        values[section] = values.get(section, {}) | found
-    settings = Settings.model_validate(values)
-    return Supervisor(settings, reload=lambda: settings)
 
 
 def test_the_service_manager_waits_for_a_child_that_is_loading(

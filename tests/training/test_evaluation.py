@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.evaluation import measure
 from training.errors import DataError
 from training.evaluation import (
     Proportion,
@@ -81,6 +82,16 @@ def test_no_other_threshold_is_better_however_close_to_each_other_the_scores_are
     edges = np.unique(exact)
     assert youden(chosen) == max(youden(middle) for middle in (edges[1:] + edges[:-1]) / 2)
     assert chosen not in edges
+
+
+def test_a_score_just_below_a_threshold_does_not_reach_it():
+    """As the daemon judges it: beside float32, numpy would round the threshold down to the score."""
+    score = np.float32(0.3)
+    threshold = float(score) + 1e-8
+    measured = measure(
+        np.stack([[score, 1 - score]] * 2), np.array([0, 1]), LABELS[:2], dict.fromkeys(LABELS, threshold)
+    )
+    assert (measured.labels[0].sensitivity.hits, measured.labels[0].specificity.hits) == (0, 1)
 
 
 def test_no_threshold_is_chosen_for_a_label_that_validation_lacks():
